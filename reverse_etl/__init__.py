@@ -1,0 +1,1 @@
+"""Reverse ETL: warehouse SQL in, only the changed rows out."""

@@ -1,0 +1,158 @@
+"""Every exception of the project, named by what the program does next.
+
+    ReverseEtlError
+    ├── ConfigError          all problems at once, each with its place            exit 2
+    ├── SourceError          the run fails; cursor and snapshot stay              exit 1
+    ├── DestinationError     the run fails                                        exit 1
+    │   ├── AuthError        stop the run, name the connection, don't retry
+    │   ├── Throttled        wait, send again
+    │   ├── DailyLimit       end the run cleanly, rows stay pending               exit 3
+    │   ├── Unavailable      surely not carried out: back off, send again
+    │   ├── InDoubt          perhaps carried out: send again if repeating is harmless
+    │   └── BatchRefused     the request as a whole: halve it until the guilty rows stand alone
+    ├── StateError           stop at once, leave the files alone                  exit 6
+    ├── SyncBusy             another run holds the sync: skipped                  exit 5
+    ├── GuardTripped         stopped before the first write                       exit 4
+    ├── Interrupted          asked to stop; what was in flight is recorded        exit 130/143
+    └── PluginError          a connector broke its protocol                       exit 1
+
+`code` is stable and documented in docs/errors.md; `message` says what happened and to what; `hint` is the
+user's next step. No message ever holds a secret or a row's values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from reverse_etl.model import Problem
+
+
+class ReverseEtlError(Exception):
+    """The root: everything the project raises on purpose."""
+
+    code: str = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+
+class ConfigError(ReverseEtlError):
+    """The project's files, or what they ask for, can't be used; nothing has been contacted or written."""
+
+    code = "config"
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem], *, hint: str | None = None) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems), hint=hint)
+
+
+class SourceError(ReverseEtlError):
+    """The warehouse could not be read whole; nothing was sent and no state moved."""
+
+    code = "source"
+
+
+class DestinationError(ReverseEtlError):
+    """The destination could not be used; what it acknowledged before is recorded, the rest is pending.
+
+    `retry_after` is how many seconds the destination asked us to wait, None when it didn't say.
+    """
+
+    code = "destination"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.retry_after = retry_after
+        self.status = status
+        self.request_id = request_id
+
+
+class AuthError(DestinationError):
+    """The credential was refused or lacks a permission; sending again can't help."""
+
+    code = "destination_credential"
+
+
+class Throttled(DestinationError):
+    """Too many calls."""
+
+    code = "destination_throttled"
+
+
+class DailyLimit(DestinationError):
+    """The allowance of the day is used up: waiting inside this run is pointless."""
+
+    code = "daily_limit"
+
+
+class Unavailable(DestinationError):
+    """The request was surely not carried out (connection refused, 503)."""
+
+    code = "destination_unavailable"
+
+
+class InDoubt(DestinationError):
+    """The request may have been carried out (cut, timed out, 500, 502, 504, an unreadable answer)."""
+
+    code = "destination_in_doubt"
+
+
+class BatchRefused(DestinationError):
+    """The destination refused a request as a whole because of rows in it, without saying which."""
+
+    code = "destination_refused"
+
+
+class StateError(ReverseEtlError):
+    """What the project remembers is missing, damaged, newer than this release or of another target."""
+
+    code = "state_unusable"
+    exit_code = 6
+
+
+class SyncBusy(ReverseEtlError):
+    """Another run holds the sync."""
+
+    code = "busy"
+    exit_code = 5
+
+
+class GuardTripped(ReverseEtlError):
+    """A wave larger than the guard allows; nothing was written."""
+
+    code = "guard"
+    exit_code = 4
+
+    def __init__(self, message: str, *, plan_id: str, hint: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.plan_id = plan_id
+
+
+class Interrupted(ReverseEtlError):
+    """The run was asked to stop; everything answered by then is recorded."""
+
+    code = "interrupted"
+    exit_code = 130
+
+
+class PluginError(ReverseEtlError):
+    """A connector broke its protocol: a bug of ours or of its author."""
+
+    code = "plugin"

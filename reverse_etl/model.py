@@ -1,0 +1,353 @@
+"""The nouns, as data: no input or output happens here.
+
+A *row* is ours (a line of the query's result), a *record* is theirs. Rows stay in Arrow columns up to
+`Batch.records`, the one place where they become dictionaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+import pyarrow as pa
+
+JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
+
+
+# --- what the user's files are told -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong in a project's files, with its place. `line` and `column` count from 1; 0 means the whole file."""
+
+    file: str
+    line: int
+    column: int
+    text: str
+    message: str
+    nearest: str | None = None
+
+    def __str__(self) -> str:
+        place = self.file if not self.line else f"{self.file}:{self.line}:{self.column}"
+        said = f"{place}: {self.message}"
+        if self.text:
+            said += f" (found: {self.text})"
+        if self.nearest:
+            said += f"; did you mean {self.nearest!r}?"
+        return said
+
+    def to_json(self) -> dict[str, JSON]:
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "text": self.text,
+            "message": self.message,
+            "nearest": self.nearest,
+        }
+
+
+# --- what is read ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Query:
+    """One statement for a source. `parameters` are bound by name (`:cursor`, `:last_run_at`), never spliced in."""
+
+    sql: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+
+# --- what a destination is ---------------------------------------------------------------------------------------
+
+
+class FieldType(StrEnum):
+    """What a field takes, over all destinations; `values` has one rendering for each pair of Arrow type and this."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    DATETIME = "datetime"
+    TIME = "time"
+    CHOICE = "choice"
+    CHOICES = "choices"
+    REFERENCE = "reference"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of an object at the destination.
+
+    `read_only` is the reason in a few words, None for a field that can be written. `options` are the values the
+    field accepts (None: anything), `folds_case` says that two values differing by case or outer blanks find the same
+    record. `max_length` counts characters. `digits` and `scale` bound a number: that many digits in all, and after the point.
+    """
+
+    name: str
+    type: FieldType
+    label: str = ""
+    identifies: bool = False
+    folds_case: bool = False
+    read_only: str | None = None
+    required_on_create: bool = False
+    clearable: bool = True
+    options: tuple[str, ...] | None = None
+    max_length: int | None = None
+    digits: int | None = None
+    scale: int | None = None
+
+
+@dataclass(frozen=True)
+class ObjectSchema:
+    """An object as its destination describes it; `name` is spelled as the destination spells it."""
+
+    name: str
+    fields: Mapping[str, Field]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a destination takes: rows a call, calls at once."""
+
+    batch_size: int
+    in_flight: int = 4
+
+
+class Operation(StrEnum):
+    """What a batch asks for. Every row of a batch asks for the same."""
+
+    UPSERT = "upsert"  # find by match; create when absent
+    UPDATE = "update"  # by record id when known, else find by match; never create
+    CREATE = "create"  # never touch an existing record
+    REMOVE = "remove"  # by record id: archive or delete, whichever the destination has
+
+
+# --- what happens to a row -----------------------------------------------------------------------------------------
+
+
+class Verdict(IntEnum):
+    """What became of a row that was offered. NO_ANSWER is where every row starts, and means doubt."""
+
+    NO_ANSWER = 0
+    CREATED = 1
+    UPDATED = 2
+    REMOVED = 3
+    SKIPPED = 4
+    REJECTED = 5
+    MISSING = 6  # the record that was addressed is gone; `deliver` decides what that means
+
+
+DELIVERED = frozenset({Verdict.CREATED, Verdict.UPDATED, Verdict.REMOVED, Verdict.SKIPPED})
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The destination's own reason for refusing a row: its code, its words, the id to quote to its support."""
+
+    code: str
+    message: str
+    request_id: str | None = None
+
+
+class Outcomes:
+    """One verdict for each row of a batch, by position; a destination fills it, a row it leaves out is in doubt."""
+
+    def __init__(self, size: int) -> None:
+        self.verdicts: list[Verdict] = [Verdict.NO_ANSWER] * size
+        self.record_ids: list[str | None] = [None] * size
+        self.refusals: dict[int, Refusal] = {}
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    def created(self, position: int, record_id: str | None = None) -> None:
+        self._settle(position, Verdict.CREATED, record_id)
+
+    def updated(self, position: int, record_id: str | None = None) -> None:
+        self._settle(position, Verdict.UPDATED, record_id)
+
+    def removed(self, position: int) -> None:
+        self._settle(position, Verdict.REMOVED, None)
+
+    def skipped(self, position: int, record_id: str | None = None) -> None:
+        self._settle(position, Verdict.SKIPPED, record_id)
+
+    def missing(self, position: int) -> None:
+        self._settle(position, Verdict.MISSING, None)
+
+    def rejected(self, position: int, refusal: Refusal) -> None:
+        self._settle(position, Verdict.REJECTED, None)
+        self.refusals[position] = refusal
+
+    def unanswered(self) -> list[int]:
+        """Positions that no part of the answer spoke of."""
+        return [position for position, verdict in enumerate(self.verdicts) if verdict is Verdict.NO_ANSWER]
+
+    def _settle(self, position: int, verdict: Verdict, record_id: str | None) -> None:
+        self.verdicts[position] = verdict
+        self.record_ids[position] = record_id
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that go out together: one object, one operation, at most `Limits.batch_size` of them.
+
+    `rows` has one column a mapped field, under the destination's name, in the mapping's order. `sends` says which
+    values of a row go out: a boolean column a field, or None for "every value that isn't NULL". `keys` are the rows'
+    keys as text, `record_ids` what we remember (NULL where nothing is).
+    """
+
+    object: str
+    operation: Operation
+    match: str
+    fields: tuple[Field, ...]
+    rows: pa.RecordBatch
+    keys: pa.StringArray
+    record_ids: pa.StringArray
+    sends: pa.RecordBatch | None = None
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    def slice(self, start: int, size: int) -> Batch:
+        """A part of the same batch, without copying."""
+        return self._with(lambda columns: columns.slice(start, size))
+
+    def take(self, positions: Sequence[int]) -> Batch:
+        """The rows at these positions, in this order."""
+        chosen = pa.array(positions, pa.int64())
+        return self._with(lambda columns: columns.take(chosen))
+
+    def records(self, wire: Callable[[pa.Array, Field], Sequence[object]]) -> Iterator[dict[str, object]]:
+        """Each row as the destination's field names and wire values: None clears a field, an absent one is left alone.
+
+        `wire` renders a whole column for a field and returns as many values; see `values`.
+        """
+        columns = [wire(column, field) for column, field in zip(self.rows.columns, self.fields, strict=True)]
+        names = [field.name for field in self.fields]
+        if self.sends is None:
+            for values in zip(*columns, strict=True):
+                yield {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            return
+        masks = [column.to_pylist() for column in self.sends.columns]
+        for values, sent in zip(zip(*columns, strict=True), zip(*masks, strict=True), strict=True):
+            yield {name: value for name, value, goes in zip(names, values, sent, strict=True) if goes}
+
+    def match_values(self, wire: Callable[[pa.Array, Field], Sequence[object]]) -> Sequence[object]:
+        """The value that finds each row's record, as it goes on the wire."""
+        position = self.rows.schema.get_field_index(self.match)
+        return wire(self.rows.column(position), self.fields[position])
+
+    def _with(self, cut: Callable[[pa.RecordBatch | pa.Array], pa.RecordBatch | pa.Array]) -> Batch:
+        return Batch(
+            object=self.object,
+            operation=self.operation,
+            match=self.match,
+            fields=self.fields,
+            rows=cut(self.rows),
+            keys=cut(self.keys),
+            record_ids=cut(self.record_ids),
+            sends=None if self.sends is None else cut(self.sends),
+        )
+
+
+# --- what a run tells ----------------------------------------------------------------------------------------------
+
+
+class RunStatus(StrEnum):
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    GUARDED = "guarded"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+
+
+@dataclass
+class RowCounts:
+    """read = unchanged + added + changed + invalid; `retried` counts rows offered again that were not among those read."""
+
+    read: int = 0
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    invalid: int = 0
+    retried: int = 0
+
+
+@dataclass
+class DeliveredCounts:
+    created: int = 0
+    updated: int = 0
+    removed: int = 0
+    skipped: int = 0
+    kept_fields: int = 0
+
+
+@dataclass(frozen=True)
+class RunError:
+    code: str
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """Rows that a plan would refuse, grouped by reason: how many, and up to five of their keys."""
+
+    code: str
+    column: str | None
+    message: str
+    count: int
+    keys: tuple[JSON, ...]
+
+
+@dataclass(frozen=True)
+class RowSample:
+    """One row that a plan would send, with old and new value of each field."""
+
+    key: JSON
+    change: str  # added | changed | removed
+    fields: Mapping[str, tuple[JSON, JSON]]
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What a dry run shows beside the counts. `seconds_at_limit` is how long the calls take at the known rate limit."""
+
+    requests: int
+    seconds_at_limit: float
+    problems: tuple[RowProblem, ...] = ()
+    sample: tuple[RowSample, ...] = ()
+
+
+@dataclass
+class RunReport:
+    """One run, as `sync --json` prints it. Times are UTC; cursor values are text as the source writes them."""
+
+    sync: str
+    run_id: str
+    started_at: datetime
+    status: RunStatus = RunStatus.SUCCEEDED
+    dry_run: bool = False
+    finished_at: datetime | None = None
+    rows: RowCounts = field(default_factory=RowCounts)
+    delivered: DeliveredCounts = field(default_factory=DeliveredCounts)
+    rejected: int = 0
+    in_doubt: int = 0
+    pending: int = 0
+    requests: int = 0
+    throttled: int = 0
+    cursor_from: JSON = None
+    cursor_to: JSON = None
+    error: RunError | None = None
+    plan_id: str | None = None
+    plan: PlanSummary | None = None
+    exit_code: int = 0

@@ -1,0 +1,128 @@
+"""What a source and a destination must be able to do; the conformance suites in `testing` prove it.
+
+A source is synchronous, as database drivers are; a destination is asynchronous, as the network is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from reverse_etl.clock import SYSTEM, Clock
+from reverse_etl.model import Batch, Limits, ObjectSchema, Operation, Outcomes, Query
+
+
+class Source(Protocol):
+    """A warehouse: `Connector(config)`, its settings in reverse_etl.yml with every path already absolute.
+
+    Opening one contacts nothing; every call opens what it needs and closes it again.
+    """
+
+    def __init__(self, config: Any) -> None: ...
+
+    def describe(self, query: Query) -> pa.Schema:
+        """Columns and Arrow types of the result; reads no rows. Raises SourceError with the warehouse's own words."""
+        ...
+
+    def read(self, query: Query) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
+        """The whole result as a stream on a connection of its own, in one consistent view.
+
+        The stream raises SourceError when it ends with another number of rows than an independent count gave: "read
+        nothing" and "could not read" must differ. Leaving the context releases the connection and any file lock.
+        """
+        ...
+
+    def clock(self) -> datetime:
+        """The warehouse's own time, with an offset."""
+        ...
+
+    def quote(self, identifier: str) -> str:
+        """An identifier as this warehouse's SQL wants it quoted."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Traffic:
+    """Calls made so far: every HTTP request counts, tokens and metadata included; `throttled` are the 429s."""
+
+    requests: int = 0
+    throttled: int = 0
+
+
+class Memory(Protocol):
+    """What a destination may remember between runs, durable and per account (tokens) or per run (job ids)."""
+
+    def get(self, name: str) -> str | None: ...
+
+    def put(self, name: str, value: str | None) -> None:
+        """Stored before this returns; None forgets."""
+        ...
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a destination is opened with beside its settings. `name` is the connection's name, for messages."""
+
+    name: str
+    memory: Memory
+    clock: Clock = SYSTEM
+
+
+class Destination(Protocol):
+    """A system that people work in. One instance serves one run: `Connector(config, opening)`.
+
+    It may not sleep, retry, log values, read the environment or know of snapshots: `http` and `deliver` do that.
+    """
+
+    Config: ClassVar[type[BaseModel]]  # the connection's settings in reverse_etl.yml, `type` included
+    modes: ClassVar[frozenset[str]]  # of upsert, update, insert, mirror, append
+    removal: ClassVar[str]  # archive or delete: what Operation.REMOVE does here
+
+    def __init__(self, config: Any, opening: Opening) -> None: ...
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def traffic(self) -> Traffic: ...
+
+    @property
+    def requests_per_second(self) -> float:
+        """The rate known so far, for estimates."""
+        ...
+
+    async def account(self) -> str:
+        """The account these credentials open (portal id, org id): state made for one never serves another."""
+        ...
+
+    async def describe(self, object: str) -> ObjectSchema:
+        """The object's fields. Raises DestinationError(code="destination_object") when there is no such object."""
+        ...
+
+    async def write(self, batch: Batch) -> Outcomes:
+        """One call, one verdict a row. A row's refusal is a value; exceptions are about the request as a whole."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Lookup(Protocol):
+    """A destination whose records can be read back."""
+
+    async def find(
+        self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
+    ) -> dict[str, dict[str, object]]:
+        """Records by match value (as sent), each with "id" and the fields asked for; absent ones are left out."""
+        ...
+
+
+__all__ = ["Batch", "Destination", "Lookup", "Operation", "Source", "Traffic"]
