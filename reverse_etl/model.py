@@ -21,7 +21,7 @@ JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong in a project's files, with its place. `line` and `column` count from 1; 0 means the whole file."""
+    """Something wrong in a project's files, with its place; `line` and `column` count from 1, 0 is the whole file."""
 
     file: str
     line: int
@@ -86,7 +86,7 @@ class Field:
 
     `read_only` is the reason in a few words, None for a field that can be written. `options` are the values the
     field accepts (None: anything), `folds_case` says that two values differing by case or outer blanks find the same
-    record. `max_length` counts characters. `digits` and `scale` bound a number: that many digits in all, and after the point.
+    record. `max_length` counts characters. `digits` and `scale` bound a number: digits in all, and after the point.
     """
 
     name: str
@@ -101,6 +101,10 @@ class Field:
     max_length: int | None = None
     digits: int | None = None
     scale: int | None = None
+
+
+# Renders a whole column for a field, one value a row; see `values`.
+Wire = Callable[[pa.Array, Field], Sequence[object]]
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,7 @@ class Batch:
         chosen = pa.array(positions, pa.int64())
         return self._with(lambda columns: columns.take(chosen))
 
-    def records(self, wire: Callable[[pa.Array, Field], Sequence[object]]) -> Iterator[dict[str, object]]:
+    def records(self, wire: Wire) -> Iterator[dict[str, object]]:
         """Each row as the destination's field names and wire values: None clears a field, an absent one is left alone.
 
         `wire` renders a whole column for a field and returns as many values; see `values`.
@@ -239,7 +243,7 @@ class Batch:
         for values, sent in zip(zip(*columns, strict=True), zip(*masks, strict=True), strict=True):
             yield {name: value for name, value, goes in zip(names, values, sent, strict=True) if goes}
 
-    def match_values(self, wire: Callable[[pa.Array, Field], Sequence[object]]) -> Sequence[object]:
+    def match_values(self, wire: Wire) -> Sequence[object]:
         """The value that finds each row's record, as it goes on the wire."""
         position = self.rows.schema.get_field_index(self.match)
         return wire(self.rows.column(position), self.fields[position])
@@ -271,7 +275,7 @@ class RunStatus(StrEnum):
 
 @dataclass
 class RowCounts:
-    """read = unchanged + added + changed + invalid; `retried` counts rows offered again that were not among those read."""
+    """read = unchanged + added + changed + invalid; `retried` counts rows offered again without having been read."""
 
     read: int = 0
     added: int = 0
