@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from typing import Any
 
 import pyarrow as pa
 
@@ -104,7 +105,7 @@ class Field:
 
 
 # Renders a whole column for a field, one value a row; see `values`.
-Wire = Callable[[pa.Array, Field], Sequence[object]]
+Wire = Callable[[pa.Array, Field], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ class Batch:
         chosen = pa.array(positions, pa.int64())
         return self._with(lambda columns: columns.take(chosen))
 
-    def records(self, wire: Wire) -> Iterator[dict[str, object]]:
+    def records(self, wire: Wire) -> Iterator[dict[str, Any]]:
         """Each row as the destination's field names and wire values: None clears a field, an absent one is left alone.
 
         `wire` renders a whole column for a field and returns as many values; see `values`.
@@ -243,7 +244,7 @@ class Batch:
         for values, sent in zip(zip(*columns, strict=True), zip(*masks, strict=True), strict=True):
             yield {name: value for name, value, goes in zip(names, values, sent, strict=True) if goes}
 
-    def match_values(self, wire: Wire) -> Sequence[object]:
+    def match_values(self, wire: Wire) -> Sequence[Any]:
         """The value that finds each row's record, as it goes on the wire."""
         position = self.rows.schema.get_field_index(self.match)
         return wire(self.rows.column(position), self.fields[position])
