@@ -7,12 +7,14 @@ A *row* is ours (a line of the query's result), a *record* is theirs. Rows stay 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
 import pyarrow as pa
+
+from reverse_etl import clock
 
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 
@@ -332,6 +334,17 @@ class PlanSummary:
     problems: tuple[RowProblem, ...] = ()
     sample: tuple[RowSample, ...] = ()
 
+    def to_json(self) -> dict[str, JSON]:
+        return {
+            "requests": self.requests,
+            "seconds_at_limit": self.seconds_at_limit,
+            "problems": [asdict(problem) for problem in self.problems],
+            "sample": [
+                {"key": row.key, "change": row.change, "fields": {name: [*pair] for name, pair in row.fields.items()}}
+                for row in self.sample
+            ],
+        }
+
 
 @dataclass
 class RunReport:
@@ -356,3 +369,28 @@ class RunReport:
     plan_id: str | None = None
     plan: PlanSummary | None = None
     exit_code: int = 0
+
+    def to_json(self) -> dict[str, JSON]:
+        """The run as a JSON document; `plan` only stands in a dry run's, `plan_id` only where there is one."""
+        document: dict[str, JSON] = {
+            "sync": self.sync,
+            "run_id": self.run_id,
+            "status": self.status.value,
+            "dry_run": self.dry_run,
+            "rows": asdict(self.rows),
+            "delivered": asdict(self.delivered),
+            "rejected": self.rejected,
+            "in_doubt": self.in_doubt,
+            "pending": self.pending,
+            "requests": self.requests,
+            "throttled": self.throttled,
+            "cursor": {"from": self.cursor_from, "to": self.cursor_to},
+            "started_at": clock.text(self.started_at),
+            "finished_at": None if self.finished_at is None else clock.text(self.finished_at),
+            "error": None if self.error is None else asdict(self.error),
+        }
+        if self.plan_id is not None:
+            document["plan_id"] = self.plan_id
+        if self.plan is not None:
+            document["plan"] = self.plan.to_json()
+        return document
