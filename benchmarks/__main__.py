@@ -1,0 +1,117 @@
+"""`python -m benchmarks [idle changed load help memory]`: ratios against bare scripts, medians of interleaved runs."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import bench
+from benchmarks.bench import Measure
+
+
+def idle_and_changed(folder: Path, rows: int, runs: int) -> None:
+    """Nothing new, then 1 % changed, over a project whose every record the CRM knows."""
+    with bench.crm() as address:
+        project = bench.project(folder / "project", rows, address, first_run="send")
+        known = folder / "known.duckdb"
+        bench.write_table(known, rows)
+        warehouse = str(project / "warehouse.duckdb")
+        loaded = bench.sync(project, added=rows, delivered_created=rows)
+        tell_one(f"first load of {rows:,} rows", loaded, f"{rows / loaded.seconds:,.0f} rows/s")
+        found = bench.interleaved(
+            runs,
+            {
+                "sync": lambda: bench.sync(project, unchanged=rows, requests=0),
+                "bare": lambda: bench.bare("diff", warehouse, str(known)),
+            },
+        )
+        tell(f"nothing new in {rows:,} rows", found, limit=3)
+        rounds = itertools.count()
+
+        def changed() -> Measure:
+            bench.change_one_percent(project, next(rounds))
+            return bench.sync(project, changed=rows // 100, delivered_updated=rows // 100)
+
+        found = bench.interleaved(
+            runs, {"sync": changed, "bare": lambda: bench.bare("push", warehouse, str(known), address)}
+        )
+        tell(f"1 % changed of {rows:,} rows", found, limit=3)
+
+
+def load(folder: Path, rows: int, runs: int) -> None:
+    """A first load, beside a loop that posts the very bodies the load posted."""
+    bodies = folder / "bodies.jsonl"
+    with bench.crm(record=bodies) as address:
+        bench.sync(bench.project(folder / "recorded", rows, address, first_run="send"), delivered_created=rows)
+    with bench.crm() as address:
+        project = bench.project(folder / "project", rows, address, first_run="send")
+
+        def first_load() -> Measure:
+            shutil.rmtree(project / ".reverse_etl", ignore_errors=True)
+            return bench.sync(project, added=rows)
+
+        found = bench.interleaved(runs, {"sync": first_load, "bare": lambda: bench.bare("post", str(bodies), address)})
+        tell(f"first load of {rows:,} rows", found, limit=1.5)
+
+
+def memory(folder: Path, rows: int) -> None:
+    """Peak memory of each kind of run at a size that must not fit."""
+    with bench.crm() as address:
+        project = bench.project(folder / "project", rows, address, first_run="baseline")
+        tell_one(f"baseline of {rows:,} rows", bench.sync(project, read=rows), "at most 600 MB")
+        tell_one(f"nothing new in {rows:,} rows", bench.sync(project, unchanged=rows), "at most 600 MB")
+        bench.change_one_percent(project, 1)
+        tell_one(f"1 % changed of {rows:,} rows", bench.sync(project, changed=rows // 100), "at most 600 MB")
+
+
+def start_up(runs: int) -> None:
+    """How long a person waits for the help text; at most 0.3 s."""
+    found = bench.interleaved(
+        max(runs, 5),
+        {
+            "sync": lambda: bench.timed([bench.COMMAND, "--help"]),
+            "bare": lambda: bench.timed([sys.executable, "-c", "pass"]),
+        },
+    )
+    tell_one("reverse-etl --help", found["sync"], f"at most 0.30 s; python itself {found['bare'].seconds:.2f} s")
+
+
+def tell(what: str, found: dict[str, Measure], *, limit: float) -> None:
+    ours, script = found["sync"], found["bare"]
+    print(
+        f"{what:<32} {ours.seconds:6.2f} s  {ours.megabytes:5.0f} MB   bare {script.seconds:5.2f} s   "
+        f"ratio {ours.seconds / script.seconds:5.2f}  (at most {limit:g})",
+        flush=True,
+    )
+
+
+def tell_one(what: str, measure: Measure, remark: str) -> None:
+    print(f"{what:<32} {measure.seconds:6.2f} s  {measure.megabytes:5.0f} MB   {remark}", flush=True)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    arguments.add_argument("what", nargs="*", default=["help", "idle", "load"], help="help idle load memory")
+    arguments.add_argument("--runs", type=int, default=3, help="interleaved runs of each; the median counts")
+    arguments.add_argument("--rows", type=int, help="rows (idle 1,000,000, load 100,000, memory 10,000,000)")
+    given = arguments.parse_args()
+    for what in given.what:
+        with tempfile.TemporaryDirectory(prefix="reverse-etl-bench-") as folder:
+            if what == "help":
+                start_up(given.runs)
+            elif what in {"idle", "changed"}:
+                idle_and_changed(Path(folder), given.rows or 1_000_000, given.runs)
+            elif what == "load":
+                load(Path(folder), given.rows or 100_000, given.runs)
+            elif what == "memory":
+                memory(Path(folder), given.rows or 10_000_000)
+            else:
+                arguments.error(f"nothing to measure is called {what!r}")
+
+
+if __name__ == "__main__":
+    main()
