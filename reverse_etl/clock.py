@@ -34,3 +34,8 @@ SYSTEM = Clock()
 def text(moment: datetime) -> str:
     """RFC 3339 in UTC, to the millisecond: the one way times are printed and stored."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse(moment: str) -> datetime:
+    """What `text` wrote."""
+    return datetime.fromisoformat(moment)

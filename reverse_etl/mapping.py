@@ -1,0 +1,192 @@
+"""Warehouse columns to destination fields, as SQL over one spooled result.
+
+Each value gets a canonical type first, so that a change of type that changes no value changes nothing downstream:
+whole numbers are BIGINT, floats DOUBLE, decimals keep every digit, times carry an offset (a naive one is read in the
+sync's time zone), lists are lists of text, structures JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from reverse_etl.config.sync import FieldMapping, SyncConfig
+from reverse_etl.errors import ConfigError
+from reverse_etl.localdb import canonical_text, literal, quoted
+from reverse_etl.model import Problem
+
+SMALL_INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32())
+
+
+@dataclass(frozen=True)
+class Column:
+    """One value of a row: the SQL that gives it, its DuckDB type, and the name it has from then on."""
+
+    name: str
+    expression: str
+    type: str
+
+
+@dataclass(frozen=True)
+class PayloadColumn(Column):
+    """A mapped field. `compare` False: sent along, never a reason to send; `keep_on_null`: a NULL is not a value."""
+
+    field: str
+    compare: bool
+    keep_on_null: bool
+
+    @property
+    def old(self) -> str:
+        """The name of the acknowledged value, beside the new one."""
+        return f"o_{self.field}"
+
+    @property
+    def goes(self) -> str:
+        """The name of the flag that says whether the value goes out."""
+        return f"d_{self.field}"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a sync makes of a result: its key columns, its cursor column, its payload."""
+
+    keys: tuple[Column, ...]
+    key_text: str
+    payload: tuple[PayloadColumn, ...]
+    cursor: str | None
+
+    @property
+    def key_order(self) -> str:
+        """Key order as a person expects it: numbers by value, not by their text."""
+        return ", ".join(quoted(key.name) for key in self.keys)
+
+    @property
+    def compared(self) -> tuple[PayloadColumn, ...]:
+        return tuple(column for column in self.payload if column.compare)
+
+    @property
+    def hash(self) -> str:
+        """A 64-bit fingerprint of what is compared; a filter only, the columns themselves decide."""
+        return f"hash({', '.join(quoted(column.name) for column in self.compared) or '0'})"
+
+    def column(self, field: str) -> PayloadColumn:
+        return next(column for column in self.payload if column.field == field)
+
+
+def shape_of(sync: SyncConfig, schema: pa.Schema) -> Shape:
+    """How this result becomes the sync's payload. Raises ConfigError when a mapped, key or cursor column is missing."""
+    wanted = [*sync.key, *(entry.column for entry in sync.mapping.values() if entry.column is not None)]
+    if sync.cursor is not None:
+        wanted.append(sync.cursor.column)
+    _refuse_missing(sync, schema, wanted)
+    keys = tuple(
+        Column(f"k{position}", *_canonical(quoted(name), schema.field(name).type, sync.timezone))
+        for position, name in enumerate(sync.key)
+    )
+    return Shape(
+        keys=keys,
+        key_text=_key_text(keys),
+        payload=tuple(_payload_column(field, entry, schema, sync) for field, entry in sync.mapping.items()),
+        cursor=None if sync.cursor is None else quoted(sync.cursor.column),
+    )
+
+
+def key_kinds(shape: Shape) -> tuple[str, ...]:
+    """For each key column whether its text stands for a number, a boolean or itself; see `key_value`."""
+    return tuple(_kind(key.type) for key in shape.keys)
+
+
+def _kind(type: str) -> str:
+    if type == "BOOLEAN":
+        return "boolean"
+    return "number" if type in ("BIGINT", "DOUBLE") or type.startswith("DECIMAL") else "text"
+
+
+def _key_text(keys: Sequence[Column]) -> str:
+    if len(keys) == 1:
+        return canonical_text(keys[0].expression, keys[0].type)
+    parts = []
+    for key in keys:
+        text = canonical_text(key.expression, key.type)
+        parts.append(text if _kind(key.type) != "text" else f"CAST(to_json({text}) AS VARCHAR)")
+    return "'[' || " + " || ', ' || ".join(parts) + " || ']'"
+
+
+def _payload_column(field: str, entry: FieldMapping, schema: pa.Schema, sync: SyncConfig) -> PayloadColumn:
+    if entry.column is None:
+        expression, type = literal(entry.value), _literal_type(entry.value)
+    else:
+        expression, type = _canonical(quoted(entry.column), schema.field(entry.column).type, sync.timezone)
+        if entry.default is not None:
+            expression = f"coalesce({expression}, CAST({literal(entry.default)} AS {type}))"
+    return PayloadColumn(
+        name=f"f_{field}",
+        expression=f"CAST({expression} AS {type})",
+        type=type,
+        field=field,
+        compare=entry.compare,
+        keep_on_null=entry.nulls == "ignore",
+    )
+
+
+def _literal_type(value: object) -> str:
+    if isinstance(value, bool):
+        return "BOOLEAN"
+    if isinstance(value, int):
+        return "BIGINT"
+    return "DOUBLE" if isinstance(value, float) else "VARCHAR"
+
+
+def _canonical(column: str, arrow: pa.DataType, timezone: str) -> tuple[str, str]:  # noqa: PLR0912, C901  # one table
+    if pa.types.is_dictionary(arrow):
+        arrow = arrow.value_type
+    if pa.types.is_boolean(arrow):
+        return column, "BOOLEAN"
+    if arrow in SMALL_INTEGERS:
+        return column, "BIGINT"
+    if pa.types.is_uint64(arrow):
+        return column, "DECIMAL(20,0)"
+    if pa.types.is_decimal(arrow):
+        return column, f"DECIMAL({arrow.precision},{arrow.scale})"
+    if pa.types.is_float32(arrow) or pa.types.is_float16(arrow):
+        return f"CAST(CAST({column} AS VARCHAR) AS DOUBLE)", "DOUBLE"  # 0.1 stays 0.1
+    if pa.types.is_float64(arrow):
+        return column, "DOUBLE"
+    if pa.types.is_date(arrow):
+        return column, "DATE"
+    if pa.types.is_time(arrow):
+        return column, "TIME"
+    if pa.types.is_timestamp(arrow):
+        if arrow.tz is not None:
+            return column, "TIMESTAMP WITH TIME ZONE"
+        return f"timezone({literal(timezone)}, CAST({column} AS TIMESTAMP))", "TIMESTAMP WITH TIME ZONE"
+    if pa.types.is_list(arrow) or pa.types.is_large_list(arrow) or pa.types.is_fixed_size_list(arrow):
+        return column, "VARCHAR[]"
+    if pa.types.is_struct(arrow) or pa.types.is_map(arrow):
+        return f"CAST(to_json({column}) AS VARCHAR)", "VARCHAR"
+    return column, "VARCHAR"
+
+
+def _refuse_missing(sync: SyncConfig, schema: pa.Schema, wanted: Sequence[str]) -> None:
+    from difflib import get_close_matches  # noqa: PLC0415  # only on the way to an error
+
+    problems = []
+    for name in dict.fromkeys(wanted):
+        if name in schema.names:
+            continue
+        line, column = sync.place_of(name)
+        near = get_close_matches(name, schema.names, n=1)
+        problems.append(
+            Problem(
+                file=str(sync.file.name if not sync.place_file else sync.place_file),
+                line=line,
+                column=column,
+                text=name,
+                message=f"the query's result has no column {name!r}; it has {', '.join(schema.names)}",
+                nearest=near[0] if near else None,
+            )
+        )
+    if problems:
+        raise ConfigError(problems, hint="correct the mapping or the query; nothing was sent")

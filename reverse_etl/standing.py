@@ -1,0 +1,165 @@
+"""What stands between two runs: where a sync is, and which of its rows are refused, invalid or in doubt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from reverse_etl import clock
+from reverse_etl.model import JSON
+
+FIRST_PAUSE = timedelta(minutes=5)
+LONGEST_PAUSE = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class SyncState:
+    """A sync as the store knows it; times are RFC 3339 text, `cursor_value` the source's exact value as text."""
+
+    sync: str
+    identity: str
+    account: str | None = None
+    key_kinds: str | None = None
+    cursor_value: str | None = None
+    cursor_type: str | None = None
+    last_run_at: str | None = None
+    last_full_at: str | None = None
+    last_seq: int = 0
+    folded_seq: int = 0
+    known_rows: int = 0
+
+
+@dataclass(frozen=True)
+class RefusedRow:
+    """A row that is not delivered, and why. `kind` is rejected (by the destination), invalid (by us) or in_doubt.
+
+    `key` is None for rows that have none; those share one entry a reason, with a `count`. `next_at` is when a row that
+    hasn't changed is offered again; a changed one is offered at once.
+    """
+
+    kind: str
+    code: str
+    message: str
+    first_at: datetime
+    last_at: datetime
+    key_text: str | None = None
+    key: JSON = None
+    key_exact: tuple[str, ...] | None = None
+    request_id: str | None = None
+    attempts: int = 0
+    next_at: datetime | None = None
+    payload_hash: str | None = None
+    values: Mapping[str, JSON] = field(default_factory=dict)
+    cursor_value: str | None = None
+    cursor_type: str | None = None
+    count: int = 1
+
+    @property
+    def slot(self) -> str:
+        """Its place in the list: one a key, one a reason for rows without a key."""
+        return slot_of(self.key_text) if self.key_text is not None else f"n{self.code}"
+
+    def again(self, before: RefusedRow | None) -> RefusedRow:
+        """The same row refused once more: attempts add up, the pause grows, the first time and its cursor stay."""
+        if before is None:
+            return self._with_pause()
+        return replace(
+            self,
+            attempts=self.attempts + before.attempts,
+            first_at=before.first_at,
+            cursor_value=before.cursor_value if before.cursor_value is not None else self.cursor_value,
+            cursor_type=before.cursor_type if before.cursor_value is not None else self.cursor_type,
+        )._with_pause()
+
+    def due(self, now: datetime) -> bool:
+        return self.kind != "rejected" or self.next_at is None or self.next_at <= now
+
+    def to_json(self) -> dict[str, JSON]:
+        """As `rejected --json` prints it."""
+        document: dict[str, JSON] = {
+            "key": self.key,
+            "code": self.code,
+            "message": self.message,
+            "request_id": self.request_id,
+            "attempts": self.attempts,
+            "first_at": clock.text(self.first_at),
+            "last_at": clock.text(self.last_at),
+            "next_at": None if self.next_at is None else clock.text(self.next_at),
+            "values": dict(self.values),
+            "kind": self.kind,
+        }
+        if self.key_text is None:
+            document["count"] = self.count
+        return document
+
+    def stored(self, sync: str) -> dict[str, Any]:
+        """As a line of the table `refused`."""
+        return {
+            "sync": sync,
+            "slot": self.slot,
+            "kind": self.kind,
+            "key": None if self.key_text is None else json.dumps([self.key_text, self.key]),
+            "key_exact": None if self.key_exact is None else json.dumps(self.key_exact),
+            "code": self.code,
+            "message": self.message,
+            "request_id": self.request_id,
+            "attempts": self.attempts,
+            "first_at": clock.text(self.first_at),
+            "last_at": clock.text(self.last_at),
+            "next_at": None if self.next_at is None else clock.text(self.next_at),
+            "payload_hash": self.payload_hash,
+            "row_values": json.dumps(self.values),
+            "cursor_value": self.cursor_value,
+            "cursor_type": self.cursor_type,
+            "rows": self.count,
+        }
+
+    @classmethod
+    def from_stored(cls, row: Mapping[str, Any]) -> RefusedRow:
+        text, key = json.loads(row["key"]) if row["key"] is not None else (None, None)
+        return cls(
+            kind=row["kind"],
+            code=row["code"],
+            message=row["message"],
+            first_at=clock.parse(row["first_at"]),
+            last_at=clock.parse(row["last_at"]),
+            key_text=text,
+            key=key,
+            key_exact=None if row["key_exact"] is None else tuple(json.loads(row["key_exact"])),
+            request_id=row["request_id"],
+            attempts=row["attempts"],
+            next_at=None if row["next_at"] is None else clock.parse(row["next_at"]),
+            payload_hash=row["payload_hash"],
+            values=json.loads(row["row_values"]),
+            cursor_value=row["cursor_value"],
+            cursor_type=row["cursor_type"],
+            count=row["rows"],
+        )
+
+    def _with_pause(self) -> RefusedRow:
+        if self.kind != "rejected":
+            return self
+        pause = min(FIRST_PAUSE * 2 ** min(max(self.attempts - 1, 0), 16), LONGEST_PAUSE)
+        return replace(self, next_at=self.last_at + pause)
+
+
+def slot_of(key_text: str) -> str:
+    """The place of a key's entry in the list of refused rows."""
+    return f"k{key_text}"
+
+
+def key_value(text: str, kinds: tuple[str, ...]) -> JSON:
+    """A key as a JSON value: a number where the column is one, a list for a composite key."""
+    if len(kinds) > 1:
+        parsed: JSON = json.loads(text)
+        return parsed
+    if kinds[0] == "text":
+        return text
+    try:
+        value: JSON = json.loads(text)
+    except ValueError:
+        return text
+    return value

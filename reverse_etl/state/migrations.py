@@ -1,0 +1,53 @@
+"""How the SQL store came to its present shape: numbered steps, each in a transaction of its own, never edited again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from reverse_etl.errors import StateError
+from reverse_etl.state import tables
+
+
+@dataclass(frozen=True)
+class Migration:
+    number: int
+    sentence: str
+    apply: Callable[[sa.Connection], None]
+
+
+def _first_tables(connection: sa.Connection) -> None:
+    tables.metadata.create_all(connection)
+
+
+MIGRATIONS = (Migration(1, "Syncs, runs, the journal, refused rows, held plans, connector memory", _first_tables),)
+NEWEST = MIGRATIONS[-1].number
+
+
+def version(connection: sa.Connection) -> int:
+    """The number of the last step this store has seen; 0 for an empty one."""
+    if not sa.inspect(connection).has_table(tables.meta.name):
+        return 0
+    found = connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.name == "schema_version"))
+    return int(found) if found is not None else 0
+
+
+def refuse_newer(found: int, place: str) -> None:
+    """A store that a newer release wrote is left alone: reading it half-understood could lose rows."""
+    if found > NEWEST:
+        raise StateError(
+            f"{place} was written by a newer release (schema {found}; this release knows {NEWEST})",
+            code="state_newer",
+            hint="upgrade reverse-etl, or point state.url at another store",
+        )
+
+
+def migrate(connection: sa.Connection, found: int) -> None:
+    """Bring the store to the newest schema. The caller holds the transaction."""
+    for migration in MIGRATIONS:
+        if migration.number > found:
+            migration.apply(connection)
+    connection.execute(sa.delete(tables.meta).where(tables.meta.c.name == "schema_version"))
+    connection.execute(sa.insert(tables.meta).values(name="schema_version", value=str(NEWEST)))

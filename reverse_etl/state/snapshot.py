@@ -1,0 +1,234 @@
+"""The snapshot: for every key the payload its destination last acknowledged, in a DuckDB file of its own.
+
+Columns: `key` (canonical text), `record_id` (theirs), `run_id` and `acked_at` of the acknowledgement, `sent` (False: only
+known by a baseline), `gone` (left the result, and the destination has been told), `h` (fingerprint of what is compared)
+and one `f_<field>` a mapped field. The file is open for writing only while the journal is folded into it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from reverse_etl import localdb
+from reverse_etl.errors import StateError
+from reverse_etl.localdb import canonical_text, column_types, literal, quoted
+
+FORMAT = 1
+STORAGE = "v1.4.0"  # the oldest DuckDB we support must be able to read the file
+OWN_COLUMNS = {
+    "key": "VARCHAR",
+    "record_id": "VARCHAR",
+    "run_id": "VARCHAR",
+    "acked_at": "VARCHAR",
+    "sent": "BOOLEAN",
+    "gone": "BOOLEAN",
+    "h": "UBIGINT",
+}
+WAIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A journal entry: rows as Arrow IPC, with a column `removed` beside the snapshot's own."""
+
+    seq: int
+    body: bytes
+
+
+class Snapshot:
+    def __init__(self, path: Path, owner: str) -> None:
+        """`owner` names project and sync: a file that belongs to another is refused."""
+        self.path = path
+        self.owner = owner
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def attach(self, connection: duckdb.DuckDBPyConnection, name: str = "snap") -> int:
+        """Attach for reading, as `name`; the caller detaches soon. Returns the number of the last entry folded in."""
+        with self._explained():
+            _patiently(lambda: connection.execute(f"ATTACH {literal(str(self.path))} AS {name} (READ_ONLY)"))
+            return self._verify(connection, name)
+
+    def fold(self, entries: Iterable[Entry], *, rehash: str | None = None, wait: float = WAIT_SECONDS) -> tuple[int, int]:
+        """Move journal entries into the file, in one transaction with their number.
+
+        Entries already in it are passed over, so repeating a fold changes nothing. `rehash` is the fingerprint's SQL
+        when the mapping has changed since. Returns the last number folded, and the rows the snapshot now has.
+        """
+        created = not self.path.exists()
+        connection = localdb.connect(self.path.parent)
+        try:
+            with self._explained():
+                where = f"ATTACH {literal(str(self.path))} AS snap (STORAGE_VERSION '{STORAGE}')"
+                _patiently(lambda: connection.execute(where), wait)
+                self.path.chmod(0o600)
+                if created:
+                    self._create(connection)
+                folded = self._verify(connection, "snap")
+                connection.execute("BEGIN")
+                for schema, batches, last in _grouped(entries, folded):
+                    _apply(connection, pa.Table.from_batches(batches, schema))
+                    folded = last
+                if rehash is not None:
+                    connection.execute(f"UPDATE snap.rows SET h = {rehash}")
+                connection.execute(f"UPDATE snap.meta SET value = {literal(str(folded))} WHERE name = 'folded_seq'")
+                connection.execute("COMMIT")
+                rows = _scalar(connection, "SELECT count(*) FROM snap.rows")
+            return folded, rows
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as failure:
+            raise StateError(
+                f"the snapshot {self.path.name} can't be used: {str(failure).splitlines()[0]}",
+                code="state_snapshot",
+                hint="restore it from a backup, or `reverse-etl reset SYNC` to start over; the file was left alone",
+            ) from failure
+
+    def _create(self, connection: duckdb.DuckDBPyConnection) -> None:
+        columns = ", ".join(f"{name} {type}" for name, type in OWN_COLUMNS.items())
+        connection.execute(f"CREATE TABLE snap.rows ({columns})")
+        connection.execute("CREATE TABLE snap.meta (name VARCHAR, value VARCHAR)")
+        connection.execute(
+            "INSERT INTO snap.meta VALUES ('format', ?), ('owner', ?), ('folded_seq', '0')", [str(FORMAT), self.owner]
+        )
+
+    def _verify(self, connection: duckdb.DuckDBPyConnection, name: str) -> int:
+        meta = dict(connection.execute(f"SELECT name, value FROM {name}.meta").fetchall())
+        if int(meta["format"]) > FORMAT:
+            raise StateError(
+                f"the snapshot {self.path.name} was written by a newer release",
+                code="state_newer",
+                hint="upgrade reverse-etl; the file was left alone",
+            )
+        if meta["owner"] != self.owner:
+            raise StateError(
+                f"the snapshot {self.path.name} belongs to {meta['owner']}, not to {self.owner}",
+                code="state_mismatch",
+                hint="put the right file back, or `reverse-etl reset SYNC` to start over",
+            )
+        return int(meta["folded_seq"])
+
+
+def overlay(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, entries: Sequence[Entry], target: str = "known"
+) -> int:
+    """Make the relation `target`: the snapshot as it would be after folding `entries`, without writing any file.
+
+    Returns the number of the last entry seen. With nothing to lay over it the relation is a plain view, and costs nothing.
+    """
+    folded = 0
+    if snapshot.exists():
+        folded = snapshot.attach(connection)
+        fresh = [entry for entry in entries if entry.seq > folded]
+        if not fresh:
+            connection.execute(f"CREATE TEMP VIEW {target} AS SELECT *, rowid AS position FROM snap.rows")
+            return folded
+    else:
+        fresh = list(entries)
+    connection.execute("ATTACH ':memory:' AS laid")
+    columns = ", ".join(f"{name} {type}" for name, type in OWN_COLUMNS.items())
+    connection.execute(
+        "CREATE TABLE laid.rows AS SELECT * FROM snap.rows" if snapshot.exists() else f"CREATE TABLE laid.rows ({columns})"
+    )
+    for schema, batches, last in _grouped(fresh, folded):
+        _apply(connection, pa.Table.from_batches(batches, schema), "laid")
+        folded = last
+    connection.execute(f"CREATE TEMP VIEW {target} AS SELECT *, rowid AS position FROM laid.rows")
+    return folded
+
+
+def encode(rows: pa.Table | pa.RecordBatch) -> bytes:
+    """Acknowledged rows as a journal entry's body."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write(rows)
+    body: bytes = sink.getvalue().to_pybytes()
+    return body
+
+
+def _grouped(entries: Iterable[Entry], after: int) -> Iterator[tuple[pa.Schema, list[pa.RecordBatch], int]]:
+    """Runs of entries with one schema, in order: the mapping may have been edited between two of them."""
+    schema: pa.Schema | None = None
+    batches: list[pa.RecordBatch] = []
+    last = after
+    for entry in entries:
+        if entry.seq <= after:
+            continue
+        with pa.ipc.open_stream(entry.body) as reader:
+            if schema is not None and reader.schema != schema:
+                yield schema, batches, last
+                batches = []
+            schema = reader.schema
+            batches.extend(reader)
+        last = entry.seq
+    if schema is not None and batches:
+        yield schema, batches, last
+
+
+def _apply(connection: duckdb.DuckDBPyConnection, rows: pa.Table, database: str = "snap") -> None:
+    connection.register("entries", rows)
+    latest = "SELECT *, row_number() OVER () AS nth FROM entries"
+    connection.execute(
+        f"CREATE TEMP TABLE arrived AS SELECT * EXCLUDE nth FROM ({latest}) "
+        "QUALIFY row_number() OVER (PARTITION BY key ORDER BY nth DESC) = 1"
+        if _scalar(connection, "SELECT count(*) - count(DISTINCT key) FROM entries")
+        else "CREATE TEMP TABLE arrived AS SELECT * FROM entries"
+    )
+    connection.unregister("entries")
+    have = column_types(connection, f"{database}.rows")
+    arriving = {name: type for name, type in column_types(connection, "arrived").items() if name != "removed"}
+    values = {name: f"a.{quoted(name)}" for name in arriving}
+    for name, type in arriving.items():
+        if name not in have:
+            connection.execute(f"ALTER TABLE {database}.rows ADD COLUMN {quoted(name)} {type}")
+        elif have[name] != type:
+            values[name] = canonical_text(values[name], type)
+            _widen_to_text(connection, f"{database}.rows", name, have[name])
+    left_alone = [name for name in have if name not in arriving]  # no longer mapped; the destination still has them
+    values |= {name: f"o.{quoted(name)}" for name in left_alone}
+    joined = f"LEFT JOIN {database}.rows o USING (key)" if left_alone else ""
+    connection.execute(
+        f"CREATE TEMP TABLE settled AS SELECT {', '.join(f'{sql} AS {quoted(name)}' for name, sql in values.items())} "
+        f"FROM arrived a {joined} WHERE NOT a.removed"
+    )
+    connection.execute(f"DELETE FROM {database}.rows WHERE key IN (SELECT key FROM arrived)")
+    connection.execute(f"INSERT INTO {database}.rows BY NAME SELECT * FROM settled")
+    connection.execute("DROP TABLE arrived; DROP TABLE settled")
+
+
+def _widen_to_text(connection: duckdb.DuckDBPyConnection, table: str, name: str, type: str) -> None:
+    """A column whose type changed is kept as canonical text: no cast can lose what was acknowledged."""
+    if type != "VARCHAR":
+        text = canonical_text(quoted(name), type)
+        connection.execute(f"ALTER TABLE {table} ALTER {quoted(name)} SET DATA TYPE VARCHAR USING {text}")
+
+
+def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = connection.execute(sql).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _patiently(open: Callable[[], object], wait: float = WAIT_SECONDS) -> None:
+    """Another process may hold the file for the moment of a fold or a look; wait for it, then let the error through."""
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            open()
+            return
+        except duckdb.IOException as failure:
+            if "lock" not in str(failure).lower() or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)

@@ -1,0 +1,286 @@
+"""The SQL store: what every sync's runs did, and what is still owed. Readable while a run is under way.
+
+SQLite in WAL mode by default, PostgreSQL by URL. Each public method is one transaction. A batch's acknowledgement is one
+row of the journal; folding it into the snapshot is `snapshot.fold`'s work, and may happen at any later time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from reverse_etl import clock
+from reverse_etl.errors import StateError
+from reverse_etl.model import RunReport
+from reverse_etl.standing import RefusedRow, SyncState
+from reverse_etl.state import engine, migrations, tables
+from reverse_etl.state.snapshot import Entry
+
+
+@dataclass(frozen=True)
+class Acknowledgement:
+    """What one group of answered batches settled, to be stored in one transaction."""
+
+    sync: str
+    run_id: str
+    rows: int = 0
+    body: bytes | None = None  # acknowledged rows as `snapshot.encode` gives them; None: nothing was delivered
+    settled: Sequence[str] = ()  # slots to take off the list of refused rows
+    refused: Sequence[RefusedRow] = field(default_factory=tuple)
+
+
+class StateStore:
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        """Opens lazily. `read_only` writes nothing at all, not even an empty database."""
+        self.place = engine.place(url)
+        self.embedded = engine.is_embedded(url)
+        self.engine = engine.make(url, read_only=read_only)
+
+    def prepare(self) -> None:
+        """Create or migrate the tables. Raises StateError when the store is damaged or of a newer release."""
+        with self._writing() as connection:
+            found = migrations.version(connection)
+            migrations.refuse_newer(found, self.place)
+            if found < migrations.NEWEST:
+                migrations.migrate(connection, found)
+
+    def check(self) -> None:
+        """What `prepare` refuses, without writing anything."""
+        with self._reading() as connection:
+            migrations.refuse_newer(migrations.version(connection), self.place)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def project_id(self) -> str | None:
+        with self._reading() as connection:
+            found: str | None = connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.name == "project_id"))
+            return found
+
+    def claim(self, project_id: str) -> None:
+        """Write down whose store this is, once."""
+        with self._writing() as connection:
+            connection.execute(sa.insert(tables.meta).values(name="project_id", value=project_id))
+
+    # --- a run's life ---------------------------------------------------------------------------------------------
+
+    def sync_state(self, sync: str) -> SyncState | None:
+        with self._reading() as connection:
+            row = connection.execute(sa.select(tables.syncs).where(tables.syncs.c.sync == sync)).mappings().first()
+        return None if row is None else SyncState(**row)
+
+    def begin(self, report: RunReport, identity: str, key_kinds: Sequence[str]) -> None:
+        """Durably: a run of this sync has begun, for this target."""
+        kinds = json.dumps(list(key_kinds))
+        with self._writing(durable=True) as connection:
+            changed = connection.execute(
+                sa.update(tables.syncs).where(tables.syncs.c.sync == report.sync).values(key_kinds=kinds)
+            )
+            if not changed.rowcount:
+                connection.execute(
+                    sa.insert(tables.syncs).values(
+                        sync=report.sync, identity=identity, key_kinds=kinds, last_seq=0, folded_seq=0, known_rows=0
+                    )
+                )
+            connection.execute(
+                sa.insert(tables.runs).values(
+                    run_id=report.run_id,
+                    sync=report.sync,
+                    started_at=clock.text(report.started_at),
+                    report=json.dumps(report.to_json()),
+                )
+            )
+
+    def bind(self, sync: str, account: str) -> None:
+        """Durably: this sync's state belongs to that account, from its first write on."""
+        with self._writing(durable=True) as connection:
+            connection.execute(sa.update(tables.syncs).where(tables.syncs.c.sync == sync).values(account=account))
+
+    def record(self, done: Acknowledgement) -> int:
+        """One transaction: what was delivered goes into the journal, what was refused onto the list. Returns its number."""
+        with self._writing() as connection:
+            seq = int(
+                connection.execute(
+                    sa.update(tables.syncs)
+                    .where(tables.syncs.c.sync == done.sync)
+                    .values(last_seq=tables.syncs.c.last_seq + (1 if done.body is not None else 0))
+                    .returning(tables.syncs.c.last_seq)
+                ).scalar_one()
+            )
+            if done.body is not None:
+                connection.execute(
+                    sa.insert(tables.journal).values(
+                        sync=done.sync, seq=seq, run_id=done.run_id, rows=done.rows, body=done.body
+                    )
+                )
+            self._drop_refused(connection, done.sync, [*done.settled, *(row.slot for row in done.refused)])
+            if done.refused:
+                connection.execute(sa.insert(tables.refused), [row.stored(done.sync) for row in done.refused])
+        return seq
+
+    def journal(self, sync: str, after: int = 0) -> Iterator[Entry]:
+        """Acknowledged rows not known to be folded, oldest first."""
+        query = (
+            sa.select(tables.journal.c.seq, tables.journal.c.body)
+            .where(tables.journal.c.sync == sync, tables.journal.c.seq > after)
+            .order_by(tables.journal.c.seq)
+        )
+        with self._reading() as connection:
+            for seq, body in connection.execution_options(stream_results=True).execute(query):
+                yield Entry(int(seq), bytes(body))
+
+    def folded(self, sync: str, seq: int, known_rows: int) -> None:
+        """Entries up to `seq` are in the snapshot. PostgreSQL keeps them: other machines fold them into their own copy."""
+        with self._writing() as connection:
+            connection.execute(
+                sa.update(tables.syncs)
+                .where(tables.syncs.c.sync == sync)
+                .values(folded_seq=seq, known_rows=known_rows)
+            )
+            if self.embedded:
+                connection.execute(
+                    sa.delete(tables.journal).where(tables.journal.c.sync == sync, tables.journal.c.seq <= seq)
+                )
+
+    def finish(self, report: RunReport, position: dict[str, str | None] | None, *, moved_from: str | None) -> bool:
+        """Close the run and move the cursor, if it is still where the run found it. Returns whether it moved.
+
+        `position` holds the columns of `syncs` to set (cursor_value, cursor_type, last_run_at, last_full_at), or is None.
+        """
+        moved = False
+        with self._writing(durable=True) as connection:
+            if position:
+                here = tables.syncs.c.cursor_value.is_(None) if moved_from is None else tables.syncs.c.cursor_value == moved_from
+                update = sa.update(tables.syncs).where(tables.syncs.c.sync == report.sync, here).values(**position)
+                moved = bool(connection.execute(update).rowcount)
+            self._save(connection, report)
+        return moved
+
+    def update_report(self, report: RunReport) -> None:
+        """Keep an unfinished run's figures current, for those who look."""
+        with self._writing() as connection:
+            self._save(connection, report)
+
+    # --- refused rows ---------------------------------------------------------------------------------------------
+
+    def refused(self, sync: str) -> list[RefusedRow]:
+        """The list, in the order in which rows came onto it."""
+        query = sa.select(tables.refused).where(tables.refused.c.sync == sync)
+        query = query.order_by(tables.refused.c.first_at, tables.refused.c.slot)
+        with self._reading() as connection:
+            return [RefusedRow.from_stored(row) for row in connection.execute(query).mappings()]
+
+    # --- looking back -------------------------------------------------------------------------------------------------
+
+    def runs(self, sync: str | None = None, *, limit: int = 50) -> list[dict[str, Any]]:
+        """Reports as `sync --json` prints them, newest first; `status` is None for one that never ended."""
+        query = sa.select(tables.runs).order_by(tables.runs.c.started_at.desc()).limit(limit)
+        if sync is not None:
+            query = query.where(tables.runs.c.sync == sync)
+        with self._reading() as connection:
+            return [_report(row) for row in connection.execute(query).mappings()]
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        with self._reading() as connection:
+            query = sa.select(tables.runs).where(tables.runs.c.run_id == run_id)
+            row = connection.execute(query).mappings().first()
+        return None if row is None else _report(row)
+
+    def syncs(self) -> list[SyncState]:
+        with self._reading() as connection:
+            return [SyncState(**row) for row in connection.execute(sa.select(tables.syncs)).mappings()]
+
+    # --- what people ask for ------------------------------------------------------------------------------------------
+
+    def reset(self, sync: str) -> None:
+        """Forget a sync's cursor, identity, journal and lists; its runs stay on record."""
+        with self._writing(durable=True) as connection:
+            for table in (tables.syncs, tables.journal, tables.refused, tables.plans):
+                connection.execute(sa.delete(table).where(table.c.sync == sync))
+
+    def hold_plan(self, plan_id: str, sync: str, made_at: datetime, rows: bytes) -> None:
+        """Remember a guarded plan, so that it can be approved."""
+        with self._writing(durable=True) as connection:
+            connection.execute(sa.delete(tables.plans).where(tables.plans.c.plan_id == plan_id))
+            connection.execute(
+                sa.insert(tables.plans).values(plan_id=plan_id, sync=sync, made_at=clock.text(made_at), rows=rows)
+            )
+
+    def held_plan(self, plan_id: str) -> tuple[str, str, bytes, str | None] | None:
+        """Sync, when it was made, its rows, and when it was used."""
+        columns = (tables.plans.c.sync, tables.plans.c.made_at, tables.plans.c.rows, tables.plans.c.used_at)
+        with self._reading() as connection:
+            row = connection.execute(sa.select(*columns).where(tables.plans.c.plan_id == plan_id)).first()
+        return None if row is None else (row[0], row[1], bytes(row[2]), row[3])
+
+    def use_plan(self, plan_id: str, now: datetime) -> bool:
+        """An approval counts once. Returns whether this was the time."""
+        unused = sa.and_(tables.plans.c.plan_id == plan_id, tables.plans.c.used_at.is_(None))
+        with self._writing(durable=True) as connection:
+            return bool(connection.execute(sa.update(tables.plans).where(unused).values(used_at=clock.text(now))).rowcount)
+
+    def remembered(self, scope: str, name: str) -> str | None:
+        where = sa.and_(tables.memory.c.scope == scope, tables.memory.c.name == name)
+        with self._reading() as connection:
+            value: str | None = connection.scalar(sa.select(tables.memory.c.value).where(where))
+            return value
+
+    def remember(self, scope: str, name: str, value: str | None) -> None:
+        where = sa.and_(tables.memory.c.scope == scope, tables.memory.c.name == name)
+        with self._writing(durable=True) as connection:
+            connection.execute(sa.delete(tables.memory).where(where))
+            if value is not None:
+                connection.execute(sa.insert(tables.memory).values(scope=scope, name=name, value=value))
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _save(self, connection: sa.Connection, report: RunReport) -> None:
+        status = report.status.value if report.finished_at is not None else None
+        connection.execute(
+            sa.update(tables.runs)
+            .where(tables.runs.c.run_id == report.run_id)
+            .values(status=status, report=json.dumps(report.to_json()))
+        )
+
+    def _drop_refused(self, connection: sa.Connection, sync: str, slots: Iterable[str]) -> None:
+        named = list(slots)
+        for start in range(0, len(named), 500):
+            part = named[start : start + 500]
+            connection.execute(
+                sa.delete(tables.refused).where(tables.refused.c.sync == sync, tables.refused.c.slot.in_(part))
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._explained(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self, *, durable: bool = False) -> Iterator[sa.Connection]:
+        with self._explained(), engine.writing(self.engine, durable=durable) as connection:
+            yield connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as failure:
+            raise StateError(
+                f"the state in {self.place} can't be used: {engine.words(failure)}",
+                hint="the files were left alone; restore them from a backup, or ask for help with this message",
+            ) from failure
+
+
+def _report(row: Any) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(row["report"])
+    return report if row["status"] is not None else report | {"status": "running"}
+
+
