@@ -1,0 +1,116 @@
+"""sObject Collections: up to 200 records a call, answered one by one in the order of the request.
+
+(REST API guide, "sObject Collections", v62.0, read in 2026.) `allOrNone` stays false: one bad record must not undo
+the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reverse_etl import values
+from reverse_etl.destinations.salesforce.errors import ForRow, of_row
+from reverse_etl.http import Answer
+from reverse_etl.model import Batch, FieldType, Operation, Outcomes, Refusal
+
+MOST_RECORDS = 200
+
+
+def upserts(batch: Batch) -> dict[str, Any]:
+    """The body of an upsert by `batch.match`, whose value every record holds."""
+    records = _records(batch)
+    for record, value in zip(records, batch.match_values(values.as_json), strict=True):
+        record[batch.match] = value
+    return {"allOrNone": False, "records": records}
+
+
+def creations(batch: Batch) -> dict[str, Any]:
+    """The body of an insert."""
+    return {"allOrNone": False, "records": _records(batch)}
+
+
+def updates(batch: Batch, record_ids: Sequence[str]) -> dict[str, Any]:
+    """The body of an update by record id, one for each row."""
+    records = _records(batch)
+    for record, record_id in zip(records, record_ids, strict=True):
+        record.pop("Id", None)
+        record["id"] = record_id
+    return {"allOrNone": False, "records": records}
+
+
+def read_results(
+    answer: Answer, batch: Batch, positions: Sequence[int], record_ids: Sequence[str] | None, outcomes: Outcomes
+) -> list[Refusal]:
+    """Settles the rows at `positions`, which the request held in this order; gives the refusals that stop everything.
+
+    An answer with another number of results speaks of nobody, and a result that can't be read, or that names another
+    record than the one addressed, leaves its row without an answer.
+    """
+    results = answer.json()
+    if not isinstance(results, list) or len(results) != len(positions):
+        return []
+    stops: list[Refusal] = []
+    for index, (position, result) in enumerate(zip(positions, results, strict=True)):
+        addressed = None if record_ids is None else record_ids[index]
+        if not isinstance(result, dict):
+            continue
+        if result.get("success") is True:
+            _succeeded(batch, position, result, addressed, outcomes)
+        elif result.get("success") is False:
+            meaning, refusal = of_row(result.get("errors"), answer.request_id)
+            _refused(batch, position, meaning, refusal, outcomes)
+            if meaning is ForRow.STOP:
+                stops.append(refusal)
+    return stops
+
+
+def _succeeded(batch: Batch, position: int, result: dict[str, Any], addressed: str | None, outcomes: Outcomes) -> None:
+    record_id = result.get("id")
+    if not isinstance(record_id, str) or (addressed is not None and record_id[:15] != addressed[:15]):
+        return
+    if batch.operation is Operation.REMOVE:
+        outcomes.removed(position)
+    elif batch.operation is Operation.CREATE or result.get("created") is True:
+        outcomes.created(position, record_id)
+    else:
+        outcomes.updated(position, record_id)
+
+
+def _refused(batch: Batch, position: int, meaning: ForRow, refusal: Refusal, outcomes: Outcomes) -> None:
+    if meaning is ForRow.GONE and batch.operation is Operation.REMOVE:
+        outcomes.removed(position)
+    elif meaning is ForRow.GONE and batch.operation is Operation.UPDATE:
+        outcomes.missing(position)
+    elif batch.operation is Operation.CREATE and _exists_already(batch, refusal):
+        outcomes.skipped(position, _named_record(refusal))
+    else:
+        outcomes.rejected(position, refusal)
+
+
+def _exists_already(batch: Batch, refusal: Refusal) -> bool:
+    """Whether the record that a creation clashes with is the one that `match` finds, not one that shares another field.
+
+    Salesforce says: "duplicate value found: Ext__c duplicates value on record with id: 003...".
+    """
+    if refusal.code != "DUPLICATE_VALUE":
+        return False
+    named = refusal.message.partition("duplicate value found:")[2].partition("duplicates value")[0].strip()
+    return named.lower() in (batch.match.lower(), "", "<unknown>")
+
+
+def _named_record(refusal: Refusal) -> str | None:
+    named = refusal.message.rpartition("record with id:")[2].strip()
+    return named[:18] if named[:15].isalnum() and len(named) >= 15 else None
+
+
+def _records(batch: Batch) -> list[dict[str, Any]]:
+    """Each row's record. A checkbox knows no NULL: clearing it unticks it."""
+    records = list(batch.records(values.as_json))
+    checkboxes = [field.name for field in batch.fields if field.type is FieldType.BOOLEAN and not field.clearable]
+    for record in records:
+        for name in checkboxes:
+            if name in record and record[name] is None:
+                record[name] = False
+        record["attributes"] = {"type": batch.object}
+    return records

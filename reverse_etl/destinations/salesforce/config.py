@@ -1,0 +1,145 @@
+"""The settings of a Salesforce connection in reverse_etl.yml."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from reverse_etl.urls import BaseUrl
+
+# The REST API upserts lists of records from v46.0 on; v67.0 is the newest release this code was built against.
+OLDEST_VERSION = 46
+NEWEST_VERSION = 67
+GENERIC_LOGINS = frozenset({"login.salesforce.com", "test.salesforce.com"})
+
+
+def _api_address(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host.endswith(".lightning.force.com"):
+        name = host.removesuffix(".lightning.force.com")
+        raise ValueError(f"is the address of the web pages, not of the API: use https://{name}.my.salesforce.com")
+    if parts.path:
+        raise ValueError(f"should be the bare address: use {parts.scheme}://{parts.netloc}")
+    return url
+
+
+def _seconds(value: object) -> object:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("should be a span of time such as 10s, 5m or 1h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _share(value: object) -> object:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("should be a share such as 10%")
+    return float(found[1]) / 100
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Share = Annotated[float, BeforeValidator(_share), Field(ge=0, lt=1)]
+Address = Annotated[BaseUrl, AfterValidator(_api_address)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RateLimit(Strict):
+    """At most `requests` calls in any `per`; `reserve` is the share of the day's calls that is left to others."""
+
+    requests: int | None = Field(default=None, ge=1)
+    per: Seconds = 1.0
+    reserve: Share = 0.0
+
+
+class ClientCredentials(Strict):
+    """An app that acts as the user named in its own settings."""
+
+    flow: Literal["client_credentials"]
+    client_id: str = Field(min_length=1)
+    client_secret: SecretStr
+
+
+class RefreshToken(Strict):
+    """A person's consent, kept; `client_secret` is not needed for a public app."""
+
+    flow: Literal["refresh_token"]
+    client_id: str = Field(min_length=1)
+    client_secret: SecretStr | None = None
+    refresh_token: SecretStr
+
+
+class AccessToken(Strict):
+    """A session that somebody else keeps fresh; when it ends, the run ends."""
+
+    flow: Literal["access_token"]
+    access_token: SecretStr
+    instance_url: Address
+
+
+class Jwt(BaseModel):
+    """Recognised, so that its refusal can say what works instead."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    flow: Literal["jwt"]
+
+    @model_validator(mode="after")
+    def refuse(self) -> Jwt:
+        raise ValueError("flow jwt is not supported yet; use client_credentials, refresh_token or access_token")
+
+
+Auth = Annotated[ClientCredentials | RefreshToken | AccessToken | Jwt, Field(discriminator="flow")]
+
+
+class SalesforceConfig(Strict):
+    type: Literal["salesforce"] = "salesforce"
+    auth: Auth
+    login_url: Address = "https://login.salesforce.com"
+    api_version: str = "v62.0"
+    rate_limit: RateLimit = RateLimit()
+    bulk_from: int | Literal["never", "always"] | None = None
+
+    @field_validator("api_version")
+    @classmethod
+    def known_version(cls, value: str) -> str:
+        found = re.fullmatch(r"v?(\d{2})(\.0)?", value)
+        if found is None:
+            raise ValueError("must look like v62.0")
+        number = int(found[1])
+        if number < OLDEST_VERSION:
+            raise ValueError(f"must be v{OLDEST_VERSION}.0 or later: older ones can't upsert lists of records")
+        if number > NEWEST_VERSION:
+            raise ValueError(f"must be v{NEWEST_VERSION}.0 or earlier: this release knows no later one")
+        return f"v{number}.0"
+
+    @field_validator("bulk_from")
+    @classmethod
+    def bulk_is_to_come(cls, value: int | str | None) -> int | str | None:
+        if value not in (None, "never"):
+            raise ValueError("Bulk API 2.0 is not supported yet; leave bulk_from out, or set it to never")
+        return value
+
+    @model_validator(mode="after")
+    def own_domain(self) -> SalesforceConfig:
+        if isinstance(self.auth, ClientCredentials) and urlsplit(self.login_url).hostname in GENERIC_LOGINS:
+            raise ValueError(
+                "flow client_credentials needs login_url: your org's own address, such as "
+                "https://acme.my.salesforce.com (Setup, My Domain); the shared login pages refuse this flow"
+            )
+        return self

@@ -1,0 +1,162 @@
+"""One org's REST API: a session opened with the first call, calls paced and counted, the day's allowance watched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from reverse_etl.destinations.salesforce import auth, errors
+from reverse_etl.destinations.salesforce.config import SalesforceConfig
+from reverse_etl.errors import DailyLimit, InDoubt
+from reverse_etl.http import UNSET, Answer, Http
+from reverse_etl.pace import Pace, shared
+from reverse_etl.protocols import Opening, Traffic
+
+IN_FLIGHT = 4
+# Salesforce publishes no limit per second: it counts calls by the day, and those that run for 20 s or longer at once.
+# (Developer Limits and Allocations Quick Reference, "API Requests", read in 2026.)
+CALLS_PER_SECOND = 1000
+LOGINS_PER_SECOND = 5
+DEADLINE_SECONDS = 300.0
+
+HEADERS = {
+    "sforce-call-options": "client=reverse-etl",  # names us in the org's logs
+    "sforce-auto-assign": "FALSE",  # else every write to a lead or case fires the assignment rules
+    "sforce-mru": "updateMru=false",  # else records we write show up among the user's recently viewed ones
+}
+_USAGE = re.compile(r"(?:^|;)\s*api-usage=(\d+)/(\d+)")
+
+
+class Rest:
+    """Calls to `/services/data/{version}/...` of the org behind one connection.
+
+    `transport` stands in for the network in tests.
+    """
+
+    def __init__(self, config: SalesforceConfig, opening: Opening, transport: Any = None) -> None:
+        self._name = opening.name
+        self._config = config
+        self._clock = opening.clock
+        self._transport = transport
+        self._usage: tuple[int, int] | None = None  # calls of the last 24 hours, of how many; they lag a little
+        self.traffic = Traffic()
+        self._pace = shared(f"salesforce:{auth.fingerprint(config)}", self._new_pace)
+        login_pace = shared(f"salesforce-login:{auth.fingerprint(config)}", self._new_login_pace)
+        self._login = Http(
+            base_url=config.login_url,
+            pace=login_pace,
+            traffic=self.traffic,
+            clock=opening.clock,
+            classify=partial(auth.of_login, opening.name),
+            transport=transport,
+        )
+        self._sessions = auth.Sessions(opening.name, config, opening.memory, self._login)
+        self._instance: Http | None = None
+
+    @property
+    def requests_per_second(self) -> float:
+        return self._pace.requests_per_second
+
+    async def organization(self) -> str:
+        """The org's id, 18 characters: from the login, or asked for when the token came ready-made."""
+        session = await self._sessions.current()
+        if session.organization is not None:
+            return session.organization
+        records = await self.query("SELECT Id FROM Organization")
+        if len(records) != 1 or not isinstance(records[0].get("Id"), str):
+            raise InDoubt(f"destination {self._name!r}: the org did not tell its id", code="destination_unreadable")
+        return auth.full_id(str(records[0]["Id"]))
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = UNSET,
+        params: Mapping[str, str] | None = None,
+        idempotent: bool = True,
+    ) -> Answer:
+        """One call below `/services/data/{version}`. Raises DailyLimit when only the reserve is left."""
+        self._spare_the_reserve()
+        http = await self._open()
+        return await http.send(
+            method,
+            f"/services/data/{self._config.api_version}/{path}",
+            json=json,
+            params=params,
+            headers=HEADERS,
+            idempotent=idempotent,
+        )
+
+    async def query(self, soql: str) -> list[dict[str, Any]]:
+        """All records that a query finds, over as many pages as it takes."""
+        records: list[dict[str, Any]] = []
+        answer = await self.call("GET", f"query?q={quote(soql, safe='')}")
+        while True:
+            page = answer.json()
+            if not isinstance(page, dict) or not isinstance(page.get("records"), list):
+                raise InDoubt(
+                    f"destination {self._name!r}: a query was answered with something that is not a result",
+                    code="destination_unreadable",
+                    request_id=answer.request_id,
+                )
+            records.extend(page["records"])
+            following = page.get("nextRecordsUrl")
+            if page.get("done", True) or not isinstance(following, str):
+                return records
+            self._spare_the_reserve()
+            answer = await (await self._open()).send("GET", following, headers=HEADERS, idempotent=True)
+
+    async def aclose(self) -> None:
+        await self._login.aclose()
+        if self._instance is not None:
+            await self._instance.aclose()
+
+    async def _open(self) -> Http:
+        session = await self._sessions.current()
+        if self._instance is None:
+            self._instance = Http(
+                base_url=session.instance_url,
+                pace=self._pace,
+                traffic=self.traffic,
+                clock=self._clock,
+                credential=self._sessions,
+                classify=partial(errors.of_request, self._name),
+                learn=self._learn,
+                deadline=DEADLINE_SECONDS,
+                transport=self._transport,
+            )
+        return self._instance
+
+    def _learn(self, answer: Answer) -> None:
+        found = _USAGE.search(answer.headers.get("sforce-limit-info", ""))
+        if found is not None:
+            self._usage = int(found[1]), int(found[2])
+
+    def _spare_the_reserve(self) -> None:
+        reserve = self._config.rate_limit.reserve
+        if self._usage is None or not reserve:
+            return
+        used, allowed = self._usage
+        if allowed - used < allowed * reserve:
+            raise DailyLimit(
+                f"destination {self._name!r}: {used} of the org's {allowed} calls a day are used, "
+                f"the rest is reserved for others (reserve: {reserve:.0%})",
+                hint="the next run goes on with the waiting rows; lower `reserve` to let this connection use more",
+            )
+
+    def _new_pace(self) -> Pace:
+        limit = self._config.rate_limit
+        return Pace(
+            requests=limit.requests or CALLS_PER_SECOND,
+            per_seconds=limit.per if limit.requests else 1.0,
+            clock=self._clock,
+            in_flight=IN_FLIGHT,
+            most=limit.requests,
+        )
+
+    def _new_login_pace(self) -> Pace:
+        return Pace(requests=LOGINS_PER_SECOND, per_seconds=1.0, clock=self._clock, in_flight=1)
