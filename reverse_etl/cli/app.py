@@ -1,0 +1,273 @@
+"""The commands. Each says what it takes and calls Project; what is heavy is imported when it is needed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from typer import Argument, Option
+
+from reverse_etl.cli import documents, edge, options, tables
+from reverse_etl.cli.options import TEXT, WARNING
+from reverse_etl.cli.session import Session, print_json
+
+app = typer.Typer(
+    name="reverse-etl",
+    help="Warehouse SQL in, only the changed rows out, to the tools where people work.",
+    epilog="Start with `reverse-etl demo`, then `reverse-etl init my-project`.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> NoReturn:
+    """The `reverse-etl` command."""
+    sys.exit(edge.run(typer.main.get_command(app).main, sys.argv[1:]))
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path | None, Argument(metavar="[DIR]", help="Where to work; by default a temporary folder.")
+    ] = None,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> None:
+    """Watch the whole job: sample warehouse, sandbox, four runs."""
+    from reverse_etl.cli.audience import ScreenAudience
+    from reverse_etl.demo.story import tell
+
+    session = Session(log_level=log_level, log_format=log_format)
+    tell(ScreenAudience(session.screen), folder)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, Argument(metavar="[DIR]", help="The new project's folder.")] = Path(),
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> None:
+    """Scaffold a project that runs as it lies."""
+    from reverse_etl.cli.scaffold import scaffold
+
+    session = Session(log_level=log_level, log_format=log_format)
+    session.screen.show(*scaffold(folder))
+
+
+@app.command()
+def check(
+    syncs: options.Syncs = None,
+    connect: Annotated[bool, Option("--connect", help="Also credentials, query columns, destination fields.")] = False,
+    project: options.Project = None,
+    json: options.Json = False,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> int:
+    """Validate the project's files, all problems at once."""
+    session = Session(project, json=json, log_level=log_level, log_format=log_format)
+    loaded = session.load(only=syncs or ())
+    found = loaded.check(*syncs or (), connect=connect)
+    session.show(documents.check(found), lambda: tables.checked(list(loaded.syncs), found, connect=connect))
+    return edge.USAGE if found else 0
+
+
+@app.command()
+def sync(
+    syncs: options.Syncs = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Show the plan; write nothing anywhere.")] = False,
+    live: Annotated[bool, Option("--live", help="Compare with what is in the CRM now (not supported yet).")] = False,
+    full: Annotated[bool, Option("--full", help="Ignore cursor and snapshot, send every row.")] = False,
+    tag: Annotated[str | None, Option("--tag", metavar="T", help="Only syncs with this tag.")] = None,
+    limit: Annotated[int | None, Option("--limit", metavar="N", min=1, help="Send at most N rows.")] = None,
+    approve: Annotated[
+        str | None, Option("--approve", metavar="PLAN_ID", help="Let exactly this guarded plan through.")
+    ] = None,
+    project: options.Project = None,
+    json: options.Json = False,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> int:
+    """Send what changed since it was last acknowledged."""
+    if live:
+        edge.refuse("--live is not supported yet")
+    session = Session(project, json=json, log_level=log_level, log_format=log_format)
+    loaded = session.load(only=syncs or ())
+    return session.run(
+        lambda observer: loaded.sync(
+            *syncs or (), dry_run=dry_run, full=full, tag=tag, limit=limit, approve=approve, observer=observer
+        )
+    )
+
+
+@app.command()
+def status(
+    project: options.Project = None,
+    json: options.Json = False,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> None:
+    """Each sync: schedule, last run, what stands rejected."""
+    session = Session(project, json=json, log_level=log_level, log_format=log_format)
+    found = session.load().status()
+    session.show(documents.statuses(found), lambda: tables.statuses(found, session.commands))
+
+
+@app.command()
+def runs(
+    sync: Annotated[str | None, Argument(metavar="[SYNC]", help="Only this sync's runs.")] = None,
+    limit: Annotated[int, Option("--limit", metavar="N", min=1, help="How many, newest first.")] = 50,
+    project: options.Project = None,
+    json: options.Json = False,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> None:
+    """The latest runs."""
+    session = Session(project, json=json, log_level=log_level, log_format=log_format)
+    found = session.load(only=[sync] if sync else ()).runs(sync, limit)
+    session.show({"runs": [report.to_json() for report in found]}, lambda: tables.runs(found))
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, Argument(metavar="RUN_ID", help="A run's id, from `runs` or a report.")],
+    project: options.Project = None,
+    json: options.Json = False,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> None:
+    """One run's report."""
+    from reverse_etl.cli import render
+
+    session = Session(project, json=json, log_level=log_level, log_format=log_format)
+    report = session.load().run(run_id)
+    session.show(report.to_json(), lambda: [*render.run(report, session.commands), *render.when(report)])
+
+
+@app.command()
+def rejected(
+    sync: options.Sync,
+    retry: Annotated[bool, Option("--retry", help="Offer these rows again now, and nothing else.")] = False,
+    project: options.Project = None,
+    json: options.Json = False,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> int:
+    """The rows that were refused, and why."""
+    session = Session(project, json=json, log_level=log_level, log_format=log_format)
+    loaded = session.load(only=[sync])
+    if retry:
+        return session.run(lambda observer: loaded.retry(sync, observer=observer))
+    rows = loaded.rejected(sync)
+    session.show(documents.rejected(rows), lambda: tables.rejected(sync, rows, session.commands))
+    return 0
+
+
+@app.command()
+def explain(
+    sync: options.Sync,
+    key: options.Key,
+    project: options.Project = None,
+    json: options.Json = False,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> None:
+    """One key: what is sent, what was acknowledged, why not."""
+    session = Session(project, json=json, log_level=log_level, log_format=log_format)
+    found = session.load(only=[sync]).explain(sync, key).to_json()
+    session.show(found, lambda: tables.explanation(found))
+
+
+@app.command()
+def reset(
+    sync: options.Sync,
+    yes: Annotated[bool, Option("--yes", help="Don't ask.")] = False,
+    project: options.Project = None,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> None:
+    """Forget all that is remembered of a sync."""
+    session = Session(project, log_level=log_level, log_format=log_format)
+    loaded = session.load(only=[sync])
+    if not yes and not edge.confirm(tables.reset_question(sync), instead="--yes"):
+        return
+    loaded.reset(sync)
+    session.screen.show(*tables.was_reset(sync, session.commands))
+
+
+@app.command()
+def forget(
+    sync: options.Sync,
+    key: options.Key,
+    project: options.Project = None,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> None:
+    """Forget what is remembered of one row."""
+    session = Session(project, log_level=log_level, log_format=log_format)
+    known = session.load(only=[sync]).forget(sync, key)
+    session.screen.show(*tables.was_forgotten(sync, key, known=known))
+
+
+@app.command()
+def fields(
+    destination: Annotated[str, Argument(metavar="DESTINATION", help="A connection's name in reverse_etl.yml.")],
+    object: Annotated[str | None, Argument(metavar="OBJECT", help="Its object, as contacts or Lead.")] = None,
+    create: Annotated[bool, Option("--create", help="Make missing fields of a sync (not supported yet).")] = False,
+    project: options.Project = None,
+    json: options.Json = False,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> None:
+    """An object's fields as the destination describes them."""
+    if create:
+        edge.refuse("fields --create is not supported yet")
+    if object is None:
+        edge.refuse("Missing argument 'OBJECT'.")
+    session = Session(project, json=json, log_level=log_level, log_format=log_format)
+    schema = session.load().fields(destination, object)
+    session.show(documents.fields(schema), lambda: tables.fields(schema))
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, Option("--port", metavar="P", min=0, max=65535, help="0 takes a free one.")] = 8750,
+    data: Annotated[Path | None, Option("--data", metavar="FILE", help="Keep the records in this file.")] = None,
+    rate: Annotated[str | None, Option("--rate", metavar="N|off", help="Requests per 10 seconds.")] = None,
+    fields: Annotated[Path | None, Option("--fields", metavar="FILE", help="More fields, from this file.")] = None,
+    log_level: options.Level = WARNING,
+    log_format: options.Format = TEXT,
+) -> None:
+    """Emulate the destinations on this machine, for trying."""
+    from reverse_etl.cli.serving import serve
+
+    serve(Session(log_level=log_level, log_format=log_format), port=port, data=data, rate=rate, fields=fields)
+
+
+@app.command()
+def schema(
+    kind: Annotated[
+        str | None, Argument(metavar="[project|sync]", help="Only one kind of file, for an editor.")
+    ] = None,
+) -> None:
+    """JSON Schema of the project's files, for editors."""
+    from reverse_etl.config.schema import schemas
+
+    known = schemas()
+    if kind is not None and kind not in known:
+        edge.refuse(f"no kind of file is called {kind!r}: there are {' and '.join(known)}")
+    print_json(known if kind is None else known[kind])
+
+
+def _not_supported_yet(name: str) -> None:
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+    @app.command(name, hidden=True, context_settings=settings, add_help_option=False)
+    def refuse(ctx: typer.Context) -> None:
+        edge.refuse(f"{name} is not supported yet")
+
+
+for _name in ("daemon", "state"):
+    _not_supported_yet(_name)

@@ -1,0 +1,75 @@
+"""What the commands print with --json, where it isn't a run report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reverse_etl.model import Field, ObjectSchema, Problem
+    from reverse_etl.project import RefusedRow, SyncStatus
+
+Document = dict[str, object]
+
+
+def check(problems: Sequence[Problem]) -> Document:
+    return {"runs": [], "problems": [problem.to_json() for problem in problems]}
+
+
+def statuses(syncs: Sequence[SyncStatus]) -> Document:
+    return {"syncs": [_status(sync) for sync in syncs]}
+
+
+def rejected(rows: Sequence[RefusedRow]) -> Document:
+    return {"rows": [_refused(row) for row in rows]}
+
+
+def fields(schema: ObjectSchema) -> Document:
+    return {"object": schema.name, "fields": [_field(field) for field in schema.fields.values()]}
+
+
+def _status(sync: SyncStatus) -> Document:
+    return {
+        "sync": sync.sync,
+        "schedule": sync.schedule,
+        "last_run": None if sync.last_run is None else sync.last_run.to_json(),
+        "known_rows": sync.known_rows,
+        "rejected": sync.rejected,
+        "in_doubt": sync.in_doubt,
+        "cursor": sync.cursor,
+    }
+
+
+def _refused(row: RefusedRow) -> Document:
+    return {
+        "key": row.key,
+        "code": row.code,
+        "message": row.message,
+        "request_id": row.request_id,
+        "attempts": row.attempts,
+        "first_at": _time(row.first_at),
+        "last_at": _time(row.last_at),
+        "next_at": _time(row.next_at),
+        "values": row.values,
+        "count": row.count,
+    }
+
+
+def _field(field: Field) -> Document:
+    return {
+        "name": field.name,
+        "type": field.type.value,
+        "label": field.label,
+        "identifies": field.identifies,
+        "read_only": field.read_only,
+        "required_on_create": field.required_on_create,
+        "options": field.options,
+        "max_length": field.max_length,
+    }
+
+
+def _time(moment: datetime | str | None) -> str | None:
+    if moment is None or isinstance(moment, str):
+        return moment
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

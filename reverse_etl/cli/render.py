@@ -1,0 +1,228 @@
+"""What a run did, or would do, as lines for a person."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reverse_etl.cli import text
+from reverse_etl.cli.screen import Block, Line, Part, Span, Table, line
+
+if TYPE_CHECKING:
+    from reverse_etl.model import PlanSummary, Problem, RowSample, RunReport
+
+SHOWN_PER_CHANGE = 3
+_MARKS = {"added": Span("+", "good"), "changed": Span("~", "warn"), "removed": Span("-", "bad")}
+_VERDICTS = {
+    "succeeded": Span("✓ succeeded", "good"),
+    "partial": Span("● partly delivered", "warn"),
+    "failed": Span("✗ failed", "bad"),
+    "guarded": Span("✗ stopped by a guard", "bad"),
+    "interrupted": Span("● interrupted", "warn"),
+    "skipped": Span("● skipped", "warn"),
+}
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Writes the commands we tell people to type next; `project` is what they gave as --project."""
+
+    project: str | None = None
+
+    def __call__(self, *words: str) -> Span:
+        where = ["--project", self.project] if self.project else []
+        return Span(shlex.join(["reverse-etl", *words, *where]), "command")
+
+
+def run(report: RunReport, commands: Commands) -> list[Block]:
+    """One run: its verdict, its figures, and what to type next if something is left to do."""
+    facts = list(_facts(report))
+    blocks: list[Block] = [_headline(report)]
+    if facts:
+        blocks.append(Table(facts, indent=2))
+    if report.plan is not None:
+        blocks.extend(_plan(report.plan, report.pending))
+    blocks.extend(_next_steps(report, commands))
+    return blocks
+
+
+def when(report: RunReport) -> list[Block]:
+    """A run's id and times, which its report only needs when it is looked at later."""
+    return [
+        Table(
+            [
+                ("run", report.run_id),
+                ("started", text.moment(report.started_at)),
+                ("ended", text.moment(report.finished_at)),
+            ],
+            indent=2,
+        )
+    ]
+
+
+def total(reports: Sequence[RunReport]) -> list[Block]:
+    """One line over several runs."""
+    if len(reports) < 2:
+        return []
+    tally: dict[str, int] = {}
+    for report in reports:
+        tally[report.status.value] = tally.get(report.status.value, 0) + 1
+    said = ", ".join(f"{number} {status}" for status, number in tally.items())
+    return [line(""), line(Span(f"{len(reports)} syncs: {said}", "strong"))]
+
+
+def problems(found: Sequence[Problem]) -> list[Block]:
+    """A project's mistakes, one a line, each led by its place."""
+    blocks: list[Block] = []
+    for problem in found:
+        place, _, rest = str(problem).partition(": ")
+        blocks.append(line(Span(place + ":", "strong"), " ", rest))
+    blocks.append(line(Span(text.plural(len(found), "problem"), "bad"), "; nothing was contacted or written"))
+    return blocks
+
+
+def error(code: str, message: str, advice: str | None) -> list[Block]:
+    """An error outside any run. Messages may hold several lines of someone else's, which stay lines."""
+    first, *rest = message.splitlines() or [""]
+    blocks: list[Block] = [line(Span("error", "bad"), f" ({code}): {first}")]
+    blocks.extend(line("  ", more) for more in rest)
+    return blocks if advice is None else [*blocks, *hint(advice)]
+
+
+def hint(advice: str) -> list[Block]:
+    return [line("  ", Span("→", "dim"), " ", more) for more in advice.splitlines()]
+
+
+def _headline(report: RunReport) -> Line:
+    name = Span(report.sync, "strong")
+    took = ""
+    if report.finished_at is not None:
+        took = f" in {text.duration((report.finished_at - report.started_at).total_seconds())}"
+    if report.dry_run:
+        verdict = _VERDICTS["guarded"] if report.status.value == "guarded" else Span("dry run", "strong")
+        return line(name, "  ", verdict, Span(took + ", nothing was written", "dim"))
+    if _idle(report):
+        return line(name, "  ", Span("✓ nothing new", "good"), Span(took, "dim"))
+    return line(name, "  ", _VERDICTS[report.status.value], Span(took, "dim"))
+
+
+def _idle(report: RunReport) -> bool:
+    rows = report.rows
+    return report.status.value == "succeeded" and not (rows.added or rows.changed or rows.removed or rows.retried)
+
+
+def _facts(report: RunReport) -> Iterator[tuple[Part, Part]]:
+    if report.status.value == "skipped":
+        return
+    yield "rows", _rows(report)
+    delivered = _delivered(report)
+    if delivered:
+        yield "delivered", delivered
+    if report.pending and not report.dry_run:
+        yield "pending", f"{text.plural(report.pending, 'row')}, to be sent by a later run"
+    if report.rejected:
+        yield "rejected", Span(text.plural(report.rejected, "row"), "warn")
+    if report.in_doubt:
+        yield "in doubt", Span(f"{text.plural(report.in_doubt, 'row')}: sent, and the outcome is not known", "warn")
+    if not report.dry_run or report.plan is None:
+        yield "calls", _calls(report)
+    if report.cursor_to is not None and report.cursor_to != report.cursor_from:
+        start = "the start" if report.cursor_from is None else text.value(report.cursor_from)
+        yield "cursor", f"{start} → {text.value(report.cursor_to)}"
+
+
+def _rows(report: RunReport) -> str:
+    rows = report.rows
+    counts = {
+        "added": rows.added,
+        "changed": rows.changed,
+        "removed": rows.removed,
+        "unchanged": rows.unchanged,
+        "invalid": rows.invalid,
+        "retried": rows.retried,
+    }
+    said = [f"{text.count(number)} {name}" for name, number in counts.items() if number]
+    return " · ".join([f"{text.count(rows.read)} read", *said])
+
+
+def _delivered(report: RunReport) -> str:
+    delivered = report.delivered
+    counts = {
+        "created": delivered.created,
+        "updated": delivered.updated,
+        "removed": delivered.removed,
+        "skipped": delivered.skipped,
+        "fields left as they were": delivered.kept_fields,
+    }
+    return " · ".join(f"{text.count(number)} {name}" for name, number in counts.items() if number)
+
+
+def _calls(report: RunReport) -> str:
+    if not report.requests:
+        return "none"
+    said = text.count(report.requests)
+    return f"{said}, {text.count(report.throttled)} of them told to wait" if report.throttled else said
+
+
+def _plan(plan: PlanSummary, pending: int) -> Iterator[Block]:
+    yield line(
+        "  would send ",
+        Span(text.plural(pending, "row"), "strong"),
+        f" in {text.plural(plan.requests, 'call')}, about {text.duration(plan.seconds_at_limit)} at the rate limit",
+    )
+    shown = _chosen(plan.sample)
+    for sample in shown:
+        yield line("    ", _MARKS.get(sample.change, sample.change), " ", Span(text.key(sample.key), "strong"))
+        if sample.fields:
+            yield Table([(name, _change(sample.change, *pair)) for name, pair in sample.fields.items()], indent=8)
+    if shown and pending > len(shown):
+        yield line("    ", Span(f"… and {text.count(pending - len(shown))} more", "dim"))
+    if plan.problems:
+        yield line("  would be refused before any call")
+        yield _refusals(plan)
+
+
+def _chosen(sample: Sequence[RowSample]) -> list[RowSample]:
+    seen: dict[str, int] = {}
+    chosen = []
+    for row in sample:
+        seen[row.change] = seen.get(row.change, 0) + 1
+        if seen[row.change] <= SHOWN_PER_CHANGE:
+            chosen.append(row)
+    return chosen
+
+
+def _change(change: str, old: object, new: object) -> str:
+    return text.value(new) if change == "added" else f"{text.value(old)} → {text.value(new)}"
+
+
+def _refusals(plan: PlanSummary) -> Table:
+    rows = [
+        (
+            text.count(problem.count),
+            Span(problem.code, "warn"),
+            problem.column or "",
+            problem.message,
+            ", ".join(text.key(key) for key in problem.keys),
+        )
+        for problem in plan.problems
+    ]
+    return Table(rows, head=("rows", "code", "column", "why", "keys, for example"), right=frozenset({0}), indent=4)
+
+
+def _next_steps(report: RunReport, commands: Commands) -> Iterator[Block]:
+    if report.error is not None:
+        first, *rest = report.error.message.splitlines() or [""]
+        yield line("  ", Span(report.error.code, "bad"), ": ", first)
+        yield from (line("    ", more) for more in rest)
+        if report.error.hint:
+            yield from hint(report.error.hint)
+    if report.status.value == "guarded" and report.plan_id:
+        yield line("  to let exactly this plan through, once, within a day:")
+        yield line("    ", commands("sync", report.sync, "--approve", report.plan_id))
+    if report.rejected and not report.dry_run:
+        yield line("  to see which rows and why:  ", commands("rejected", report.sync))
+    if report.status.value == "interrupted":
+        yield line("  what was answered is recorded; to go on:  ", commands("sync", report.sync))

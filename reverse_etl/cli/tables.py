@@ -1,0 +1,219 @@
+"""What is known about syncs, runs, rows and fields, as tables for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reverse_etl.cli import render, text
+from reverse_etl.cli.render import Commands
+from reverse_etl.cli.screen import Block, Part, Span, Table, line
+
+if TYPE_CHECKING:
+    from reverse_etl.model import Field, ObjectSchema, Problem, RunReport
+    from reverse_etl.project import RefusedRow, SyncStatus
+
+_STATUS_STYLE = {"succeeded": "good", "failed": "bad", "guarded": "bad"}
+_STATE_STYLE = {"unchanged": "good", "rejected": "bad", "invalid": "bad"}
+
+
+def statuses(syncs: Sequence[SyncStatus], commands: Commands) -> list[Block]:
+    if not syncs:
+        return [line("this project has no syncs yet: a sync is a file syncs/NAME.yml")]
+    rows = [
+        (
+            Span(sync.sync, "strong"),
+            sync.schedule or "when asked",
+            *_last_run(sync.last_run),
+            text.count(sync.known_rows),
+            _standing(sync.rejected),
+            _standing(sync.in_doubt),
+            text.value(sync.cursor) if sync.cursor is not None else "-",
+        )
+        for sync in syncs
+    ]
+    head = ("sync", "schedule", "last run", "result", "known rows", "rejected", "in doubt", "cursor")
+    blocks: list[Block] = [Table(rows, head, right=frozenset({4, 5, 6}))]
+    refusing = [sync.sync for sync in syncs if sync.rejected]
+    blocks.extend(line("to see which rows and why:  ", commands("rejected", name)) for name in refusing)
+    return blocks
+
+
+def runs(reports: Sequence[RunReport]) -> list[Block]:
+    if not reports:
+        return [line("no runs yet")]
+    rows = [
+        (
+            report.run_id,
+            Span(report.sync, "strong"),
+            text.moment(report.started_at),
+            _took(report),
+            _status(report),
+            text.count(report.rows.read),
+            text.count(report.delivered.created + report.delivered.updated + report.delivered.removed),
+            _standing(report.rejected),
+            text.count(report.requests),
+        )
+        for report in reports
+    ]
+    head = ("run", "sync", "started", "took", "result", "read", "sent", "rejected", "calls")
+    return [Table(rows, head, right=frozenset({3, 5, 6, 7, 8}))]
+
+
+def rejected(sync: str, rows: Sequence[RefusedRow], commands: Commands) -> list[Block]:
+    if not rows:
+        return [line(Span(sync, "strong"), "  no rejected or invalid rows")]
+    listed = [
+        (
+            Span(_refused_key(row), "strong"),
+            Span(row.code, "warn"),
+            row.message,
+            text.count(row.attempts),
+            "at once when fixed" if row.next_at is None else text.moment(row.next_at),
+        )
+        for row in rows
+    ]
+    head = ("key", "code", "message", "attempts", "next attempt")
+    return [
+        Table(listed, head, right=frozenset({3})),
+        line(""),
+        line("A row is offered again at once when its values change in the warehouse, otherwise at its next attempt."),
+        line("to offer all of them now:  ", commands("rejected", sync, "--retry")),
+        line("to look at one:            ", commands("explain", sync, _first_key(rows))),
+    ]
+
+
+def explanation(found: Mapping[str, Any]) -> list[Block]:
+    """`found` is what `explain --json` prints."""
+    state = Span(str(found["state"]).replace("_", " "), _STATE_STYLE.get(found["state"], "warn"))
+    reason = f": {found['reason']}" if found["reason"] else ""
+    return [
+        line(Span(text.key(found["key"]), "strong"), f" in {found['sync']}  ", state, reason),
+        *_row(found["row"]),
+        *_payloads(found["payload"], found["acknowledged"]),
+        *_acknowledged(found["acknowledged"]),
+    ]
+
+
+def fields(schema: ObjectSchema) -> list[Block]:
+    rows = [
+        (Span(field.name, "strong"), field.type.value, field.label, "; ".join(_notes(field)))
+        for field in sorted(schema.fields.values(), key=lambda field: (not field.identifies, field.name))
+    ]
+    return [
+        Table(rows, ("field", "type", "label", "notes")),
+        line(Span(f"{text.plural(len(rows), 'field')} of {schema.name}", "dim")),
+    ]
+
+
+def checked(syncs: Sequence[str], found: Sequence[Problem], *, connect: bool) -> list[Block]:
+    if found:
+        return render.problems(found)
+    what = "files, credentials, columns and fields are" if connect else "the files are"
+    blocks: list[Block] = [line(Span("✓", "good"), f" {text.plural(len(syncs), 'sync')}: {what} as they should be")]
+    if not connect:
+        blocks.append(line(Span("--connect also asks the warehouse and the destinations", "dim")))
+    return blocks
+
+
+def reset_question(sync: str) -> str:
+    return (
+        f"Forget snapshot, cursor and lists of {sync}? Nothing at the destination is touched, its next run is a first "
+        "run again, and records it wrote before can no longer be removed by it."
+    )
+
+
+def was_reset(sync: str, commands: Commands) -> list[Block]:
+    return [
+        line(Span("✓", "good"), f" {sync} remembers nothing; nothing was touched at the destination"),
+        line("to see what its first run would send:  ", commands("sync", sync, "--dry-run")),
+    ]
+
+
+def was_forgotten(sync: str, key: str, *, known: bool) -> list[Block]:
+    if not known:
+        return [line(f"{sync} remembers nothing of {key}")]
+    return [line(Span("✓", "good"), f" {sync} remembers nothing of {key} any more; the destination was not touched")]
+
+
+def _last_run(report: RunReport | None) -> tuple[Part, Part]:
+    return ("never", "") if report is None else (text.moment(report.started_at), _status(report))
+
+
+def _status(report: RunReport) -> Span:
+    said = f"{report.status.value} (dry run)" if report.dry_run else report.status.value
+    return Span(said, _STATUS_STYLE.get(report.status.value, "warn"))
+
+
+def _took(report: RunReport) -> str:
+    if report.finished_at is None:
+        return "-"
+    return text.duration((report.finished_at - report.started_at).total_seconds())
+
+
+def _standing(number: int) -> Part:
+    return Span(text.count(number), "warn") if number else "0"
+
+
+def _refused_key(row: RefusedRow) -> str:
+    said = "NULL" if row.key is None else text.key(row.key)
+    return f"{said} ({text.plural(row.count, 'row')})" if row.count > 1 else said
+
+
+def _first_key(rows: Sequence[RefusedRow]) -> str:
+    return next((text.key(row.key) for row in rows if row.key is not None), "KEY")
+
+
+def _row(row: Mapping[str, object] | None) -> Iterator[Block]:
+    if row is None:
+        yield line("  the warehouse has no such row now")
+        return
+    yield line("  the row in the warehouse now")
+    yield Table([(name, text.value(content)) for name, content in row.items()], indent=4)
+
+
+def _payloads(payload: Mapping[str, object] | None, acknowledged: Mapping[str, Any] | None) -> Iterator[Block]:
+    known: Mapping[str, object] = (acknowledged or {}).get("values") or {}
+    wanted = payload or {}
+    names = list(dict.fromkeys([*wanted, *known]))
+    if not names:
+        return
+    rows = [
+        (
+            name,
+            *(text.value(side[name]) if name in side else "-" for side in (known, wanted)),
+            _differs(name, known, wanted),
+        )
+        for name in names
+    ]
+    yield line("  field by field")
+    yield Table(rows, ("field", "last acknowledged", "would be sent", ""), indent=4)
+
+
+def _differs(name: str, known: Mapping[str, object], wanted: Mapping[str, object]) -> Part:
+    if name in known and name in wanted and known[name] == wanted[name]:
+        return ""
+    return Span("differs", "warn") if known and wanted else ""
+
+
+def _acknowledged(acknowledged: Mapping[str, Any] | None) -> Iterator[Block]:
+    if acknowledged is None:
+        yield line("  the destination has not acknowledged this row yet")
+        return
+    record = acknowledged["record_id"] or "whose id is not known"
+    run = f", by run {acknowledged['run_id']}" if acknowledged["run_id"] else ""
+    yield line(f"  acknowledged {acknowledged['at'] or 'at an unknown time'} as record {record}{run}")
+
+
+def _notes(field: Field) -> Iterator[str]:
+    if field.identifies:
+        yield "identifies"
+    if field.read_only:
+        yield f"read-only: {field.read_only}"
+    if field.required_on_create:
+        yield "required for new records"
+    if field.max_length:
+        yield f"up to {text.count(field.max_length)} characters"
+    if field.options is not None:
+        shown = ", ".join(field.options[:5])
+        yield f"one of: {shown}" + (f", … ({len(field.options)})" if len(field.options) > 5 else "")

@@ -1,0 +1,111 @@
+"""A terminal, through rich: colours, fitted tables, bars. Only imported when there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+from rich import progress as rich_progress
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from reverse_etl.cli.progress import Reports
+from reverse_etl.cli.render import Commands
+from reverse_etl.cli.screen import STYLES, Block, Line, Part, Span, Table, plain, width
+
+if TYPE_CHECKING:
+    from reverse_etl.model import RunReport
+
+
+class RichScreen:
+    """Colours follow NO_COLOR (https://no-color.org); text is never read as markup."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.console = Console(file=stream, highlight=False, markup=False, emoji=False)
+
+    def show(self, *blocks: Block) -> None:
+        for block in blocks:
+            if isinstance(block, Line):
+                self.console.print(_text(block.parts), soft_wrap=True)
+            else:
+                self.console.print(_table(block))
+
+
+class Bars(Reports):
+    """Reports, with a live bar for the run under way; the bar goes when its report is printed."""
+
+    def __init__(self, screen: RichScreen, commands: Commands) -> None:
+        super().__init__(screen, commands)
+        self._bars = rich_progress.Progress(
+            rich_progress.SpinnerColumn(),
+            rich_progress.TextColumn("{task.description}", markup=False, style="bold"),
+            rich_progress.TextColumn("{task.fields[stage]}", markup=False),
+            rich_progress.BarColumn(bar_width=28),
+            rich_progress.TaskProgressColumn(),
+            _Rate(),
+            rich_progress.TimeRemainingColumn(compact=True),
+            rich_progress.TextColumn("{task.fields[calls]}", markup=False, style="dim"),
+            console=screen.console,
+            transient=True,
+        )
+        self._tasks: dict[str, rich_progress.TaskID] = {}
+        self._totals: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def stage(self, sync: str, stage: str) -> None:
+        self._bars.update(self._task(sync), stage=stage)
+
+    def progress(self, sync: str, done: int, total: int, requests: int) -> None:
+        task = self._task(sync)
+        if self._totals.get(sync) != total:
+            self._totals[sync] = total
+            self._bars.reset(task, total=total)  # rate and time left count from here, not from the reading
+        self._bars.update(task, completed=done, calls=f"{requests:,} calls")
+
+    def finished(self, report: RunReport) -> None:
+        task = self._tasks.pop(report.sync, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        super().finished(report)
+
+    def _task(self, sync: str) -> rich_progress.TaskID:
+        if sync not in self._tasks:
+            self._tasks[sync] = self._bars.add_task(sync, total=None, stage="starting", calls="")
+        return self._tasks[sync]
+
+
+class _Rate(rich_progress.ProgressColumn):
+    def render(self, task: rich_progress.Task) -> Text:
+        return Text(f"{task.speed:,.0f} rows/s" if task.speed else "")
+
+
+def _text(parts: Iterable[Part]) -> Text:
+    text = Text()
+    for part in parts:
+        text.append(plain(part), STYLES[part.style] if isinstance(part, Span) else "")
+    return text
+
+
+def _table(table: Table) -> Padding:
+    drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(table.head))
+    for position in range(width(table)):
+        drawn.add_column(
+            table.head[position] if table.head else "",
+            justify="right" if position in table.right else "left",
+            header_style="dim",
+            overflow="fold",
+        )
+    for row in table.rows:
+        drawn.add_row(*(_text([cell]) for cell in row))
+    return Padding(drawn, (0, 0, 0, table.indent), expand=False)
