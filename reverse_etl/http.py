@@ -7,12 +7,12 @@ that sends nothing never pays for it.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -24,6 +24,7 @@ from tenacity.wait import wait_base
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, PluginError, Throttled, Unavailable
 from reverse_etl.pace import Pace
+from reverse_etl.urls import checked_base_url, is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -49,6 +50,10 @@ class Answer:
 
     def json(self) -> Any:
         """The body as JSON. Raises InDoubt(code="destination_unreadable"): an answer not understood proves nothing."""
+        return self._parsed
+
+    @cached_property
+    def _parsed(self) -> Any:
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as failure:
@@ -84,28 +89,6 @@ class Credential(Protocol):
     async def renew(self) -> bool:
         """Gets a newer session after one was refused. False: there is none to get, the refusal stands."""
         ...
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is this very machine, by name or by address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def checked_base_url(url: str) -> str:
-    """An address a credential may be sent to, without its trailing slash; ValueError says what is wrong with it."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an address such as https://api.example.com")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must be a plain address, without user name, query or fragment")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError("http:// is for this machine only (127.0.0.1, localhost); use https://")
-    return url.rstrip("/")
 
 
 def told_pause(answer: Answer, now: datetime) -> float | None:
@@ -194,7 +177,7 @@ class Http:
         try:
             self._base_url = checked_base_url(base_url)
         except ValueError as refused:
-            raise PluginError(f"{base_url!r} can't be called: it {refused}") from refused
+            raise PluginError(f"the address of a destination {refused}") from refused
         self._host = urlsplit(base_url).hostname or ""
         self._pace = pace
         self._traffic = traffic

@@ -57,8 +57,8 @@ class Pace:
     @property
     def allowance(self) -> int:
         """Calls that may be made in one window."""
-        told = self._told if self._most is None else min(self._told, self._most)
-        return max(1, math.floor(told * (1.0 - self._reserve)))
+        told = math.floor(self._told * (1.0 - self._reserve))
+        return max(1, told if self._most is None else min(told, self._most))
 
     @property
     def requests_per_second(self) -> float:
@@ -69,7 +69,9 @@ class Pace:
         """Waits for a place and holds it while a call is open."""
         return self._slot()
 
-    def learn(self, *, requests: int | None = None, remaining: int | None = None) -> None:
+    def learn(
+        self, *, requests: int | None = None, remaining: int | None = None, per_seconds: float | None = None
+    ) -> None:
         """What an answer's headers tell: the allowance of a window, and how much of it is left.
 
         When less is left than our own calls explain, others use the same allowance; their calls get places too.
@@ -77,6 +79,8 @@ class Pace:
         with self._lock:
             if requests is not None and requests > 0:
                 self._told = requests
+            if per_seconds is not None and per_seconds > 0:
+                self._per_seconds = per_seconds
             if remaining is not None:
                 now = self.clock.monotonic()
                 others = self._told - self._held(now, slack=self._longest) - remaining
