@@ -1,0 +1,409 @@
+"""One table from Arrow types to what goes on the wire, shared by every destination; and exact text for cursors.
+
+    column            as text                                       as typed JSON, where that differs
+    boolean           true, false                                   a boolean, for boolean and untyped fields
+    integer, decimal  plain digits, no exponent, no trailing zeros  a number of the same digits, never through a float
+    float             shortest digits that read back equal          a number of the same digits
+    text              as it is; trimmed for other fields            a number or boolean, where the field is and it reads as one
+    date              2026-01-31; for a datetime field midnight UTC
+    timestamp         2026-01-31T10:20:30.123Z, in UTC and cut to the millisecond; for a date field its UTC day
+    time              10:20:30.5; for a time field 10:20:30.500Z
+    list              a;b without repeats for choice fields, else compact JSON; for untyped fields a list
+    struct, map       compact JSON; for untyped fields an object
+
+An integer 0 or 1 is false or true for a boolean field. A naive timestamp is taken as UTC: the mapping has applied the
+sync's time zone before. NULL stays None. NaN, infinity and binary never get here: `checks` and the sources refuse them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reverse_etl.model import JSON, Field, FieldType
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_NAIVE = datetime(1970, 1, 1)  # a naive column's own epoch
+PLAIN_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+NUMERIC = frozenset({FieldType.NUMBER, FieldType.INTEGER})
+CHOICE = frozenset({FieldType.CHOICE, FieldType.CHOICES})
+VERBATIM = frozenset({FieldType.TEXT, FieldType.OTHER})  # what people wrote goes out as they wrote it
+UNTYPED = Field("", FieldType.OTHER)
+
+
+# --- to the wire -------------------------------------------------------------------------------------------------
+
+
+def as_text(column: pa.Array, field: Field) -> list[str | None]:
+    """A column for a destination that takes strings only."""
+    column = _storage(column)
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return list((column if field.type in VERBATIM else pc.utf8_trim_whitespace(column)).to_pylist())
+    if field.type is FieldType.BOOLEAN and _is_number(kind):
+        return [_TRUTH.get(text, text) if text is not None else None for text in _numbers(column)]
+    if _is_number(kind):
+        return _numbers(column)
+    if pa.types.is_boolean(kind):
+        return list(column.cast(pa.string()).to_pylist())
+    if pa.types.is_temporal(kind):
+        return _moments(column, field.type)
+    if _is_list(kind) and field.type in CHOICE:
+        return [None if row is None else ";".join(dict.fromkeys(row)) for row in _rows_of(column, _present_text)]
+    if pa.types.is_nested(kind):
+        return [None if tree is None else orjson.dumps(tree).decode() for tree in _trees(column)]
+    if pa.types.is_null(kind):
+        return [None] * len(column)
+    raise TypeError(f"a column of type {kind} has no text form")
+
+
+def as_json(column: pa.Array, field: Field) -> list[object]:
+    """A column for a destination that takes typed JSON; what isn't a plain value is an `orjson.Fragment`."""
+    column = _storage(column)
+    kind = column.type
+    if field.type in NUMERIC:
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return [_number_in(text) for text in as_text(column, field)]
+        if _is_number(kind):
+            return _json_numbers(column)
+    if field.type is FieldType.BOOLEAN:
+        return [None if text is None else _BOOLEANS.get(text.lower(), text) for text in as_text(column, field)]
+    if field.type is FieldType.OTHER:
+        return _trees(column)
+    return list(as_text(column, field))
+
+
+def _numbers(column: pa.Array) -> list[str | None]:
+    kind = column.type
+    if pa.types.is_integer(kind):
+        return list(column.cast(pa.string()).to_pylist())
+    if pa.types.is_float16(kind):
+        column = column.cast(pa.float32())
+    texts = column.cast(pa.string())
+    exponent = "E" if pa.types.is_decimal(kind) else "e"
+    if pa.types.is_decimal(kind) and kind.scale > 0:
+        texts = pc.ascii_rtrim(pc.ascii_rtrim(texts, "0"), ".")
+    plain = list(texts.to_pylist())
+    # Arrow writes the very large and very small with an exponent and a float's zero with its sign.
+    for position, text in enumerate(plain):
+        if text is not None and (exponent in text or text == "-0"):
+            source = str(column[position].as_py()) if pa.types.is_decimal(kind) else text
+            plain[position] = _plain(Decimal(source))
+    return plain
+
+
+def _plain(number: Decimal) -> str:
+    """Every digit, no exponent, no trailing zeros, no signed zero."""
+    text = format(number, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _json_numbers(column: pa.Array) -> list[object]:
+    if pa.types.is_integer(column.type):
+        return list(column.to_pylist())
+    return [None if text is None else orjson.Fragment(text) for text in _numbers(column)]
+
+
+def _number_in(text: str | None) -> object:
+    """Text for a number field: as a number when it is one, else as it came, for the destination to judge."""
+    if text is None or not PLAIN_NUMBER.fullmatch(text):
+        return text
+    return orjson.Fragment(_plain(Decimal(text)))
+
+
+def _moments(column: pa.Array, wanted: FieldType) -> list[str | None]:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        column = _naive_utc(column)
+        if wanted is FieldType.DATE:
+            return list(pc.utf8_slice_codeunits(column.cast(pa.string()), 0, 10).to_pylist())
+        # Text keeps the day and cuts the fraction downwards, before 1970 too; casting to ms would round towards 1970.
+        tail = ".000Z" if kind.unit == "s" else "Z"
+        return [
+            None if text is None else f"{text[:10]}T{text[11:23]}{tail}"
+            for text in column.cast(pa.string()).to_pylist()
+        ]
+    texts = column.cast(pa.string()).to_pylist() if not pa.types.is_date64(kind) else _days(column)
+    if pa.types.is_date(kind):
+        midnight = "T00:00:00.000Z" if wanted is FieldType.DATETIME else ""
+        return [None if text is None else text + midnight for text in texts]
+    if pa.types.is_time(kind):
+        return [None if text is None else _clock_time(text, wanted) for text in texts]
+    raise TypeError(f"a column of type {kind} has no text form")
+
+
+def _days(column: pa.Array) -> list[str | None]:
+    return list(column.cast(pa.date32()).cast(pa.string()).to_pylist())
+
+
+def _clock_time(text: str, wanted: FieldType) -> str:
+    whole, _, fraction = text.partition(".")
+    if wanted is FieldType.TIME:
+        return f"{whole}.{fraction[:3].ljust(3, '0')}Z"
+    fraction = fraction.rstrip("0")
+    return f"{whole}.{fraction}" if fraction else whole
+
+
+def _naive_utc(column: pa.Array) -> pa.Array:
+    return column if column.type.tz is None else column.cast(pa.timestamp(column.type.unit))
+
+
+# --- lists, structs, maps ------------------------------------------------------------------------------------------
+
+
+def _trees(column: pa.Array) -> list[object]:
+    """A column as JSON values, nested ones included."""
+    column = _storage(column)
+    kind = column.type
+    if _is_number(kind):
+        return _json_numbers(column)
+    if pa.types.is_boolean(kind):
+        return list(column.to_pylist())
+    if pa.types.is_map(kind):
+        return [None if row is None else dict(row) for row in _map_rows(column)]
+    if pa.types.is_struct(kind):
+        return _structs(column)
+    if _is_list(kind):
+        return list(_rows_of(column, _trees))
+    return list(as_text(column, UNTYPED))
+
+
+def _structs(column: pa.StructArray) -> list[object]:
+    names = [column.type.field(position).name for position in range(column.type.num_fields)]
+    parts = [_trees(part) for part in column.flatten()]
+    present = column.is_valid().to_pylist()
+    return [
+        {name: part[row] for name, part in zip(names, parts, strict=True)} if there else None
+        for row, there in enumerate(present)
+    ]
+
+
+def _rows_of(column: pa.Array, render: Callable[[pa.Array], Sequence[Any]]) -> list[list[Any] | None]:
+    """Each list of the column with its elements rendered; the elements of all rows are rendered as one column."""
+    if pa.types.is_fixed_size_list(column.type):
+        column = column.cast(pa.list_(column.type.value_type))
+    elements = render(column.flatten())
+    lengths = pc.list_value_length(column).to_pylist()
+    rows: list[list[Any] | None] = []
+    start = 0
+    for length in lengths:
+        end = start + (length or 0)
+        rows.append(None if length is None else [value for value in elements[start:end] if value is not _ABSENT])
+        start = end
+    return rows
+
+
+def _present_text(elements: pa.Array) -> list[Any]:
+    return [_ABSENT if text is None else text for text in as_text(elements, Field("", FieldType.CHOICE))]
+
+
+def _map_rows(column: pa.MapArray) -> list[list[tuple[str | None, object]] | None]:
+    offsets = column.offsets.to_pylist()  # of the whole child arrays, also when the column is a slice
+    first, last = offsets[0], offsets[-1]
+    names = as_text(column.keys.slice(first, last - first), UNTYPED)
+    parts = _trees(column.items.slice(first, last - first))
+    pairs = list(zip(names, parts, strict=True))
+    present = column.is_valid().to_pylist()
+    return [
+        pairs[offsets[row] - first : offsets[row + 1] - first] if there else None for row, there in enumerate(present)
+    ]
+
+
+def _storage(column: pa.Array) -> pa.Array:
+    """The plain array behind dictionaries, chunks and extension types."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+_ABSENT = object()
+_TRUTH = {"0": "false", "1": "true"}
+_BOOLEANS: dict[str, object] = {"true": True, "false": False, "1": True, "0": False}
+
+
+# --- to people -----------------------------------------------------------------------------------------------------
+
+
+def canonical(value: object) -> JSON:
+    """One value as people and `--json` see it. Digits are never lost: what JSON's numbers can't hold becomes text."""
+    if isinstance(value, pa.Scalar):
+        return canonical(value.as_py()) if not _is_nanoseconds(value.type) else to_exact(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return _shown_float(value)
+    if isinstance(value, Decimal):
+        return _shown_decimal(value)
+    if isinstance(value, dict):
+        return {str(canonical(name)): canonical(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(part) for part in value]
+    if isinstance(value, datetime | date | time):
+        return _shown_moment(value)
+    return str(value)
+
+
+def _shown_float(value: float) -> JSON:
+    if not math.isfinite(value):
+        return str(value)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def _shown_decimal(value: Decimal) -> JSON:
+    if not value.is_finite():
+        return str(value)
+    plain = _plain(value)
+    if "." not in plain:
+        return int(plain)
+    return float(plain) if _plain(Decimal(repr(float(plain)))) == plain else plain
+
+
+def _shown_moment(value: date | time) -> str:
+    if not isinstance(value, datetime):
+        return value.isoformat()
+    moment = value.astimezone(UTC) if value.tzinfo is not None else value
+    precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+# --- cursors -------------------------------------------------------------------------------------------------------
+
+_EXACT_MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(Z?)")
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def to_exact(value: object) -> str:
+    """A cursor's value as text that `from_exact` reads back equal, to the last digit and nanosecond.
+
+    Takes Arrow scalars and Python values alike; raises ValueError for what has no place on a calendar of four-digit
+    years (DuckDB's `infinity`), and for NaN.
+    """
+    if isinstance(value, pa.Scalar):
+        if pa.types.is_timestamp(value.type) and value.is_valid:
+            return _exact_moment(value.value, value.type)
+        value = value.as_py()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | str):
+        return str(value)
+    if isinstance(value, float) and not math.isnan(value):
+        return repr(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return format(value, "f")
+    if isinstance(value, datetime):
+        zone = "" if value.tzinfo is None else "UTC"
+        since = value - (EPOCH if zone else EPOCH_NAIVE)
+        return _exact_moment(since // timedelta(microseconds=1), pa.timestamp("us", zone or None))
+    if isinstance(value, date | time):
+        return value.isoformat()
+    raise ValueError(f"a value of type {type(value).__name__} can't be a cursor")
+
+
+def from_exact(text: str, arrow_type: pa.DataType) -> object:
+    """The value behind `to_exact`'s text, to be bound: a Python value, or an Arrow scalar for nanoseconds."""
+    kind = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
+    if pa.types.is_timestamp(kind):
+        return _moment_from(text, kind)
+    if pa.types.is_boolean(kind):
+        return text == "true"
+    if pa.types.is_integer(kind):
+        return int(text)
+    if pa.types.is_decimal(kind):
+        return Decimal(text)
+    if pa.types.is_floating(kind):
+        return float(text)
+    if pa.types.is_date(kind):
+        return date.fromisoformat(text)
+    if pa.types.is_time(kind):
+        return time.fromisoformat(text)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return text
+    raise ValueError(f"a column of type {kind} can't be a cursor")
+
+
+def least_exact(arrow_type: pa.DataType) -> str:
+    """Where a cursor of this type starts when nobody says otherwise: 1970 for times, else the type's least value."""
+    kind = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
+    if pa.types.is_timestamp(kind):
+        return _exact_moment(0, kind)
+    if pa.types.is_date(kind):
+        return "1970-01-01"
+    if pa.types.is_decimal(kind):
+        return format(Decimal((1, (9,) * kind.precision, -kind.scale)), "f")
+    if pa.types.is_unsigned_integer(kind):
+        return "0"
+    if pa.types.is_integer(kind):
+        return str(-(2 ** (kind.bit_width - 1)))
+    if pa.types.is_floating(kind):
+        return "-inf"
+    if pa.types.is_time(kind):
+        return "00:00:00"
+    return "false" if pa.types.is_boolean(kind) else ""
+
+
+def earlier_exact(text: str, arrow_type: pa.DataType, lag: timedelta) -> str:
+    """A cursor's text moved back by a lag; only times and dates (by whole days, rounded up) can be moved."""
+    if pa.types.is_timestamp(arrow_type):
+        ticks = (
+            _ticks(text, arrow_type.unit) - (lag // timedelta(microseconds=1)) * _PER_SECOND[arrow_type.unit] // 10**6
+        )
+        return _exact_moment(ticks, arrow_type)
+    if pa.types.is_date(arrow_type):
+        return (date.fromisoformat(text) + (-lag // timedelta(days=1)) * timedelta(days=1)).isoformat()
+    if lag:
+        raise ValueError(f"a column of type {arrow_type} has no lag")
+    return text
+
+
+def _exact_moment(ticks: int, kind: pa.TimestampType) -> str:
+    per_second = _PER_SECOND[kind.unit]
+    seconds, fraction = divmod(ticks, per_second)
+    try:
+        whole = (EPOCH_NAIVE + timedelta(seconds=seconds)).isoformat()
+    except OverflowError as beyond:
+        raise ValueError("a time before year 1 or after year 9999 can't be a cursor") from beyond
+    digits = len(str(per_second)) - 1
+    tail = f".{fraction:0{digits}d}" if digits else ""
+    return f"{whole}{tail}{'' if kind.tz is None else 'Z'}"
+
+
+def _ticks(text: str, unit: str) -> int:
+    parts = _EXACT_MOMENT.fullmatch(text)
+    if parts is None:
+        raise ValueError(f"{text!r} is not an exact time")
+    whole = datetime(*(int(part) for part in parts.groups()[:6]))  # type: ignore[arg-type]
+    nanoseconds = int((parts[7] or "").ljust(9, "0"))
+    seconds = (whole - EPOCH_NAIVE) // timedelta(seconds=1)
+    return (seconds * 10**9 + nanoseconds) * _PER_SECOND[unit] // 10**9
+
+
+def _moment_from(text: str, kind: pa.TimestampType) -> object:
+    ticks = _ticks(text, kind.unit)
+    if kind.unit == "ns":
+        return pa.scalar(ticks, kind)
+    since = timedelta(microseconds=ticks * (10**6 // _PER_SECOND[kind.unit]))
+    return (EPOCH_NAIVE if kind.tz is None else EPOCH) + since
+
+
+def _is_nanoseconds(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) and kind.unit == "ns")
