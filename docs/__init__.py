@@ -1,0 +1,1 @@
+"""The documents' own programs: the reference is generated, the picture is drawn from a real run."""
