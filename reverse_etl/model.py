@@ -7,14 +7,11 @@ A *row* is ours (a line of the query's result), a *record* is theirs. Rows stay 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
 import pyarrow as pa
-
-from reverse_etl import clock
 
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 
@@ -262,135 +259,3 @@ class Batch:
             record_ids=cut(self.record_ids),
             sends=None if self.sends is None else cut(self.sends),
         )
-
-
-# --- what a run tells ----------------------------------------------------------------------------------------------
-
-
-class RunStatus(StrEnum):
-    SUCCEEDED = "succeeded"
-    PARTIAL = "partial"
-    FAILED = "failed"
-    GUARDED = "guarded"
-    INTERRUPTED = "interrupted"
-    SKIPPED = "skipped"
-
-
-@dataclass
-class RowCounts:
-    """read = unchanged + added + changed + invalid; `retried` counts rows offered again without having been read."""
-
-    read: int = 0
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    invalid: int = 0
-    retried: int = 0
-
-
-@dataclass
-class DeliveredCounts:
-    created: int = 0
-    updated: int = 0
-    removed: int = 0
-    skipped: int = 0
-    kept_fields: int = 0
-
-
-@dataclass(frozen=True)
-class RunError:
-    code: str
-    message: str
-    hint: str | None = None
-
-
-@dataclass(frozen=True)
-class RowProblem:
-    """Rows that a plan would refuse, grouped by reason: how many, and up to five of their keys."""
-
-    code: str
-    column: str | None
-    message: str
-    count: int
-    keys: tuple[JSON, ...]
-
-
-@dataclass(frozen=True)
-class RowSample:
-    """One row that a plan would send, with old and new value of each field."""
-
-    key: JSON
-    change: str  # added | changed | removed
-    fields: Mapping[str, tuple[JSON, JSON]]
-
-
-@dataclass(frozen=True)
-class PlanSummary:
-    """What a dry run shows beside the counts. `seconds_at_limit` is how long the calls take at the known rate limit."""
-
-    requests: int
-    seconds_at_limit: float
-    problems: tuple[RowProblem, ...] = ()
-    sample: tuple[RowSample, ...] = ()
-
-    def to_json(self) -> dict[str, JSON]:
-        return {
-            "requests": self.requests,
-            "seconds_at_limit": self.seconds_at_limit,
-            "problems": [asdict(problem) for problem in self.problems],
-            "sample": [
-                {"key": row.key, "change": row.change, "fields": {name: [*pair] for name, pair in row.fields.items()}}
-                for row in self.sample
-            ],
-        }
-
-
-@dataclass
-class RunReport:
-    """One run, as `sync --json` prints it. Times are UTC; cursor values are text as the source writes them."""
-
-    sync: str
-    run_id: str
-    started_at: datetime
-    status: RunStatus = RunStatus.SUCCEEDED
-    dry_run: bool = False
-    finished_at: datetime | None = None
-    rows: RowCounts = field(default_factory=RowCounts)
-    delivered: DeliveredCounts = field(default_factory=DeliveredCounts)
-    rejected: int = 0
-    in_doubt: int = 0
-    pending: int = 0
-    requests: int = 0
-    throttled: int = 0
-    cursor_from: JSON = None
-    cursor_to: JSON = None
-    error: RunError | None = None
-    plan_id: str | None = None
-    plan: PlanSummary | None = None
-    exit_code: int = 0
-
-    def to_json(self) -> dict[str, JSON]:
-        """The run as a JSON document; `plan` only stands in a dry run's, `plan_id` only where there is one."""
-        document: dict[str, JSON] = {
-            "sync": self.sync,
-            "run_id": self.run_id,
-            "status": self.status.value,
-            "dry_run": self.dry_run,
-            "rows": asdict(self.rows),
-            "delivered": asdict(self.delivered),
-            "rejected": self.rejected,
-            "in_doubt": self.in_doubt,
-            "pending": self.pending,
-            "requests": self.requests,
-            "throttled": self.throttled,
-            "cursor": {"from": self.cursor_from, "to": self.cursor_to},
-            "started_at": clock.text(self.started_at),
-            "finished_at": None if self.finished_at is None else clock.text(self.finished_at),
-            "error": None if self.error is None else asdict(self.error),
-        }
-        if self.plan_id is not None:
-            document["plan_id"] = self.plan_id
-        if self.plan is not None:
-            document["plan"] = self.plan.to_json()
-        return document

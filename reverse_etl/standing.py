@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+import pyarrow as pa
 
 from reverse_etl import clock
 from reverse_etl.model import JSON
@@ -47,7 +49,6 @@ class RefusedRow:
     last_at: datetime
     key_text: str | None = None
     key: JSON = None
-    key_exact: tuple[str, ...] | None = None
     request_id: str | None = None
     attempts: int = 0
     next_at: datetime | None = None
@@ -102,7 +103,6 @@ class RefusedRow:
             "slot": self.slot,
             "kind": self.kind,
             "key": None if self.key_text is None else json.dumps([self.key_text, self.key]),
-            "key_exact": None if self.key_exact is None else json.dumps(self.key_exact),
             "code": self.code,
             "message": self.message,
             "request_id": self.request_id,
@@ -128,7 +128,6 @@ class RefusedRow:
             last_at=clock.parse(row["last_at"]),
             key_text=text,
             key=key,
-            key_exact=None if row["key_exact"] is None else tuple(json.loads(row["key_exact"])),
             request_id=row["request_id"],
             attempts=row["attempts"],
             next_at=None if row["next_at"] is None else clock.parse(row["next_at"]),
@@ -142,8 +141,25 @@ class RefusedRow:
     def _with_pause(self) -> RefusedRow:
         if self.kind != "rejected":
             return self
-        pause = min(FIRST_PAUSE * 2 ** min(max(self.attempts - 1, 0), 16), LONGEST_PAUSE)
+        if self.attempts <= 1:
+            return replace(self, next_at=self.last_at)  # the next run tries once more, then the pauses grow
+        pause = min(FIRST_PAUSE * 2 ** min(self.attempts - 2, 16), LONGEST_PAUSE)
         return replace(self, next_at=self.last_at + pause)
+
+
+@dataclass(frozen=True)
+class Acknowledgement:
+    """What one group of answers settled, to be stored in one transaction.
+
+    `acknowledged` holds rows as the snapshot will hold them (see `state.snapshot`); `settled` are places to take off the
+    list of refused rows, `refused` rows to put on it.
+    """
+
+    sync: str
+    run_id: str
+    acknowledged: pa.Table | None = None
+    settled: Sequence[str] = ()
+    refused: Sequence[RefusedRow] = ()
 
 
 def slot_of(key_text: str) -> str:

@@ -57,7 +57,9 @@ class Snapshot:
             _patiently(lambda: connection.execute(f"ATTACH {literal(str(self.path))} AS {name} (READ_ONLY)"))
             return self._verify(connection, name)
 
-    def fold(self, entries: Iterable[Entry], *, rehash: str | None = None, wait: float = WAIT_SECONDS) -> tuple[int, int]:
+    def fold(
+        self, entries: Iterable[Entry], *, rehash: str | None = None, wait: float = WAIT_SECONDS
+    ) -> tuple[int, int]:
         """Move journal entries into the file, in one transaction with their number.
 
         Entries already in it are passed over, so repeating a fold changes nothing. `rehash` is the fingerprint's SQL
@@ -141,7 +143,9 @@ def overlay(
     connection.execute("ATTACH ':memory:' AS laid")
     columns = ", ".join(f"{name} {type}" for name, type in OWN_COLUMNS.items())
     connection.execute(
-        "CREATE TABLE laid.rows AS SELECT * FROM snap.rows" if snapshot.exists() else f"CREATE TABLE laid.rows ({columns})"
+        "CREATE TABLE laid.rows AS SELECT * FROM snap.rows"
+        if snapshot.exists()
+        else f"CREATE TABLE laid.rows ({columns})"
     )
     for schema, batches, last in _grouped(fresh, folded):
         _apply(connection, pa.Table.from_batches(batches, schema), "laid")

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,28 +17,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from reverse_etl import clock
 from reverse_etl.errors import StateError
-from reverse_etl.model import RunReport
-from reverse_etl.standing import RefusedRow, SyncState
+from reverse_etl.report import RunReport
+from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
 from reverse_etl.state import engine, migrations, tables
-from reverse_etl.state.snapshot import Entry
-
-
-@dataclass(frozen=True)
-class Acknowledgement:
-    """What one group of answered batches settled, to be stored in one transaction."""
-
-    sync: str
-    run_id: str
-    rows: int = 0
-    body: bytes | None = None  # acknowledged rows as `snapshot.encode` gives them; None: nothing was delivered
-    settled: Sequence[str] = ()  # slots to take off the list of refused rows
-    refused: Sequence[RefusedRow] = field(default_factory=tuple)
+from reverse_etl.state.snapshot import Entry, encode
 
 
 class StateStore:
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         """Opens lazily. `read_only` writes nothing at all, not even an empty database."""
         self.place = engine.place(url)
+        self.read_only = read_only
         self.embedded = engine.is_embedded(url)
         self.engine = engine.make(url, read_only=read_only)
 
@@ -62,7 +49,9 @@ class StateStore:
 
     def project_id(self) -> str | None:
         with self._reading() as connection:
-            found: str | None = connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.name == "project_id"))
+            found: str | None = connection.scalar(
+                sa.select(tables.meta.c.value).where(tables.meta.c.name == "project_id")
+            )
             return found
 
     def claim(self, project_id: str) -> None:
@@ -106,19 +95,21 @@ class StateStore:
 
     def record(self, done: Acknowledgement) -> int:
         """One transaction: what was delivered goes into the journal, what was refused onto the list. Returns its number."""
+        rows = done.acknowledged
+        body = None if rows is None else encode(rows)
         with self._writing() as connection:
             seq = int(
                 connection.execute(
                     sa.update(tables.syncs)
                     .where(tables.syncs.c.sync == done.sync)
-                    .values(last_seq=tables.syncs.c.last_seq + (1 if done.body is not None else 0))
+                    .values(last_seq=tables.syncs.c.last_seq + (0 if body is None else 1))
                     .returning(tables.syncs.c.last_seq)
                 ).scalar_one()
             )
-            if done.body is not None:
+            if rows is not None:
                 connection.execute(
                     sa.insert(tables.journal).values(
-                        sync=done.sync, seq=seq, run_id=done.run_id, rows=done.rows, body=done.body
+                        sync=done.sync, seq=seq, run_id=done.run_id, rows=rows.num_rows, body=body
                     )
                 )
             self._drop_refused(connection, done.sync, [*done.settled, *(row.slot for row in done.refused)])
@@ -141,9 +132,7 @@ class StateStore:
         """Entries up to `seq` are in the snapshot. PostgreSQL keeps them: other machines fold them into their own copy."""
         with self._writing() as connection:
             connection.execute(
-                sa.update(tables.syncs)
-                .where(tables.syncs.c.sync == sync)
-                .values(folded_seq=seq, known_rows=known_rows)
+                sa.update(tables.syncs).where(tables.syncs.c.sync == sync).values(folded_seq=seq, known_rows=known_rows)
             )
             if self.embedded:
                 connection.execute(
@@ -153,12 +142,13 @@ class StateStore:
     def finish(self, report: RunReport, position: dict[str, str | None] | None, *, moved_from: str | None) -> bool:
         """Close the run and move the cursor, if it is still where the run found it. Returns whether it moved.
 
-        `position` holds the columns of `syncs` to set (cursor_value, cursor_type, last_run_at, last_full_at), or is None.
+        `position` holds the columns of `syncs` to set (cursor_value, cursor_type, last_run_at, last_full_at).
         """
         moved = False
         with self._writing(durable=True) as connection:
             if position:
-                here = tables.syncs.c.cursor_value.is_(None) if moved_from is None else tables.syncs.c.cursor_value == moved_from
+                held = tables.syncs.c.cursor_value
+                here = held.is_(None) if moved_from is None else held == moved_from
                 update = sa.update(tables.syncs).where(tables.syncs.c.sync == report.sync, here).values(**position)
                 moved = bool(connection.execute(update).rowcount)
             self._save(connection, report)
@@ -176,7 +166,7 @@ class StateStore:
         query = sa.select(tables.refused).where(tables.refused.c.sync == sync)
         query = query.order_by(tables.refused.c.first_at, tables.refused.c.slot)
         with self._reading() as connection:
-            return [RefusedRow.from_stored(row) for row in connection.execute(query).mappings()]
+            return [RefusedRow.from_stored(dict(row)) for row in connection.execute(query).mappings()]
 
     # --- looking back -------------------------------------------------------------------------------------------------
 
@@ -225,7 +215,8 @@ class StateStore:
         """An approval counts once. Returns whether this was the time."""
         unused = sa.and_(tables.plans.c.plan_id == plan_id, tables.plans.c.used_at.is_(None))
         with self._writing(durable=True) as connection:
-            return bool(connection.execute(sa.update(tables.plans).where(unused).values(used_at=clock.text(now))).rowcount)
+            update = sa.update(tables.plans).where(unused).values(used_at=clock.text(now))
+            return bool(connection.execute(update).rowcount)
 
     def remembered(self, scope: str, name: str) -> str | None:
         where = sa.and_(tables.memory.c.scope == scope, tables.memory.c.name == name)
@@ -282,5 +273,3 @@ class StateStore:
 def _report(row: Any) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(row["report"])
     return report if row["status"] is not None else report | {"status": "running"}
-
-

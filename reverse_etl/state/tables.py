@@ -56,8 +56,7 @@ refused = sa.Table(
     sa.Column("sync", sa.Text, primary_key=True),
     sa.Column("slot", sa.Text, primary_key=True),  # `k` + the key's text; `n` + a reason for rows without a key
     sa.Column("kind", sa.Text, nullable=False),  # rejected | invalid | in_doubt
-    sa.Column("key", sa.Text),  # JSON; NULL for rows without a key
-    sa.Column("key_exact", sa.Text),  # JSON list: the key columns' exact texts, to read the row again by
+    sa.Column("key", sa.Text),  # JSON: its text and its value; NULL for rows without a key
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("request_id", sa.Text),
