@@ -9,7 +9,7 @@ from reverse_etl.cli import render
 from reverse_etl.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from reverse_etl.model import RunReport
+    from reverse_etl.report import RunReport
 
 
 class Reports:

@@ -11,7 +11,8 @@ from reverse_etl.cli import text
 from reverse_etl.cli.screen import Block, Line, Part, Span, Table, line
 
 if TYPE_CHECKING:
-    from reverse_etl.model import PlanSummary, Problem, RowSample, RunReport
+    from reverse_etl.model import Problem
+    from reverse_etl.report import PlanSummary, RowSample, RunReport
 
 SHOWN_PER_CHANGE = 3
 _MARKS = {"added": Span("+", "good"), "changed": Span("~", "warn"), "removed": Span("-", "bad")}
@@ -22,6 +23,7 @@ _VERDICTS = {
     "guarded": Span("✗ stopped by a guard", "bad"),
     "interrupted": Span("● interrupted", "warn"),
     "skipped": Span("● skipped", "warn"),
+    "running": Span("● under way, or killed", "warn"),
 }
 
 

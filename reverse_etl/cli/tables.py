@@ -10,7 +10,8 @@ from reverse_etl.cli.render import Commands
 from reverse_etl.cli.screen import Block, Part, Span, Table, line
 
 if TYPE_CHECKING:
-    from reverse_etl.model import Field, ObjectSchema, Problem, RunReport
+    from reverse_etl.model import Field, ObjectSchema, Problem
+    from reverse_etl.report import RunReport
     from reverse_etl.project import RefusedRow, SyncStatus
 
 _STATUS_STYLE = {"succeeded": "good", "failed": "bad", "guarded": "bad"}

@@ -17,7 +17,7 @@ from reverse_etl.cli.render import Commands
 from reverse_etl.cli.screen import STYLES, Block, Line, Part, Span, Table, plain, width
 
 if TYPE_CHECKING:
-    from reverse_etl.model import RunReport
+    from reverse_etl.report import RunReport
 
 
 class RichScreen:

@@ -1,0 +1,1 @@
+"""The story that the repository's own syncs tell, on a sample warehouse and the sandbox."""
