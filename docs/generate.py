@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs import commands
+from docs import commands, files
 
 FOLDER = Path(__file__).parent / "reference"
 
 
 def pages() -> dict[Path, str]:
     """Every generated page by its place."""
-    return {FOLDER / "commands.md": commands.page()}
+    return {FOLDER / "commands.md": commands.page(), FOLDER / "files.md": files.page()}
 
 
 def main() -> None:
