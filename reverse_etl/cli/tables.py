@@ -11,8 +11,8 @@ from reverse_etl.cli.screen import Block, Part, Span, Table, line
 
 if TYPE_CHECKING:
     from reverse_etl.model import Field, ObjectSchema, Problem
-    from reverse_etl.report import RunReport
     from reverse_etl.project import RefusedRow, SyncStatus
+    from reverse_etl.report import RunReport
 
 _STATUS_STYLE = {"succeeded": "good", "failed": "bad", "guarded": "bad"}
 _STATE_STYLE = {"unchanged": "good", "rejected": "bad", "invalid": "bad"}

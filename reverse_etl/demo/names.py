@@ -38,10 +38,10 @@ Swift Teal Thistle Umber Velvet Willow Winter
 """.split()
 
 THINGS = """
-Anchor Badger Lagoon Bay Beacon Bell Bridge Brook Canyon Compass Cove Crane Creek Delta Dune Falcon Fern Field Finch Forge
+Anchor Badger Bay Beacon Bell Bridge Brook Canyon Compass Cove Crane Creek Delta Dune Falcon Fern Field Finch Forge
 Fox Gate Glen Grove Harbor Hare Hearth Heron Hill Island Kestrel Kite Lake Lark Ledge Loom Meadow Mill Orchard Otter
 Owl Path Peak Pier Plover Pond Quarry Reef Ridge River Robin Root Sail Shore Sparrow Spring Stone Summit Thicket Tide
-Trail Vale Wharf Wren
+Trail Vale Lagoon Wharf Wren
 """.split()
 
 TRADES = [

@@ -25,6 +25,7 @@ FIRST_DAY = date(2026, 1, 5)
 LAST_DAY = date(2026, 6, 30)
 COMPANIES = 900
 USERS = 4000
+NEWCOMERS, FOUNDED, LEAVING = 34, 3, 2  # on every further day
 ADA = "ada.lindqvist@copperfern.example"
 
 SCHEMA = """
@@ -119,14 +120,36 @@ def add_day(file: Path) -> date:
         day = _last_day(warehouse) + timedelta(days=1)
         dice = Dice(day.toordinal())
         known = _churn(warehouse, dice)
-        founded = [_company(dice, int(known[-1].company_id[2:]) + more) for more in range(3)]
+        founded = [_company(dice, int(known[-1].company_id[2:]) + more) for more in range(FOUNDED)]
         number = _count(warehouse, "app.users")
-        newcomers = [_newcomer(dice, number + more, dice.pick(known), day) for more in range(31)]
-        newcomers += [_newcomer(dice, number + 31 + more, company, day) for more, company in enumerate(founded)]
+        newcomers = [_newcomer(dice, number + more, dice.pick(known), day) for more in range(NEWCOMERS - FOUNDED)]
+        newcomers += [
+            _newcomer(dice, number + NEWCOMERS - 1 - more, company, day) for more, company in enumerate(founded)
+        ]
         created = [_workspace(user_id, dice.moment(day), dice) for user_id in _active(warehouse, dice)]
         events = [event for user in newcomers for event in _events(dice, user, day)]
         _insert(warehouse, founded, newcomers, [*events, *created, *_ada_creates(warehouse, day)])
     return day
+
+
+def figures(file: Path) -> dict[str, object]:
+    """How much there is, and the day of the last event."""
+    with duckdb.connect(str(file), read_only=True) as warehouse:
+        counts: dict[str, object] = {
+            name: _count(warehouse, f"app.{name}") for name in ("users", "companies", "events")
+        }
+        return {**counts, "last_day": _last_day(warehouse)}
+
+
+def day_in_words(file: Path, day: date) -> str:
+    """What people did on a day."""
+    with duckdb.connect(str(file), read_only=True) as warehouse:
+        rows = warehouse.execute("select name, epoch(occurred_at) from app.events").fetchall()
+    that_day = [name for name, seconds in rows if datetime.fromtimestamp(seconds, UTC).date() == day]
+    signed_up, created = that_day.count("user_signed_up"), that_day.count("workspace_created")
+    return (
+        f"{signed_up} people signed up, {created} workspaces were created, {FOUNDED} companies came and {LEAVING} left"
+    )
 
 
 def _company(dice: Dice, number: int) -> Company:
@@ -187,10 +210,10 @@ def _workspace(user_id: str, moment: datetime, dice: Dice) -> Event:
 
 
 def _churn(warehouse: duckdb.DuckDBPyConnection, dice: Dice) -> list[Company]:
-    """Two companies leave, four change plan; returns those that are left as they were."""
+    """Some companies leave, some change plan; returns those that stay."""
     rows = warehouse.execute("select * from app.companies order by company_id").fetchall()
     known = [Company(*row) for row in rows]
-    for _ in range(2):
+    for _ in range(LEAVING):
         gone = known.pop(1 + dice.below(len(known) - 2))
         warehouse.execute("delete from app.companies where company_id = ?", [gone.company_id])
     upgrades = {"free": "pro", "pro": "team", "team": "enterprise", "enterprise": "team"}

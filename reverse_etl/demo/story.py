@@ -1,0 +1,89 @@
+"""The whole job in a minute: a dry run, a first run, a day of events, what changed, and nothing new."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from reverse_etl.clock import SYSTEM
+from reverse_etl.demo import ground, warehouse
+from reverse_etl.demo.summary import Crm, Person, summary
+from reverse_etl.project import Project
+from reverse_etl.sandbox.server import running
+
+if TYPE_CHECKING:
+    from reverse_etl.report import RunReport
+
+
+class Audience(Protocol):
+    """Who the story is told to."""
+
+    def chapter(self, title: str, *sentences: str) -> None: ...
+
+    def run(self, report: RunReport) -> None: ...
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None: ...
+
+    def say(self, text: str, style: str = "") -> None: ...
+
+
+def tell(audience: Audience, folder: Path | None = None) -> int:
+    """Runs the story in `folder`, which is kept, or in one that is removed; returns the gravest exit code."""
+    if folder is not None:
+        return _tell(audience, folder, kept=True)
+    with tempfile.TemporaryDirectory(prefix="reverse-etl-demo-") as temporary:
+        return _tell(audience, Path(temporary) / "project", kept=False)
+
+
+def _tell(audience: Audience, folder: Path, *, kept: bool) -> int:
+    began = SYSTEM.monotonic()
+    ground.copy_project(folder)
+    file = folder / "warehouse.duckdb"
+    warehouse.build(file)
+    with running(port=0) as sandbox:
+        project = Project.load(folder, env=ground.environment(sandbox.url))
+        ground.refuse_strangers(project)
+        _open(audience, file, sandbox.url)
+        codes = _play(audience, project, file, Crm(sandbox))
+    audience.say("")
+    audience.say(f"That was {SYSTEM.monotonic() - began:.0f} seconds. {_where(folder, kept=kept)}", "dim")
+    return max(codes)
+
+
+def _open(audience: Audience, file: Path, url: str) -> None:
+    counts = warehouse.figures(file)
+    audience.chapter(
+        "A warehouse and two CRMs",
+        f"app.users {counts['users']:,} · app.companies {counts['companies']:,} · app.events {counts['events']:,}, "
+        f"up to {counts['last_day']}",
+        f"HubSpot and Salesforce are played by the sandbox at {url}, and are empty.",
+    )
+
+
+def _play(audience: Audience, project: Project, file: Path, crm: Crm) -> list[int]:
+    codes = [_run(audience, project, "1. A dry run", "What would be sent. Nothing is written anywhere.", dry_run=True)]
+    codes.append(_run(audience, project, "2. The first run", "Every row is new to both CRMs."))
+    ada = Person.found(crm)
+    before = crm.counts()
+    day = warehouse.add_day(file)
+    said = f"{day.day} {day:%B %Y} is added to the warehouse: {warehouse.day_in_words(file, day)}."
+    codes.append(_run(audience, project, "3. A day later", said, "Of a changed row only the changed fields go out."))
+    codes.append(_run(audience, project, "4. Once more, with nothing new", "No row differs, so no call is made."))
+    summary(audience, crm, before, ada)
+    return codes
+
+
+def _run(audience: Audience, project: Project, title: str, *sentences: str, dry_run: bool = False) -> int:
+    audience.chapter(title, *sentences)
+    result = project.sync(dry_run=dry_run)
+    for report in result.runs:
+        audience.run(report)
+    return result.exit_code
+
+
+def _where(folder: Path, *, kept: bool) -> str:
+    if kept:
+        return f"The project and its state are in {folder}."
+    return "`reverse-etl demo DIR` keeps its folder; `reverse-etl init DIR` starts a project of your own."
