@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from reverse_etl import values
-from reverse_etl.destinations.salesforce.errors import ForRow, of_row
+from reverse_etl.destinations.salesforce.errors import ForRow, Rule, of_row
 from reverse_etl.http import Answer
 from reverse_etl.model import Batch, FieldType, Operation, Outcomes, Refusal
 
@@ -41,7 +41,7 @@ def updates(batch: Batch, record_ids: Sequence[str]) -> dict[str, Any]:
 
 def read_results(
     answer: Answer, batch: Batch, positions: Sequence[int], record_ids: Sequence[str] | None, outcomes: Outcomes
-) -> list[Refusal]:
+) -> list[tuple[Rule, Refusal]]:
     """Settles the rows at `positions`, which the request held in this order; gives the refusals that stop everything.
 
     An answer with another number of results speaks of nobody, and a result that can't be read, or that names another
@@ -50,7 +50,7 @@ def read_results(
     results = answer.json()
     if not isinstance(results, list) or len(results) != len(positions):
         return []
-    stops: list[Refusal] = []
+    stops: list[tuple[Rule, Refusal]] = []
     for index, (position, result) in enumerate(zip(positions, results, strict=True)):
         addressed = None if record_ids is None else record_ids[index]
         if not isinstance(result, dict):
@@ -58,10 +58,10 @@ def read_results(
         if result.get("success") is True:
             _succeeded(batch, position, result, addressed, outcomes)
         elif result.get("success") is False:
-            meaning, refusal = of_row(result.get("errors"), answer.request_id)
-            _refused(batch, position, meaning, refusal, outcomes)
-            if meaning is ForRow.STOP:
-                stops.append(refusal)
+            rule, refusal = of_row(result.get("errors"), answer.request_id)
+            _refused(batch, position, rule.row, refusal, outcomes)
+            if rule.row is ForRow.STOP:
+                stops.append((rule, refusal))
     return stops
 
 
@@ -93,9 +93,10 @@ def _exists_already(batch: Batch, refusal: Refusal) -> bool:
 
     Salesforce says: "duplicate value found: Ext__c duplicates value on record with id: 003...".
     """
-    if refusal.code != "DUPLICATE_VALUE":
+    _, clash, words = refusal.message.partition("duplicate value found:")
+    if refusal.code != "DUPLICATE_VALUE" or not clash:
         return False
-    named = refusal.message.partition("duplicate value found:")[2].partition("duplicates value")[0].strip()
+    named = words.partition("duplicates value")[0].strip()
     return named.lower() in (batch.match.lower(), "", "<unknown>")
 
 
@@ -105,12 +106,14 @@ def _named_record(refusal: Refusal) -> str | None:
 
 
 def _records(batch: Batch) -> list[dict[str, Any]]:
-    """Each row's record. A checkbox knows no NULL: clearing it unticks it."""
+    """Each row's record. Salesforce knows no empty text, only NULL, and no NULL in a checkbox: clearing unticks it."""
     records = list(batch.records(values.as_json))
-    checkboxes = [field.name for field in batch.fields if field.type is FieldType.BOOLEAN and not field.clearable]
+    cleared = {
+        field.name: False if field.type is FieldType.BOOLEAN and not field.clearable else None for field in batch.fields
+    }
     for record in records:
-        for name in checkboxes:
-            if name in record and record[name] is None:
-                record[name] = False
+        for name, value in record.items():
+            if value is None or value == "":
+                record[name] = cleared[name]
         record["attributes"] = {"type": batch.object}
     return records

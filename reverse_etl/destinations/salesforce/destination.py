@@ -67,7 +67,7 @@ class Salesforce:
         except InDoubt as doubt:
             raise self._smaller(batch, doubt) from doubt
         if stops:
-            self._stop(stops[0], outcomes)
+            self._stop(*stops[0], outcomes)
         return outcomes
 
     async def find(
@@ -83,7 +83,7 @@ class Salesforce:
     async def aclose(self) -> None:
         await self._rest.aclose()
 
-    async def _write(self, batch: Batch, outcomes: Outcomes) -> list[Refusal]:
+    async def _write(self, batch: Batch, outcomes: Outcomes) -> list[tuple[errors.Rule, Refusal]]:
         everyone = range(len(batch))
         match batch.operation:
             case Operation.UPSERT:
@@ -100,7 +100,7 @@ class Salesforce:
             case Operation.REMOVE:
                 return await self._remove(batch, outcomes)
 
-    async def _update(self, batch: Batch, outcomes: Outcomes) -> list[Refusal]:
+    async def _update(self, batch: Batch, outcomes: Outcomes) -> list[tuple[errors.Rule, Refusal]]:
         ids = await self._addresses(batch, outcomes)
         if not ids:
             return []
@@ -108,7 +108,7 @@ class Salesforce:
         answer = await self._rest.call("PATCH", "composite/sobjects", json=body)
         return collections.read_results(answer, batch, list(ids), list(ids.values()), outcomes)
 
-    async def _remove(self, batch: Batch, outcomes: Outcomes) -> list[Refusal]:
+    async def _remove(self, batch: Batch, outcomes: Outcomes) -> list[tuple[errors.Rule, Refusal]]:
         ids = {position: known for position, known in enumerate(batch.record_ids.to_pylist()) if known}
         for position in set(range(len(batch))) - set(ids):
             outcomes.missing(position)
@@ -123,7 +123,7 @@ class Salesforce:
         ids = {position: known for position, known in enumerate(batch.record_ids.to_pylist()) if known}
         wanted = {
             position: str(value)
-            for position, value in enumerate(batch.match_values(values.as_json))
+            for position, value in enumerate(batch.match_values(values.as_text))
             if position not in ids
         }
         if batch.match == "Id":
@@ -160,9 +160,9 @@ class Salesforce:
                 code=errors.CONFIG,
             )
 
-    def _stop(self, refusal: Refusal, outcomes: Outcomes) -> None:
+    def _stop(self, rule: errors.Rule, refusal: Refusal, outcomes: Outcomes) -> None:
         """Ends the run: at once when this answer delivered nothing, else with the next batch: nothing gets lost."""
-        stop = errors.stopping(self._name, refusal)
+        stop = errors.stopping(self._name, rule, refusal)
         if DELIVERED.isdisjoint(outcomes.verdicts):
             raise stop
         self._stopped = stop

@@ -195,21 +195,19 @@ def of_request(name: str, answer: Answer) -> DestinationError | None:
     )
 
 
-def of_row(errors: Any, request_id: str | None) -> tuple[ForRow, Refusal]:
-    """What the errors of one row mean, and its refusal in Salesforce's own words."""
+def of_row(errors: Any, request_id: str | None) -> tuple[Rule, Refusal]:
+    """The rule for a row that was refused with these errors, and its refusal in Salesforce's own words."""
     found = list(faults(errors))
     causes = [fault for fault in found if _rule(fault).row is not ForRow.ECHO] or found
     if not causes:
-        return ForRow.REFUSED, Refusal("UNKNOWN", "Salesforce refused the record without saying why", request_id)
+        return _OTHER, Refusal("UNKNOWN", "Salesforce refused the record without saying why", request_id)
     words = "; ".join(str(cause) for cause in causes)
-    return _meaning(causes), Refusal(causes[0].code, words, request_id)
+    return _decisive(causes), Refusal(causes[0].code, words, request_id)
 
 
-def stopping(name: str, refusal: Refusal) -> DestinationError:
+def stopping(name: str, rule: Rule, refusal: Refusal) -> DestinationError:
     """The error that ends a run after a row was refused for a reason that no other row escapes."""
-    rule = RULES[refusal.code]
-    kind = rule.raises
-    return kind(
+    return rule.raises(
         f"destination {name!r}: Salesforce answered {refusal.code}: {refusal.message}",
         hint=rule.hint,
         code=rule.code,
@@ -217,13 +215,14 @@ def stopping(name: str, refusal: Refusal) -> DestinationError:
     )
 
 
-def _meaning(causes: Sequence[Fault]) -> ForRow:
-    meanings = {_rule(cause).row for cause in causes}
-    if ForRow.STOP in meanings:
-        return ForRow.STOP
+def _decisive(causes: Sequence[Fault]) -> Rule:
+    rules = [_rule(cause) for cause in causes]
+    stop = next((rule for rule in rules if rule.row is ForRow.STOP), None)
+    if stop is not None:
+        return stop
     # With fields named, it is the record behind a lookup that is missing, not the one that was addressed.
     addressed = all(field.lower() == "id" for cause in causes for field in cause.fields)
-    return ForRow.GONE if meanings == {ForRow.GONE} and addressed else ForRow.REFUSED
+    return rules[0] if addressed and all(rule.row is ForRow.GONE for rule in rules) else _OTHER
 
 
 def _rule(fault: Fault, status: int | None = None) -> Rule:
