@@ -1,0 +1,150 @@
+"""The destination itself: settings, limits, and the way to the modules that know the rest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+from reverse_etl.destinations.hubspot import schema
+from reverse_etl.destinations.hubspot.config import WINDOW_SECONDS, HubSpotConfig
+from reverse_etl.destinations.hubspot.errors import classify
+from reverse_etl.destinations.hubspot.paths import Paths
+from reverse_etl.destinations.hubspot.reads import MOST_INPUTS, Records
+from reverse_etl.destinations.hubspot.write import Writing
+from reverse_etl.errors import DestinationError
+from reverse_etl.http import Answer, Http
+from reverse_etl.model import Batch, Limits, ObjectSchema, Outcomes
+from reverse_etl.pace import Pace, shared
+from reverse_etl.protocols import Opening, Traffic
+
+# The allowance of the smallest plan; the first answer tells the account's own.
+FIRST_REQUESTS = 100
+IN_FLIGHT = 4
+
+
+class HubSpot:
+    """One account of HubSpot's, for one run. `transport` stands in for the network in tests."""
+
+    Config: ClassVar[type[HubSpotConfig]] = HubSpotConfig
+    modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror"})
+    removal: ClassVar[str] = "archive"
+
+    def __init__(self, config: HubSpotConfig, opening: Opening, *, transport: Any = None) -> None:
+        self._opening = opening
+        self._paths = Paths(config.api_version)
+        self._most, self._window = config.rate_limit.window() if config.rate_limit else (None, WINDOW_SECONDS)
+        self._reserve = config.rate_limit.reserve if config.rate_limit else 0.0
+        self._traffic = Traffic()
+        self._zone: ZoneInfo | None = None
+        self._types: dict[str, str] = {}
+        self._schemas: dict[str, ObjectSchema] = {}
+        token = config.access_token.get_secret_value()
+        account = hashlib.sha256(f"{config.base_url}\n{token}".encode()).hexdigest()
+        self._pace = shared(account, self._new_pace)
+        self._http = Http(
+            base_url=config.base_url,
+            pace=self._pace,
+            traffic=self._traffic,
+            clock=opening.clock,
+            credential=StaticToken(token),
+            classify=self._classify,
+            learn=self._learn,
+            transport=transport,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(batch_size=MOST_INPUTS, in_flight=IN_FLIGHT)
+
+    @property
+    def traffic(self) -> Traffic:
+        return self._traffic
+
+    @property
+    def requests_per_second(self) -> float:
+        return self._pace.requests_per_second
+
+    async def account(self) -> str:
+        """The portal id."""
+        answer = await self._http.send("GET", self._paths.account(), idempotent=True)
+        details = answer.json()
+        self._zone = _zone(details.get("timeZone"))
+        return str(details["portalId"])
+
+    async def describe(self, object: str) -> ObjectSchema:
+        """By the account's property list."""
+        described = await schema.describe(self._http, self._paths, object, await self._type(object))
+        self._schemas[object] = described
+        return described
+
+    async def write(self, batch: Batch) -> Outcomes:
+        known = self._schemas[batch.object].fields if batch.object in self._schemas else ()
+        return await Writing(await self._records(batch.object), batch, known).run()
+
+    async def find(
+        self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
+    ) -> dict[str, dict[str, object]]:
+        return await (await self._records(object)).find(match, values, fields)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def _records(self, object: str) -> Records:
+        return Records(self._http, self._paths, await self._type(object))
+
+    async def _type(self, object: str) -> str:
+        if object not in self._types:
+            self._types[object] = await schema.resolve(self._http, self._paths, object)
+        return self._types[object]
+
+    def _new_pace(self) -> Pace:
+        return Pace(
+            requests=self._most or FIRST_REQUESTS,
+            per_seconds=self._window,
+            clock=self._opening.clock,
+            reserve=self._reserve,
+            most=self._most,
+        )
+
+    def _classify(self, answer: Answer) -> DestinationError | None:
+        return classify(answer, connection=self._opening.name, zone=self._zone, now=self._opening.clock.now())
+
+    def _learn(self, answer: Answer) -> None:
+        """Search answers carry no such headers, and OAuth apps no daily ones: what isn't told isn't learned."""
+        most = _number(answer.headers, "x-hubspot-ratelimit-max")
+        remaining = _number(answer.headers, "x-hubspot-ratelimit-remaining")
+        seconds = (_number(answer.headers, "x-hubspot-ratelimit-interval-milliseconds") or 10_000) / 1000
+        if most is None:
+            return
+        if self._most is None or seconds == self._window:
+            self._pace.learn(requests=most, remaining=remaining, per_seconds=seconds)
+        else:  # the user's window is not HubSpot's: their figure only bounds ours
+            self._pace.learn(requests=max(1, int(most * self._window / seconds)))
+
+
+class StaticToken:
+    """The token of a private app: it never expires by itself, and only a person can renew it."""
+
+    def __init__(self, token: str) -> None:
+        self._headers = {"authorization": f"Bearer {token}"}
+
+    async def headers(self) -> Mapping[str, str]:
+        return self._headers
+
+    async def renew(self) -> bool:
+        return False
+
+
+def _number(headers: Mapping[str, str], name: str) -> int | None:
+    told = headers.get(name, "")
+    return int(told) if told.isdecimal() else None
+
+
+def _zone(name: object) -> ZoneInfo | None:
+    """The account's time zone, None where this machine doesn't know it."""
+    try:
+        return ZoneInfo(str(name))
+    except (KeyError, ValueError, OSError):
+        return None

@@ -1,0 +1,46 @@
+"""Where things are, by API version: the only place that knows a version's name.
+
+Versions are dates since March 2026; the older numbers answer until September 2027
+(https://developers.hubspot.com/docs/developer-tooling/platform/versioning, read 2026-11).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote
+
+Version = Literal["2026-09", "2026-03", "2025-09", "v3"]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """`type` is a plural name (contacts), an object type id (2-3456) or a fully qualified name (p123_cars)."""
+
+    version: str
+
+    def batch(self, type: str, verb: str) -> str:
+        """`verb` is create, read, update, upsert or archive."""
+        return f"{self._objects(type)}/batch/{verb}"
+
+    def record(self, type: str, id: str) -> str:
+        return f"{self._objects(type)}/{quote(id, safe='')}"
+
+    def properties(self, type: str) -> str:
+        return f"{self._crm('properties')}/{quote(type, safe='')}"
+
+    def schemas(self) -> str:
+        return "/crm-object-schemas/v3/schemas" if self._old else f"/crm-object-schemas/{self.version}/schemas"
+
+    def account(self) -> str:
+        return f"/account-info/{self.version}/details"
+
+    def _objects(self, type: str) -> str:
+        return f"{self._crm('objects')}/{quote(type, safe='')}"
+
+    def _crm(self, what: str) -> str:
+        return f"/crm/v3/{what}" if self._old else f"/crm/{what}/{self.version}"
+
+    @property
+    def _old(self) -> bool:
+        return self.version.startswith("v")

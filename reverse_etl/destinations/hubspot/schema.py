@@ -1,0 +1,153 @@
+"""HubSpot's property list as fields, and the names by which an object can be asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from reverse_etl.destinations.hubspot.errors import NotFound, Refused
+from reverse_etl.destinations.hubspot.paths import Paths
+from reverse_etl.errors import AuthError, DestinationError
+from reverse_etl.http import Http
+from reverse_etl.model import Field, FieldType, ObjectSchema
+
+MOST_CHARACTERS = 65_536
+RECORD_ID = "hs_object_id"
+CONTACTS = frozenset({"contacts", "0-1"})
+STANDARD = {
+    "contacts": "0-1",
+    "companies": "0-2",
+    "deals": "0-3",
+    "tickets": "0-5",
+    "products": "0-7",
+    "line_items": "0-8",
+    "tasks": "0-27",
+    "notes": "0-46",
+    "meetings": "0-47",
+    "calls": "0-48",
+    "emails": "0-49",
+    "users": "0-115",
+    "leads": "0-136",
+}
+_TYPE_ID = re.compile(r"\d+-\d+")
+
+# What a record of this type can't be created without.
+_REQUIRED: dict[str, frozenset[str]] = {
+    "deals": frozenset({"dealname", "dealstage"}),
+    "tickets": frozenset({"subject", "hs_pipeline_stage"}),
+}
+
+_TYPES = {
+    "string": FieldType.TEXT,
+    "phone_number": FieldType.TEXT,
+    "number": FieldType.NUMBER,
+    "bool": FieldType.BOOLEAN,
+    "date": FieldType.DATE,
+    "datetime": FieldType.DATETIME,
+}
+_CHOICES = {"checkbox": FieldType.CHOICES, "booleancheckbox": FieldType.BOOLEAN}
+_UNWRITABLE = frozenset({"json", "object_coordinates"})
+
+
+async def resolve(http: Http, paths: Paths, object: str) -> str:
+    """The name HubSpot's addresses take. Custom objects are asked for by name, label or fully qualified name."""
+    if object in STANDARD or _TYPE_ID.fullmatch(object):
+        return object
+    for schema in await _custom(http, paths):
+        if object.casefold() in {name.casefold() for name in _names(schema)}:
+            return str(schema["objectTypeId"])
+    return object  # a standard object that came after this list, or none: the property list will tell
+
+
+async def describe(http: Http, paths: Paths, object: str, type: str) -> ObjectSchema:
+    """The object's fields by the property list. Raises DestinationError(code="destination_object")."""
+    try:
+        answer = await http.send("GET", paths.properties(type), params={"archived": "false"}, idempotent=True)
+    except (NotFound, Refused) as refused:
+        raise await _unknown(http, paths, object, refused) from refused
+    properties = answer.json().get("results", [])
+    fields = [field_of(each, type) for each in properties]
+    return ObjectSchema(object, {field.name: field for field in fields})
+
+
+def field_of(property: Mapping[str, Any], type: str) -> Field:
+    """One property of HubSpot's as a field."""
+    name = str(property["name"])
+    kind = _type_of(property)
+    read_only = _read_only(property)
+    is_email = name == "email" and type in CONTACTS
+    return Field(
+        name=name,
+        type=FieldType.REFERENCE if name == RECORD_ID else kind,
+        label=str(property.get("label") or ""),
+        identifies=read_only is None and (is_email or bool(property.get("hasUniqueValue"))),
+        folds_case=is_email,
+        read_only=read_only,
+        required_on_create=name in _REQUIRED.get(type, ()),
+        options=_options(property) if kind in (FieldType.CHOICE, FieldType.CHOICES) else None,
+        max_length=MOST_CHARACTERS if kind is FieldType.TEXT else None,
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like this one."""
+    return next(iter(get_close_matches(name, [*known], n=1)), None)
+
+
+def _type_of(property: Mapping[str, Any]) -> FieldType:
+    if property.get("type") == "enumeration":
+        return _CHOICES.get(str(property.get("fieldType")), FieldType.CHOICE)
+    return _TYPES.get(str(property.get("type")), FieldType.OTHER)
+
+
+def _read_only(property: Mapping[str, Any]) -> str | None:
+    if property.get("name") == RECORD_ID:
+        return "it is the record's id"
+    if property.get("archived"):
+        return "it is archived in HubSpot"
+    if property.get("calculated"):
+        return "HubSpot calculates it"
+    if (property.get("modificationMetadata") or {}).get("readOnlyValue"):
+        return "HubSpot sets it"
+    if property.get("type") in _UNWRITABLE:
+        return f"its type {property['type']} can't be written"
+    return None
+
+
+def _options(property: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The internal values; None where HubSpot keeps them elsewhere (owners, pipelines)."""
+    values = tuple(str(option["value"]) for option in property.get("options") or [] if option.get("value") is not None)
+    return None if property.get("externalOptions") or not values else values
+
+
+async def _custom(http: Http, paths: Paths) -> list[Mapping[str, Any]]:
+    """Schemas of the account's own objects; none where the plan or the token has no custom objects."""
+    try:
+        answer = await http.send("GET", paths.schemas(), idempotent=True)
+    except AuthError as refused:
+        if refused.status == 401:
+            raise
+        return []
+    except (NotFound, Refused):
+        return []
+    return list(answer.json().get("results", []))
+
+
+def _names(schema: Mapping[str, Any]) -> list[str]:
+    labels = schema.get("labels") or {}
+    told = (schema.get("name"), schema.get("fullyQualifiedName"), labels.get("singular"), labels.get("plural"))
+    return [str(name) for name in told if name]
+
+
+async def _unknown(http: Http, paths: Paths, object: str, refused: DestinationError) -> DestinationError:
+    known = [*STANDARD, *(str(schema.get("name")) for schema in await _custom(http, paths))]
+    near = nearest(object, known)
+    return DestinationError(
+        f"HubSpot has no object {object!r}",
+        code="destination_object",
+        hint=f"did you mean {near!r}?" if near else f"objects every account has: {', '.join(STANDARD)}",
+        status=refused.status,
+        request_id=refused.request_id,
+    )

@@ -1,0 +1,85 @@
+"""Which row an answer speaks of: by trace id, by id or by key, never by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reverse_etl.destinations.hubspot.calls import Call, fold
+from reverse_etl.destinations.hubspot.errors import Complaint, addressed_id, complaints, context
+from reverse_etl.errors import InDoubt
+from reverse_etl.model import Operation
+
+Error = Mapping[str, Any]
+Result = Mapping[str, Any]
+
+
+@dataclass
+class Reading:
+    """An answer sorted by row. `record_ids` are all it names, those of results that fit no row included."""
+
+    results: dict[int, Result] = field(default_factory=dict)
+    faults: dict[int, tuple[Error, list[Complaint]]] = field(default_factory=dict)
+    record_ids: dict[str, Result] = field(default_factory=dict)
+    empty: bool = False
+
+
+def read(call: Call, body: Any) -> Reading:
+    """Sorts an answer to `call`. Raises InDoubt when it isn't what HubSpot answers."""
+    results, errors = _parts(body)
+    reading = Reading(empty=not results and not errors)
+    for error in errors:
+        for position, found in _meant(call, error):
+            reading.faults[position] = (error, found)
+    traces = {str(position): position for position in call.positions}
+    by_key = call.position_by_key
+    key = call.id_property
+    for result in results:
+        id = str(result.get("id", ""))
+        reading.record_ids[id] = result
+        at = traces.get(result.get("objectWriteTraceId", ""))
+        if at is None:
+            told = id if key is None else (result.get("properties") or {}).get(key)
+            at = by_key.get(fold(str(told))) if told else None
+        if at is not None:
+            reading.results[at] = result
+    return reading
+
+
+def _parts(body: Any) -> tuple[list[Result], list[Error]]:
+    results = body.get("results") if isinstance(body, dict) else None
+    errors = body.get("errors") if isinstance(body, dict) else None
+    parts = (results or [], errors or [])
+    if not isinstance(body, dict) or not all(isinstance(part, list) for part in parts):
+        raise InDoubt(
+            "HubSpot's answer to a batch has neither results nor errors in it",
+            code="destination_unreadable",
+            hint="look whether a proxy stands between here and HubSpot",
+        )
+    return parts[0], parts[1]
+
+
+def blamed(call: Call, found: list[Complaint]) -> Iterator[tuple[int, list[Complaint]]]:
+    """The rows that have the very values complained of, each with the complaints that fit it."""
+    for position, properties in zip(call.positions, call.properties, strict=True):
+        fitting = [complaint for complaint in found if complaint.fits(properties)]
+        if fitting:
+            yield position, fitting
+
+
+def _meant(call: Call, error: Error) -> Iterator[tuple[int, list[Complaint]]]:
+    found = complaints(error)
+    traced = [int(trace) for trace in context(error, "objectWriteTraceId") if trace.isdecimal()]
+    if traced:
+        asked = set(call.positions)
+        yield from ((position, found) for position in traced if position in asked)
+        return
+    ids = context(error, "ids") or context(error, "id")
+    if not ids and call.operation is Operation.UPDATE and call.id_property is None:
+        ids = [id for id in [addressed_id(error)] if id]
+    named = [call.position_by_key.get(fold(id)) for id in ids]
+    if any(position is not None for position in named):
+        yield from ((position, found) for position in named if position is not None)
+        return
+    yield from blamed(call, found)

@@ -1,0 +1,206 @@
+"""One batch on its way: as a rule one call, a few more where an answer leaves something open; one verdict a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reverse_etl.destinations.hubspot.calls import VERBS, Call, calls
+from reverse_etl.destinations.hubspot.errors import (
+    MAPPING_CODES,
+    Complaint,
+    Conflict,
+    Refused,
+    complaints,
+    conflict_in,
+    refusal,
+    request_id,
+)
+from reverse_etl.destinations.hubspot.reads import Records
+from reverse_etl.destinations.hubspot.schema import RECORD_ID, nearest
+from reverse_etl.destinations.hubspot.verdicts import Reading, blamed, read
+from reverse_etl.errors import DestinationError
+from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
+
+# How often the innocent rows of a refused request are sent again without the guilty before it is left to be halved.
+RESENDS = 3
+# Rows of one answer that are looked up singly because no part of it names them.
+LOOKUPS = 20
+
+
+class Writing:
+    """`run` once. `known` are the object's field names, to suggest the nearest for one that doesn't exist."""
+
+    def __init__(self, records: Records, batch: Batch, known: Iterable[str]) -> None:
+        self.records = records
+        self.batch = batch
+        self.known = known
+        self.outcomes = Outcomes(len(batch))
+        self.calls: dict[int, Call] = {}
+        self.conflicts: dict[int, tuple[Conflict, Refusal]] = {}
+
+    async def run(self) -> Outcomes:
+        addressed: set[int] = set()
+        for call in calls(self.batch):
+            addressed.update(call.positions)
+            await self._deliver(call)
+        for position in set(range(len(self.batch))) - addressed:
+            reason = f"the row has neither a remembered record id nor a value of {self.batch.match}"
+            self.outcomes.rejected(position, Refusal("no_match", reason))
+        if self.conflicts and self.batch.operation is Operation.CREATE:
+            await self._skip_existing()
+        elif self.conflicts:
+            await self._update_existing()
+        return self.outcomes
+
+    # --- one call ---------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, call: Call) -> None:
+        for position in call.positions:
+            self.calls[position] = call
+        if call.operation is Operation.REMOVE:
+            await self._send(call)  # an answer without error covers every id of the request
+            for position in call.positions:
+                self.outcomes.removed(position)
+            return
+        reading = Reading(empty=True)
+        for _ in range(2):  # a success that names no row has written nothing: seen in production, once more helps
+            call, body = await self._answered(call)
+            reading = read(call, body) if call.positions else Reading()
+            if not reading.empty:
+                break
+        self._record(call, reading)
+        await self._look_up(call, reading)
+
+    async def _send(self, call: Call) -> Any:
+        path = self.records.paths.batch(self.records.type, VERBS[call.operation])
+        answer = await self.records.http.send("POST", path, json=call.body(), idempotent=call.idempotent)
+        return answer.json() if answer.body else {}
+
+    async def _answered(self, call: Call) -> tuple[Call, Any]:
+        """The answer, and the rows it is about: those to blame for a refusal of the whole are taken out."""
+        for _ in range(RESENDS):
+            if not call.positions:
+                return call, {}
+            try:
+                return call, await self._send(call)
+            except Refused as refused:
+                call = self._without_guilty(call, refused)
+        return call, await self._send(call) if call.positions else {}
+
+    def _without_guilty(self, call: Call, refused: Refused) -> Call:
+        found = complaints(refused.body)
+        self._refuse_mapping(found)
+        if len(call.positions) == 1:
+            self._fault(call, call.positions[0], refused.body, found, refused.request_id)
+            return call.only([])
+        guilty = dict(blamed(call, found))
+        if not guilty:
+            raise refused
+        for position, fitting in guilty.items():
+            self.outcomes.rejected(position, refusal(refused.body, fitting, refused.request_id))
+        return call.only([position for position in call.positions if position not in guilty])
+
+    # --- one answer -------------------------------------------------------------------------------------------------
+
+    def _record(self, call: Call, reading: Reading) -> None:
+        for position, (error, found) in reading.faults.items():
+            if position not in reading.results:  # both a result and an error: in doubt
+                self._fault(call, position, error, found, None)
+        for position, result in reading.results.items():
+            if position not in reading.faults:
+                self._written(call, position, result)
+        if not DELIVERED.intersection(self.outcomes.verdicts):
+            self._refuse_mapping([complaint for _, found in reading.faults.values() for complaint in found])
+
+    def _written(self, call: Call, position: int, result: Mapping[str, Any]) -> None:
+        new = call.operation is Operation.CREATE or (call.operation is Operation.UPSERT and result.get("new") is True)
+        settle = self.outcomes.created if new else self.outcomes.updated
+        settle(position, str(result["id"]) if result.get("id") else None)
+
+    def _fault(
+        self, call: Call, position: int, error: Mapping[str, Any], found: list[Complaint], request: str | None
+    ) -> None:
+        if call.operation is Operation.UPDATE and error.get("category") == "OBJECT_NOT_FOUND":
+            self.outcomes.missing(position)
+            return
+        reason = refusal(error, found, request_id(error) or request)
+        conflict = conflict_in(error, self.records.type)
+        if conflict is not None and call.operation in (Operation.CREATE, Operation.UPSERT):
+            self.conflicts[position] = (conflict, reason)
+        else:
+            self.outcomes.rejected(position, reason)
+
+    async def _look_up(self, call: Call, reading: Reading) -> None:
+        """Rows whose record answered under another id or address: after a merge, or found by a secondary e-mail."""
+        spoken = {*reading.results, *reading.faults}
+        silent = [position for position in call.positions if position not in spoken]
+        if not reading.record_ids or len(silent) > LOOKUPS:
+            return
+        ids = dict(zip(call.positions, call.ids, strict=True))
+        for position in silent:
+            id = await self.records.current_id(ids[position], call.id_property)
+            if id in reading.record_ids:
+                self._written(call, position, reading.record_ids[id])
+
+    def _refuse_mapping(self, found: Iterable[Complaint]) -> None:
+        """A property that doesn't exist or can't be written is no row's fault: the sync stops."""
+        for complaint in found:
+            if complaint.code in MAPPING_CODES:
+                near = nearest(complaint.property or "", self.known)
+                raise DestinationError(
+                    f"HubSpot, {self.batch.object}.{complaint.property}: {complaint.text}",
+                    code="destination_config",
+                    hint=f"did you mean {near!r}?" if near else "take the field out of the mapping",
+                )
+
+    # --- records that exist already -----------------------------------------------------------------------------------
+
+    async def _skip_existing(self) -> None:
+        """Insert: a row whose record exists is skipped; one that only shares another unique value is refused."""
+        keys = {position: self._key(position) for position in self.conflicts}
+        unsure = [
+            keys[position]
+            for position, (conflict, _) in self.conflicts.items()
+            if conflict.property != self.batch.match
+        ]
+        found = await self.records.find(self.batch.match, unsure, []) if unsure else {}
+        for position, (conflict, reason) in self.conflicts.items():
+            if conflict.property == self.batch.match:
+                self.outcomes.skipped(position, conflict.record_id)
+            elif (record := found.get(keys[position])) is not None:
+                self.outcomes.skipped(position, str(record["id"]))
+            else:
+                self.outcomes.rejected(position, reason)
+
+    async def _update_existing(self) -> None:
+        """Upsert: a record found through another unique value becomes the row's, unless it is another row's already."""
+        match = self.batch.match
+        others = [told.record_id for told, _ in self.conflicts.values() if told.property != match and told.record_id]
+        records = await self.records.find(RECORD_ID, others, [match]) if others else {}
+        targets: dict[str, int] = {}
+        for position, (conflict, reason) in self.conflicts.items():
+            record_id = conflict.record_id
+            is_ours = conflict.property == match or (record_id in records and not records[record_id][match])
+            if record_id is None or not is_ours or record_id in targets:
+                self.outcomes.rejected(position, reason)
+            else:
+                targets[record_id] = position
+        if not targets:
+            return
+        reasons = {position: reason for position, (_, reason) in self.conflicts.items()}
+        self.conflicts = {}
+        positions = list(targets.values())
+        sent = [self._sent(position) for position in positions]
+        await self._deliver(Call(Operation.UPDATE, None, positions, list(targets), sent))
+        for position in positions:
+            if self.outcomes.verdicts[position] is Verdict.MISSING:
+                self.outcomes.rejected(position, reasons[position])
+
+    def _key(self, position: int) -> str:
+        call = self.calls[position]
+        return call.ids[call.positions.index(position)]
+
+    def _sent(self, position: int) -> dict[str, str]:
+        call = self.calls[position]
+        return call.properties[call.positions.index(position)]
