@@ -1,0 +1,223 @@
+"""The project file: connections, state and defaults, as written and as used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from reverse_etl import registry
+from reverse_etl.config.definition import DefaultsFile
+from reverse_etl.config.problems import Places, from_pydantic, nearest
+from reverse_etl.config.tree import Node
+from reverse_etl.config.urls import absolute, absolute_state, dialect_of
+from reverse_etl.config.variables import Variables, plain_data
+from reverse_etl.config.words import Name, checked_name
+from reverse_etl.errors import PluginError
+from reverse_etl.model import Problem
+from reverse_etl.protocols import Destination
+
+M = TypeVar("M", bound=BaseModel)
+Connector = Callable[[str], type[Destination]]
+DEFAULT_STATE_URL = "sqlite:///.reverse_etl/state.db"
+
+
+class _Part(BaseModel):
+    """A part of the project file: conversions are allowed, as variables are always text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class SourceFile(_Part):
+    url: SecretStr = Field(description="any SQLAlchemy URL; a relative file is relative to the project file")
+    external_access: bool = Field(False, description="DuckDB: whether its SQL may read files and the network")
+
+
+class StateFile(_Part):
+    url: SecretStr = Field(
+        SecretStr(DEFAULT_STATE_URL),
+        description="where the project remembers: a SQLite file, or PostgreSQL for several workers",
+    )
+    values: Literal["keep", "hashes"] = Field("keep", description="whether acknowledged values stay on disk")
+
+
+class ProjectFile(_Part):
+    """reverse_etl.yml as written."""
+
+    sources: dict[Name, SourceFile] = Field({}, description="warehouses by name")
+    destinations: dict[Name, dict[str, Any]] = Field(
+        {}, description="systems that rows go to, by name; each has a `type`"
+    )
+    state: StateFile = Field(StateFile(), description="where the project remembers what was acknowledged")
+    defaults: DefaultsFile = Field(DefaultsFile(), description="optional keys of a sync definition, for every sync")
+
+
+class SourceConfig(_Part):
+    """A warehouse; a file in its URL is absolute."""
+
+    name: str
+    url: SecretStr
+    external_access: bool = False
+
+    @property
+    def dialect(self) -> str:
+        """What comes before `+` or `://` in the URL: the name that finds the connector."""
+        return self.url.get_secret_value().partition("://")[0].partition("+")[0]
+
+
+class StateConfig(_Part):
+    url: SecretStr
+    values: Literal["keep"] = "keep"
+
+
+class ProjectConfig(_Part):
+    """The project as it is used: only the connections that were asked for."""
+
+    root: Path
+    sources: dict[str, SourceConfig] = {}
+    destinations: dict[str, BaseModel] = {}
+    state: StateConfig
+    defaults: DefaultsFile = DefaultsFile()
+
+
+class ReadProject:
+    """Reads the parts of a project file one by one, so that a broken one hides no problem of the others."""
+
+    def __init__(self, root: Path, places: Places, variables: Variables, connector: Connector) -> None:
+        self.problems: list[Problem] = []
+        self.connectors: dict[str, type[Destination]] = {}
+        self.destinations: dict[str, BaseModel] = {}
+        self.sources: dict[str, SourceConfig] = {}
+        self.defaults = DefaultsFile()
+        self._root = root
+        self._places = places
+        self._variables = variables
+        self._connector = connector
+        self._known_keys()
+
+    def names(self, section: str) -> list[str]:
+        """The connections under `sources` or `destinations`, broken ones included."""
+        return list(self._section(section))
+
+    def read_sources(self, names: Collection[str]) -> None:
+        """Reads the sources of these names; the variables of others need not be set."""
+        for name in names:
+            at = ("sources", name)
+            written = self._validated(SourceFile, at)
+            if written is None:
+                continue
+            try:
+                url = absolute(written.url.get_secret_value(), self._root)
+                dialect = dialect_of(url)
+            except ValueError as failure:
+                self._complain((*at, "url"), str(failure))
+                continue
+            if written.external_access and dialect != "duckdb":
+                self._complain((*at, "external_access"), "is only for DuckDB: leave it out")
+            self.sources[name] = SourceConfig(name=name, url=SecretStr(url), external_access=written.external_access)
+
+    def read_destinations(self, names: Collection[str]) -> None:
+        """Reads the destinations of these names, each by the settings that its connector declares."""
+        for name in names:
+            at = ("destinations", name)
+            connector = self._connector_of(at)
+            if connector is None:
+                continue
+            self.connectors[name] = connector
+            settings = self._validated(connector.Config, at)
+            if settings is not None:
+                self.destinations[name] = settings
+
+    def read_state(self, url_of_environment: str | None) -> StateConfig:
+        """Where state is kept: the environment's word, else the file's, else the default."""
+        given = "state" in self._section("")
+        written = None
+        if url_of_environment is None and given:
+            written = self._validated(StateFile, ("state",))
+        elif given:
+            written = self._validated(StateFile, ("state",), without="url")
+        if written is not None and written.values == "hashes":
+            self._complain(("state", "values"), "`hashes` is not supported yet", nearest="keep")
+        url = url_of_environment or (written or StateFile()).url.get_secret_value()
+        try:
+            return StateConfig(url=SecretStr(absolute_state(url, self._root)))
+        except ValueError as failure:
+            if url_of_environment is None:
+                self._complain(("state", "url"), str(failure))
+            else:
+                self.problems.append(Problem("REVERSE_ETL_STATE_URL", 0, 0, "", str(failure)))
+            return StateConfig(url=SecretStr(DEFAULT_STATE_URL))
+
+    def read_defaults(self) -> None:
+        if "defaults" in self._section(""):
+            self.defaults = self._validated(DefaultsFile, ("defaults",), variables=False) or self.defaults
+
+    def _known_keys(self) -> None:
+        known = list(ProjectFile.model_fields)
+        for key in self._section(""):
+            if key not in known:
+                message = f"there is no key `{key}` here; there are {', '.join(known)}"
+                self._complain((key,), message, nearest=nearest(key, known), of_key=True)
+        for section in ("sources", "destinations"):
+            for name in self._section(section):
+                try:
+                    checked_name(name)
+                except ValueError as failure:
+                    self._complain((section, name), str(failure), of_key=True)
+        for section in known:
+            node = self._section("").get(section)
+            if node is not None and not isinstance(node.value, dict):
+                self._complain((section,), "should be keys with values")
+
+    def _section(self, name: str) -> dict[str, Node]:
+        node = self._places.root
+        if name and node is not None:
+            node = node.child(name)
+        return node.value if node is not None and isinstance(node.value, dict) else {}
+
+    def _connector_of(self, at: tuple[str, str]) -> type[Destination] | None:
+        node = self._section(at[0])[at[1]]
+        if not isinstance(node.value, dict):
+            self._complain(at, "should be keys with values, among them `type`")
+            return None
+        kind = node.child("type")
+        known = registry.names(registry.DESTINATIONS)
+        if kind is None or not isinstance(kind.value, str):
+            where = at if kind is None else (*at, "type")
+            self._complain(where, f"`type` is missing: one of {', '.join(known)}", of_key=True)
+            return None
+        try:
+            return self._connector(kind.value)
+        except PluginError as failure:
+            message = failure.message + (f" ({failure.hint})" if failure.hint else "")
+            near = nearest(kind.value, known) if kind.value not in known else None
+            self._complain((*at, "type"), message, nearest=near)
+            return None
+
+    def _validated(self, model: type[M], at: tuple[str, ...], *, variables: bool = True, without: str = "") -> M | None:
+        """A part of the file as its model has it; None, with the problems noted, when it isn't so."""
+        root = self._places.root
+        for step in at:
+            root = root.child(step) if root is not None else None
+        if root is None or not isinstance(root.value, dict):
+            self._complain(at, "should be keys with values")
+            return None
+        node = replace(root, value={key: child for key, child in root.value.items() if key != without})
+        used = self._variables if variables else None
+        data, problems = plain_data(node, self._places, at, used)
+        try:
+            validated = model.model_validate(data, context={"root": self._root})
+        except ValidationError as failure:
+            found = from_pydantic(failure, self._places, model, at)
+            whole = self._places.place_of(at)[0]
+            # What a model says of the whole may only be about the variables that are missing.
+            problems += [problem for problem in found if not problems or problem.line != whole]
+        self.problems += problems
+        return None if problems else validated
+
+    def _complain(self, path: tuple[str, ...], message: str, nearest: str | None = None, of_key: bool = False) -> None:
+        text = "" if path[-1] == "url" else None
+        self.problems.append(self._places.problem(path, message, nearest=nearest, of_key=of_key, text=text))

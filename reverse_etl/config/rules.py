@@ -1,0 +1,283 @@
+"""What a definition means, and what it must keep to: defaults put in, forms made one, parts held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from reverse_etl.config.definition import (
+    AfterFile,
+    CursorFile,
+    DefaultsFile,
+    GuardFile,
+    MappingFile,
+    RemovedSetFile,
+    SyncFile,
+)
+from reverse_etl.config.problems import Places, nearest
+from reverse_etl.config.schedule import After, Cron, Every, Schedule, parse_duration, parse_schedule
+from reverse_etl.config.sync import CursorConfig, FieldMapping, GuardConfig, RemovedSet, SyncConfig
+from reverse_etl.config.tree import read_file
+from reverse_etl.config.words import share_of
+from reverse_etl.model import Problem
+from reverse_etl.protocols import Destination
+
+MAX_SQL_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a definition may refer to. `connectors` lacks the destinations that are broken themselves."""
+
+    root: Path
+    sources: Sequence[str]
+    destinations: Sequence[str]
+    connectors: Mapping[str, type[Destination]]
+    syncs: Collection[str]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A definition's file. `places` knows the project's defaults, too, for what the file leaves out."""
+
+    name: str
+    file: Path
+    places: Places
+
+
+def settle(
+    definition: Definition, written: SyncFile, defaults: DefaultsFile, around: Surroundings
+) -> tuple[SyncConfig | None, list[Problem]]:
+    """The sync that a definition describes, or everything that is wrong with it."""
+    rules = _Rules(definition, written, _merged(written, defaults), around)
+    sync = rules.settled()
+    return (None if rules.problems else sync.located(definition.places)), rules.problems
+
+
+def _merged(written: SyncFile, defaults: DefaultsFile) -> SyncFile:
+    """The definition with the project's defaults for the keys that it leaves out; guards are merged one by one."""
+    inherited = {key: getattr(defaults, key) for key in defaults.model_fields_set - written.model_fields_set}
+    if "guard" in defaults.model_fields_set and "guard" in written.model_fields_set:
+        own = {key: getattr(written.guard, key) for key in written.guard.model_fields_set}
+        inherited["guard"] = defaults.guard.model_copy(update=own)
+    return written.model_copy(update=inherited)
+
+
+class _Rules:
+    def __init__(self, definition: Definition, own: SyncFile, merged: SyncFile, around: Surroundings) -> None:
+        self.problems: list[Problem] = []
+        self._name = definition.name
+        self._file = definition.file
+        self._places = definition.places
+        self._own = own
+        self._merged = merged
+        self._around = around
+        self._connector = around.connectors.get(merged.destination)
+
+    def settled(self) -> SyncConfig:
+        merged = self._merged
+        self._known("source", merged.source, self._around.sources)
+        self._known("destination", merged.destination, self._around.destinations)
+        key = (merged.key,) if isinstance(merged.key, str) else tuple(merged.key)
+        if len(set(key)) < len(key):
+            self._complain(("key",), "names a column twice")
+        mapping = {field: self._field(field, entry) for field, entry in merged.mapping.items()}
+        cursor = self._cursor()
+        on_removed = self._on_removed(mapping)
+        self._mode()
+        return SyncConfig(
+            name=self._name,
+            file=self._file,
+            description=merged.description or "",
+            source=merged.source,
+            sql=self._sql(),
+            table=merged.table,
+            key=key,
+            cursor=cursor,
+            destination=merged.destination,
+            object=merged.object,
+            match=self._match(key, mapping),
+            mode=merged.mode,
+            mapping=mapping,
+            on_removed=on_removed,
+            first_run=merged.first_run,
+            schedule=self._schedule(),
+            timezone=merged.timezone,
+            guard=_guard(merged.guard),
+            full_scan=self._full_scan(removes=on_removed != "ignore"),
+            in_doubt=self._in_doubt(),
+            on_duplicate=merged.on_duplicate,
+            tags=tuple(merged.tags),
+            enabled=merged.enabled,
+        )
+
+    def _known(self, kind: str, name: str, known: Sequence[str]) -> None:
+        if name not in known:
+            listed = ", ".join(known) if known else "none"
+            message = f"reverse_etl.yml has no {kind} `{name}`; it has {listed}"
+            self._complain((kind,), message, nearest=nearest(name, known))
+
+    def _sql(self) -> str | None:
+        given = [key for key in ("query", "query_file", "table") if getattr(self._own, key) is not None]
+        if len(given) != 1:
+            if given:
+                self._complain((given[1],), f"stands beside `{given[0]}`: keep one of them", of_key=True)
+            else:
+                self._complain((), "`query` is missing here (or `query_file`, or `table`)", of_key=True)
+            return None
+        if self._own.query_file is not None:
+            return self._sql_of_file(self._own.query_file)
+        if self._own.query is not None and not self._own.query.strip():
+            self._complain(("query",), "should not be empty", of_key=True)
+        return self._own.query
+
+    def _sql_of_file(self, written: str) -> str:
+        root = self._around.root.resolve()
+        path = (self._file.parent / written).resolve()
+        if not path.is_relative_to(root):
+            self._complain(("query_file",), "should stay inside the project's folder")
+            return ""
+        if not path.is_file():
+            beside = sorted(found.name for found in self._file.parent.glob("*.sql"))
+            message = "there is no such file; its path goes from the folder of this one"
+            self._complain(("query_file",), message, nearest=nearest(written, beside))
+            return ""
+        text, problems = read_file(path, path.relative_to(root).as_posix(), most=MAX_SQL_BYTES)
+        self.problems += problems
+        if not text.strip() and not problems:
+            self._complain(("query_file",), "is an empty file")
+        return text
+
+    def _field(self, field: str, entry: str | MappingFile) -> FieldMapping:
+        if isinstance(entry, str):
+            return FieldMapping(column=entry, nulls=self._merged.nulls)
+        at = ("mapping", field)
+        given = entry.model_fields_set
+        if "write" in given:
+            self._complain((*at, "write"), "`write` is not supported yet: leave it out", of_key=True)
+        if ("column" in given) == ("value" in given):
+            message = "should have either `column` or `value`" + (", not both" if "value" in given else "")
+            self._complain(at, message, of_key=True)
+        if "value" in given:
+            for key in sorted(given & {"default", "nulls"}):
+                self._complain((*at, key), f"`{key}` makes no sense for a constant, which is never NULL", of_key=True)
+        return FieldMapping(
+            column=entry.column,
+            value=entry.value,
+            default=entry.default,
+            nulls=entry.nulls or self._merged.nulls,
+            compare=entry.compare,
+        )
+
+    def _match(self, key: tuple[str, ...], mapping: Mapping[str, FieldMapping]) -> str:
+        match = self._merged.match
+        if match is None:
+            fields = [field for field, entry in mapping.items() if len(key) == 1 and entry.column == key[0]]
+            if len(fields) == 1:
+                return fields[0]
+            why = f"the key has {len(key)} columns" if len(key) > 1 else f"{len(fields)} fields hold the key's column"
+            self._complain((), f"`match` is missing here: name the field that finds the record, as {why}", of_key=True)
+            return ""
+        entry = mapping.get(match)
+        if entry is None:
+            message = f"the mapping has no field `{match}`: what finds the record must be mapped"
+            self._complain(("match",), message, nearest=nearest(match, list(mapping)))
+        elif entry.column is None:
+            self._complain(("match",), f"`{match}` is a constant in the mapping: it can't tell records apart")
+        return match
+
+    def _cursor(self) -> CursorConfig | None:
+        cursor = self._merged.cursor
+        if not isinstance(cursor, CursorFile):
+            return None if cursor is None else CursorConfig(column=cursor)
+        lag: timedelta | None = None
+        if cursor.lag is not None:
+            lag = parse_duration(cursor.lag) if isinstance(cursor.lag, str) else timedelta()
+        return CursorConfig(column=cursor.column, start=cursor.start, lag=lag)
+
+    def _mode(self) -> None:
+        mode, connector = self._merged.mode, self._connector
+        if mode == "append":
+            self._complain(("mode",), "`append` is not supported yet")
+        elif connector is not None and mode not in connector.modes:
+            modes = sorted(connector.modes)
+            message = f"`{self._merged.destination}` has no mode `{mode}`; it has {', '.join(modes)}"
+            self._complain(("mode",), message, nearest=nearest(mode, modes))
+
+    def _on_removed(self, mapping: Mapping[str, FieldMapping]) -> Any:
+        written, mirrors = self._merged.on_removed, self._merged.mode == "mirror"
+        word = self._connector.removal if self._connector is not None else None
+        if mirrors:
+            if self._own.on_removed not in {None, word} if word else False:
+                message = f"contradicts `mode: mirror`, which means `{word}` here: leave it out"
+                self._complain(("on_removed",), message, nearest=word)
+            return word or "archive"
+        if isinstance(written, RemovedSetFile):
+            for field in written.set:
+                if field not in mapping:
+                    message = f"the mapping has no field `{field}`: what is set must be mapped"
+                    near = nearest(field, list(mapping))
+                    self._complain(("on_removed", "set", field), message, nearest=near, of_key=True)
+            return RemovedSet(set=dict(written.set))
+        if written not in {None, "ignore", word} and word is not None:
+            message = f"`{self._merged.destination}` can't {written} records: the word here is `{word}`"
+            self._complain(("on_removed",), message, nearest=word)
+        return written or "ignore"
+
+    def _schedule(self) -> Schedule | None:
+        schedule = self._merged.schedule
+        if not isinstance(schedule, AfterFile):
+            return None if schedule is None else parse_schedule(schedule)
+        after = (schedule.after,) if isinstance(schedule.after, str) else tuple(schedule.after)
+        for position, other in enumerate(after):
+            at = ("schedule", "after") if isinstance(schedule.after, str) else ("schedule", "after", position)
+            if other == self._name:
+                self._complain(at, "a sync can't wait for itself")
+            elif other not in self._around.syncs:
+                others = sorted(name for name in self._around.syncs if name != self._name)
+                self._complain(at, f"there is no sync `{other}`", nearest=nearest(other, others))
+        return After(after)
+
+    def _full_scan(self, *, removes: bool) -> Every | Cron | None:
+        written = self._merged.full_scan
+        if self._merged.cursor is None:
+            if self._own.full_scan is not None:
+                message = "is only for a sync with a `cursor`: without one every run reads completely"
+                self._complain(("full_scan",), message, of_key=True)
+            return None
+        if written is None and removes:
+            at = ("cursor",)
+            message = (
+                "hides which rows have left the result, and this sync must know (`mode: mirror` or `on_removed`): "
+                "add `full_scan`, such as `full_scan: every 1 day`, or drop the cursor"
+            )
+            self._complain(at, message, of_key=True)
+        if isinstance(written, AfterFile):
+            self._complain(
+                ("full_scan", "after"), "`after` is not supported yet here: write an interval or a cron line"
+            )
+            return None
+        return None if written is None else parse_schedule(written)
+
+    def _in_doubt(self) -> Any:
+        if self._merged.in_doubt == "resend":
+            self._complain(("in_doubt",), "`resend` is not supported yet", nearest="hold")
+        return self._merged.in_doubt
+
+    def _complain(
+        self, path: tuple[str | int, ...], message: str, nearest: str | None = None, of_key: bool = False
+    ) -> None:
+        self.problems.append(self._places.problem(path, message, nearest=nearest, of_key=of_key))
+
+
+def _guard(written: GuardFile) -> GuardConfig:
+    """The shares as numbers; a floor only stays beside the default that it belongs to."""
+    shares: dict[str, Any] = {}
+    for key in written.model_fields_set:
+        shares[key] = share_of(getattr(written, key))
+        if key != "max_changed":
+            shares[key.replace("max_", "") + "_floor"] = 0
+    return GuardConfig(**shares)

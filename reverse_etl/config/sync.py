@@ -1,0 +1,117 @@
+"""A sync with every default put in and every form made one: what the rest of the program works with."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from reverse_etl.config.problems import Places
+from reverse_etl.config.scalars import Scalar
+from reverse_etl.config.schedule import Cron, Every, Schedule
+from reverse_etl.model import Problem
+
+
+class _Settled(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CursorConfig(_Settled):
+    """`start` and `lag` are None where the column's type decides."""
+
+    column: str
+    start: str | int | float | None = None
+    lag: timedelta | None = None
+
+
+class FieldMapping(_Settled):
+    """Where a field's value comes from: a column, or without one the constant `value`."""
+
+    column: str | None = None
+    value: str | int | float | bool | None = None
+    default: str | int | float | bool | None = None
+    nulls: Literal["clear", "ignore"] = "clear"
+    compare: bool = True
+
+
+class RemovedSet(_Settled):
+    """The values that a record's fields get when its row has left the result; None clears one."""
+
+    set: dict[str, Scalar]
+
+
+class GuardConfig(_Settled):
+    """Shares from 0 to 1 of what may change at once, None for any; a floor is a number of rows that never trips one.
+
+    The floors belong to the default shares: a share that somebody wrote down holds for the first row, too.
+    """
+
+    max_removed: float | None = 0.10
+    removed_floor: int = 10
+    max_changed: float | None = None
+    max_emptied: float | None = 0.30
+    emptied_floor: int = 50
+
+
+class SyncConfig(_Settled):
+    """One sync. Either `sql` or `table` is given; `match` is always one of the mapped fields."""
+
+    name: str
+    file: Path = Path()
+    description: str = ""
+    source: str
+    sql: str | None = None
+    table: str | None = None
+    key: tuple[str, ...]
+    cursor: CursorConfig | None = None
+    destination: str
+    object: str
+    match: str
+    mode: Literal["upsert", "update", "insert", "mirror", "append"] = "upsert"
+    mapping: dict[str, FieldMapping]
+    on_removed: Literal["ignore", "archive", "delete"] | RemovedSet = "ignore"
+    first_run: Literal["send", "baseline"] = "send"
+    schedule: Schedule | None = None
+    timezone: str = "UTC"
+    guard: GuardConfig = GuardConfig()
+    full_scan: Every | Cron | None = None
+    in_doubt: Literal["hold", "resend"] = "hold"
+    on_duplicate: Literal["owner", "none"] = "owner"
+    tags: tuple[str, ...] = ()
+    enabled: bool = True
+
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    def located(self, places: Places) -> SyncConfig:
+        """The same sync, knowing where each of its values is written."""
+        copy = self.model_copy()
+        copy._places = places
+        return copy
+
+    @property
+    def removes(self) -> bool:
+        """Whether rows that left the result change anything at the destination."""
+        return self.on_removed != "ignore"
+
+    @property
+    def place_file(self) -> str:
+        """The definition's file as the user would type it, empty for a sync that no file defines."""
+        return self._places.file
+
+    def problem(self, *path: str | int, message: str, nearest: str | None = None, of_key: bool = False) -> Problem:
+        """Something wrong with the value at a path of the definition (`"mapping", "email"`), or with its key."""
+        return self._places.problem(path, message, nearest=nearest, of_key=of_key)
+
+    def place_of(self, column: str) -> tuple[int, int]:
+        """Line and column where the definition first names a column of the result; (0, 0) when it doesn't."""
+        for field, entry in self.mapping.items():
+            if entry.column == column:
+                return self._places.place_of(("mapping", field, "column"))
+        if column in self.key:
+            position = self.key.index(column)
+            return self._places.place_of(("key", position))
+        if self.cursor is not None and self.cursor.column == column:
+            return self._places.place_of(("cursor", "column"))
+        return 0, 0
