@@ -137,8 +137,6 @@ def fingerprint(config: SalesforceConfig) -> str:
             parts = [config.login_url, auth.client_id, auth.refresh_token.get_secret_value()]
         case AccessToken():
             parts = [auth.instance_url, auth.access_token.get_secret_value()]
-        case _:
-            parts = []
     return hashlib.sha256(orjson.dumps([auth.flow, *parts])).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -36,22 +36,30 @@ def _api_address(url: str) -> str:
     return url
 
 
-def _seconds(value: object) -> object:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)", value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError("should be a span of time such as 10s, 5m or 1h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+def _seconds(value: Any) -> float:
+    found = re.fullmatch(r"(\d+)\s*(ms|s|m)", value) if isinstance(value, str) else None
+    if found is None or int(found[1]) == 0:
+        raise ValueError("should be a duration such as 10s or 1m")
+    return int(found[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[found[2]]
 
 
-def _share(value: object) -> object:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
+def _share(value: Any) -> float:
+    found = re.fullmatch(r"(\d{1,2}(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("should be a share such as 10%")
     return float(found[1]) / 100
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-Share = Annotated[float, BeforeValidator(_share), Field(ge=0, lt=1)]
+def _one_word(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("should be the secret as Salesforce shows it, without blanks or line breaks")
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_one_word)]
+Seconds = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=str)]
+Share = Annotated[float, BeforeValidator(_share, json_schema_input_type=str)]
 Address = Annotated[BaseUrl, AfterValidator(_api_address)]
 
 
@@ -59,10 +67,10 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class RateLimit(Strict):
+class RateLimitConfig(Strict):
     """At most `requests` calls in any `per`; `reserve` is the share of the day's calls that is left to others."""
 
-    requests: int | None = Field(default=None, ge=1)
+    requests: int | None = Field(default=None, strict=True, ge=1, le=100_000)
     per: Seconds = 1.0
     reserve: Share = 0.0
 
@@ -72,7 +80,7 @@ class ClientCredentials(Strict):
 
     flow: Literal["client_credentials"]
     client_id: str = Field(min_length=1)
-    client_secret: SecretStr
+    client_secret: Secret
 
 
 class RefreshToken(Strict):
@@ -80,40 +88,35 @@ class RefreshToken(Strict):
 
     flow: Literal["refresh_token"]
     client_id: str = Field(min_length=1)
-    client_secret: SecretStr | None = None
-    refresh_token: SecretStr
+    client_secret: Secret | None = None
+    refresh_token: Secret
 
 
 class AccessToken(Strict):
     """A session that somebody else keeps fresh; when it ends, the run ends."""
 
     flow: Literal["access_token"]
-    access_token: SecretStr
+    access_token: Secret
     instance_url: Address
 
 
-class Jwt(BaseModel):
-    """Recognised, so that its refusal can say what works instead."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    flow: Literal["jwt"]
-
-    @model_validator(mode="after")
-    def refuse(self) -> Jwt:
-        raise ValueError("flow jwt is not supported yet; use client_credentials, refresh_token or access_token")
-
-
-Auth = Annotated[ClientCredentials | RefreshToken | AccessToken | Jwt, Field(discriminator="flow")]
+Auth = Annotated[ClientCredentials | RefreshToken | AccessToken, Field(discriminator="flow")]
 
 
 class SalesforceConfig(Strict):
-    type: Literal["salesforce"] = "salesforce"
+    type: Literal["salesforce"]
     auth: Auth
     login_url: Address = "https://login.salesforce.com"
     api_version: str = "v62.0"
-    rate_limit: RateLimit = RateLimit()
+    rate_limit: RateLimitConfig = RateLimitConfig()
     bulk_from: int | Literal["never", "always"] | None = None
+
+    @field_validator("auth", mode="before")
+    @classmethod
+    def known_flow(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("flow") == "jwt":
+            raise ValueError("flow jwt is not supported yet; use client_credentials, refresh_token or access_token")
+        return value
 
     @field_validator("api_version")
     @classmethod

@@ -89,6 +89,12 @@ def test_rate_limit_and_reserve_are_read_as_people_write_them() -> None:
             config(rate_limit=wrong)
 
 
+@pytest.mark.parametrize("secret", ["", "two words", "line\nbreak", "ü"])
+def test_a_secret_that_was_copied_badly_is_refused_without_being_shown(secret: str) -> None:
+    with pytest.raises(ValidationError, match="without blanks or line breaks"):
+        config(auth={**APP, "client_secret": secret})
+
+
 def test_an_unknown_key_is_refused() -> None:
     with pytest.raises(ValidationError, match="password"):
         config(password="x")
