@@ -38,6 +38,10 @@ class Source(Protocol):
         """
         ...
 
+    def names(self, query_sql: str) -> frozenset[str]:
+        """The parameters that a query names as `:name`, outside of strings, comments and casts; contacts nothing."""
+        ...
+
     def clock(self) -> datetime:
         """The warehouse's own time, with an offset."""
         ...

@@ -4,7 +4,7 @@
     boolean           true, false                                   a boolean, for boolean and untyped fields
     integer, decimal  plain digits, no exponent, no trailing zeros  a number of the same digits, never through a float
     float             shortest digits that read back equal          a number of the same digits
-    text              as it is; trimmed for other fields            a number or boolean, where the field is and it reads as one
+    text              as it is; trimmed for other fields            a number or boolean, where field and text are
     date              2026-01-31; for a datetime field midnight UTC
     timestamp         2026-01-31T10:20:30.123Z, in UTC and cut to the millisecond; for a date field its UTC day
     time              10:20:30.5; for a time field 10:20:30.500Z
