@@ -6,11 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from reverse_etl import registry
-from reverse_etl.config.definition import SyncFile
-from reverse_etl.config.problems import Places, from_pydantic, nearest, unique
+from reverse_etl.config.problems import Places, nearest, unique
 from reverse_etl.config.project import Connector, ProjectConfig, ReadProject
 from reverse_etl.config.rules import Definition, Surroundings, settle
 from reverse_etl.config.schedule import After
@@ -161,12 +158,8 @@ class _Reading:
             places = definition.places
             assert places.root is not None  # noqa: S101  # for the type checker: it was read from a file
             self.problems += _stray(places.root, places, ())
-            try:
-                written = SyncFile.model_validate(plain_data(places.root, places)[0])
-            except ValidationError as failure:
-                self.problems += from_pydantic(failure, places, SyncFile)
-                continue
-            sync, problems = settle(definition, written, project.defaults, around)
+            data, _ = plain_data(places.root, places)
+            sync, problems = settle(definition, data, project.defaults, around)
             self.problems += problems
             if sync is not None:
                 syncs[sync.name] = sync

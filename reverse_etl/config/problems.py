@@ -108,6 +108,13 @@ def from_pydantic(failure: ValidationError, places: Places, model: type[BaseMode
     return list(found.values())
 
 
+def unknown_key(places: Places, path: Path, known: Sequence[str]) -> Problem:
+    """A key that means nothing where it stands; what could stand there is listed unless one of them is close."""
+    near = nearest(str(path[-1]), known)
+    listed = f"; there are {', '.join(known)}" if known and near is None else ""
+    return places.problem(path, f"there is no key `{path[-1]}` here{listed}", nearest=near, of_key=True)
+
+
 def unique(problems: Sequence[Problem]) -> list[Problem]:
     """The problems in the order of files and lines, one for each place: the first that was found there."""
     first: dict[tuple[str, int, int] | tuple[str, str], Problem] = {}
@@ -123,12 +130,10 @@ def _problem(error: ErrorDetails, places: Places, model: type[BaseModel], at: Pa
     context: Mapping[str, Any] = error.get("ctx", {})
     word = str(location[-1]) if location else ""
     if error["type"] == "missing":
-        known = _known_keys(model, location[:-1])
-        return places.problem(path[:-1], f"`{word}` is missing" + ("" if word in known else " here"), of_key=True)
+        return places.problem(path[:-1], f"`{word}` is missing here", of_key=True)
     if error["type"] == "extra_forbidden":
         known = _known_keys(model, location[:-1])
-        message = f"there is no key `{word}` here" + (f"; there are {', '.join(known)}" if known else "")
-        return places.problem(path, message, nearest=nearest(word, known), of_key=True)
+        return unknown_key(places, path, known)
     if word == "[key]":
         return places.problem(path[:-1], _said(error, context), of_key=True)
     options = re.findall(r"'([^']*)'", str(context.get("expected", context.get("expected_tags", ""))))

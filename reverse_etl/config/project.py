@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from reverse_etl import registry
 from reverse_etl.config.definition import DefaultsFile
-from reverse_etl.config.problems import Places, from_pydantic, nearest
+from reverse_etl.config.problems import Places, from_pydantic, nearest, unknown_key
 from reverse_etl.config.tree import Node
 from reverse_etl.config.urls import absolute, absolute_state, dialect_of
 from reverse_etl.config.variables import Variables, plain_data
@@ -159,8 +159,7 @@ class ReadProject:
         known = list(ProjectFile.model_fields)
         for key in self._section(""):
             if key not in known:
-                message = f"there is no key `{key}` here; there are {', '.join(known)}"
-                self._complain((key,), message, nearest=nearest(key, known), of_key=True)
+                self.problems.append(unknown_key(self._places, (key,), known))
         for section in ("sources", "destinations"):
             for name in self._section(section):
                 try:

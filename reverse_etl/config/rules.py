@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from reverse_etl.config.definition import (
     AfterFile,
@@ -17,7 +20,7 @@ from reverse_etl.config.definition import (
     RemovedSetFile,
     SyncFile,
 )
-from reverse_etl.config.problems import Places, nearest
+from reverse_etl.config.problems import Places, from_pydantic, nearest
 from reverse_etl.config.schedule import After, Cron, Every, Schedule, parse_duration, parse_schedule
 from reverse_etl.config.sync import CursorConfig, FieldMapping, GuardConfig, RemovedSet, SyncConfig
 from reverse_etl.config.tree import read_file
@@ -26,6 +29,8 @@ from reverse_etl.model import Problem
 from reverse_etl.protocols import Destination
 
 MAX_SQL_BYTES = 1024 * 1024
+# Takes the place of keys that are broken, so that the rest of a definition is looked at in the same go.
+_STAND_IN: dict[str, Any] = {"source": "-", "key": "-", "destination": "-", "object": "-", "mapping": {"-": "-"}}
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,22 @@ class Definition:
 
 
 def settle(
-    definition: Definition, written: SyncFile, defaults: DefaultsFile, around: Surroundings
+    definition: Definition, data: dict[str, Any], defaults: DefaultsFile, around: Surroundings
 ) -> tuple[SyncConfig | None, list[Problem]]:
     """The sync that a definition describes, or everything that is wrong with it."""
-    rules = _Rules(definition, written, _merged(written, defaults), around)
+    problems: list[Problem] = []
+    broken: set[str] = set()
+    try:
+        written = SyncFile.model_validate(data)
+    except ValidationError as failure:
+        problems = from_pydantic(failure, definition.places, SyncFile)
+        broken = {str(error["loc"][0]) for error in failure.errors()}
+        broken |= {problem.nearest for problem in problems if problem.nearest is not None}
+        written = SyncFile.model_validate(_STAND_IN | {key: data[key] for key in data if key not in broken})
+    rules = _Rules(definition, written, _merged(written, defaults), around, broken)
     sync = rules.settled()
-    return (None if rules.problems else sync.located(definition.places)), rules.problems
+    problems += rules.problems
+    return (None if problems else sync.located(definition.places)), problems
 
 
 def _merged(written: SyncFile, defaults: DefaultsFile) -> SyncFile:
@@ -67,8 +82,13 @@ def _merged(written: SyncFile, defaults: DefaultsFile) -> SyncFile:
 
 
 class _Rules:
-    def __init__(self, definition: Definition, own: SyncFile, merged: SyncFile, around: Surroundings) -> None:
+    """Holds the parts of one definition against each other; a part that is broken itself is held against nothing."""
+
+    def __init__(
+        self, definition: Definition, own: SyncFile, merged: SyncFile, around: Surroundings, broken: AbstractSet[str]
+    ) -> None:
         self.problems: list[Problem] = []
+        self._broken = broken
         self._name = definition.name
         self._file = definition.file
         self._places = definition.places
@@ -126,7 +146,8 @@ class _Rules:
             if given:
                 self._complain((given[1],), f"stands beside `{given[0]}`: keep one of them", of_key=True)
             else:
-                self._complain((), "`query` is missing here (or `query_file`, or `table`)", of_key=True)
+                message = "`query` is missing here (or `query_file`, or `table`)"
+                self._complain((), message, beside=("query", "query_file", "table"), of_key=True)
             return None
         if self._own.query_file is not None:
             return self._sql_of_file(self._own.query_file)
@@ -179,14 +200,16 @@ class _Rules:
             if len(fields) == 1:
                 return fields[0]
             why = f"the key has {len(key)} columns" if len(key) > 1 else f"{len(fields)} fields hold the key's column"
-            self._complain((), f"`match` is missing here: name the field that finds the record, as {why}", of_key=True)
+            message = f"`match` is missing here: name the field that finds the record, as {why}"
+            self._complain((), message, beside=("match", "mapping", "key"), of_key=True)
             return ""
         entry = mapping.get(match)
         if entry is None:
             message = f"the mapping has no field `{match}`: what finds the record must be mapped"
-            self._complain(("match",), message, nearest=nearest(match, list(mapping)))
+            self._complain(("match",), message, beside=["mapping"], nearest=nearest(match, list(mapping)))
         elif entry.column is None:
-            self._complain(("match",), f"`{match}` is a constant in the mapping: it can't tell records apart")
+            message = f"`{match}` is a constant in the mapping: it can't tell records apart"
+            self._complain(("match",), message, beside=["mapping"])
         return match
 
     def _cursor(self) -> CursorConfig | None:
@@ -211,7 +234,7 @@ class _Rules:
         written, mirrors = self._merged.on_removed, self._merged.mode == "mirror"
         word = self._connector.removal if self._connector is not None else None
         if mirrors:
-            if self._own.on_removed not in {None, word} if word else False:
+            if word is not None and self._own.on_removed not in {None, word}:
                 message = f"contradicts `mode: mirror`, which means `{word}` here: leave it out"
                 self._complain(("on_removed",), message, nearest=word)
             return word or "archive"
@@ -220,7 +243,7 @@ class _Rules:
                 if field not in mapping:
                     message = f"the mapping has no field `{field}`: what is set must be mapped"
                     near = nearest(field, list(mapping))
-                    self._complain(("on_removed", "set", field), message, nearest=near, of_key=True)
+                    self._complain(("on_removed", "set", field), message, beside=["mapping"], nearest=near, of_key=True)
             return RemovedSet(set=dict(written.set))
         if written not in {None, "ignore", word} and word is not None:
             message = f"`{self._merged.destination}` can't {written} records: the word here is `{word}`"
@@ -246,15 +269,15 @@ class _Rules:
         if self._merged.cursor is None:
             if self._own.full_scan is not None:
                 message = "is only for a sync with a `cursor`: without one every run reads completely"
-                self._complain(("full_scan",), message, of_key=True)
+                self._complain(("full_scan",), message, beside=["cursor"], of_key=True)
             return None
         if written is None and removes:
-            at = ("cursor",)
             message = (
                 "hides which rows have left the result, and this sync must know (`mode: mirror` or `on_removed`): "
                 "add `full_scan`, such as `full_scan: every 1 day`, or drop the cursor"
             )
-            self._complain(at, message, of_key=True)
+            beside = ("full_scan", "mode", "on_removed")
+            self._complain(("cursor",), message, beside=beside, of_key=True)
         if isinstance(written, AfterFile):
             self._complain(
                 ("full_scan", "after"), "`after` is not supported yet here: write an interval or a cron line"
@@ -268,8 +291,17 @@ class _Rules:
         return self._merged.in_doubt
 
     def _complain(
-        self, path: tuple[str | int, ...], message: str, nearest: str | None = None, of_key: bool = False
+        self,
+        path: tuple[str | int, ...],
+        message: str,
+        *,
+        beside: Sequence[str] = (),
+        nearest: str | None = None,
+        of_key: bool = False,
     ) -> None:
+        """Notes a problem unless the key, or one of those it is held against, is broken."""
+        if self._broken and not self._broken.isdisjoint([*path[:1], *beside]):
+            return
         self.problems.append(self._places.problem(path, message, nearest=nearest, of_key=of_key))
 
 
