@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "reverse_etl"
 ROW_REFUSALS = re.compile(r"invalid_[a-z_]+")
-CARRIERS = {"RunError", "RowProblem", "Refusal"}  # the code is their first argument
+CARRIERS = {"RunError", "RowProblem", "Refusal", "_say"}  # the code is their first argument
 CODE = re.compile(r"[a-z][a-z_]+")
 OUTSIDE = {"sandbox", "demo"}  # they speak as others do, or tell a story
 
