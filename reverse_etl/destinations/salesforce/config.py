@@ -67,49 +67,58 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class RateLimitConfig(Strict):
-    """At most `requests` calls in any `per`; `reserve` is the share of the day's calls that is left to others."""
+def said(text: str, **settings: Any) -> Any:
+    """A setting with the sentence that the reference of files has for it."""
+    return Field(description=text, **settings)
 
-    requests: int | None = Field(default=None, strict=True, ge=1, le=100_000)
-    per: Seconds = 1.0
-    reserve: Share = 0.0
+
+class RateLimitConfig(Strict):
+    """How much of the org's allowance is used; Salesforce itself counts calls by the day only."""
+
+    requests: int | None = said("at most this many calls in any `per`", default=None, strict=True, ge=1, le=100_000)
+    per: Seconds = said("a duration such as `10s`", default=1.0)
+    reserve: Share = said("the share of the org's calls a day that is left to others, such as `10%`", default=0.0)
 
 
 class ClientCredentials(Strict):
     """An app that acts as the user named in its own settings."""
 
-    flow: Literal["client_credentials"]
-    client_id: str = Field(min_length=1)
-    client_secret: Secret
+    flow: Literal["client_credentials"] = said("how to log in")
+    client_id: str = said("the app's Consumer Key", min_length=1)
+    client_secret: Secret = said("the app's Consumer Secret")
 
 
 class RefreshToken(Strict):
-    """A person's consent, kept; `client_secret` is not needed for a public app."""
+    """A person's consent, kept."""
 
-    flow: Literal["refresh_token"]
-    client_id: str = Field(min_length=1)
-    client_secret: Secret | None = None
-    refresh_token: Secret
+    flow: Literal["refresh_token"] = said("how to log in")
+    client_id: str = said("the app's Consumer Key", min_length=1)
+    refresh_token: Secret = said("the token; a newer one that Salesforce gives out is remembered")
+    client_secret: Secret | None = said("the app's Consumer Secret, not needed for a public app", default=None)
 
 
 class AccessToken(Strict):
     """A session that somebody else keeps fresh; when it ends, the run ends."""
 
-    flow: Literal["access_token"]
-    access_token: Secret
-    instance_url: Address
+    flow: Literal["access_token"] = said("how to log in")
+    access_token: Secret = said("the session's token")
+    instance_url: Address = said("the address that the session is valid at")
 
 
 Auth = Annotated[ClientCredentials | RefreshToken | AccessToken, Field(discriminator="flow")]
 
 
 class SalesforceConfig(Strict):
-    type: Literal["salesforce"]
-    auth: Auth
-    login_url: Address = "https://login.salesforce.com"
-    api_version: str = "v62.0"
-    rate_limit: RateLimitConfig = RateLimitConfig()
-    bulk_from: int | Literal["never", "always"] | None = None
+    """Settings of a `type: salesforce` destination."""
+
+    type: Literal["salesforce"] = said("which destination this is")
+    auth: Auth = said("the app and the user")
+    login_url: Address = said("the org's own address (Setup, My Domain)", default="https://login.salesforce.com")
+    api_version: str = said(f"REST API version, v{OLDEST_VERSION}.0 to v{NEWEST_VERSION}.0", default="v62.0")
+    rate_limit: RateLimitConfig = said("how much of the org's allowance is used", default=RateLimitConfig())
+    bulk_from: int | Literal["never", "always"] | None = said(
+        "rows from which Bulk API 2.0 is used; only `never` is supported yet", default=None
+    )
 
     @field_validator("auth", mode="before")
     @classmethod

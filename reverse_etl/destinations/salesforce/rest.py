@@ -65,10 +65,16 @@ class Rest:
         session = await self._sessions.current()
         if session.organization is not None:
             return session.organization
-        records = await self.query("SELECT Id FROM Organization")
-        if len(records) != 1 or not isinstance(records[0].get("Id"), str):
-            raise InDoubt(f"destination {self._name!r}: the org did not tell its id", code="destination_unreadable")
-        return auth.full_id(str(records[0]["Id"]))
+        answer = await self.call("GET", "")  # the list of resources, which tells whose session it is
+        resources = answer.json()
+        try:
+            return auth.organization_in(resources["identity"])
+        except (KeyError, TypeError, ValueError, AttributeError) as unreadable:
+            raise InDoubt(
+                f"destination {self._name!r}: the org did not tell its id",
+                code="destination_unreadable",
+                request_id=answer.request_id,
+            ) from unreadable
 
     async def call(
         self,

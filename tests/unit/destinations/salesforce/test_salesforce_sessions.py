@@ -8,7 +8,7 @@ import pytest
 
 from reverse_etl.destinations.salesforce import Salesforce
 from reverse_etl.destinations.salesforce.auth import full_id, organization_in
-from reverse_etl.errors import AuthError, DestinationError, Throttled
+from reverse_etl.errors import AuthError, DestinationError, InDoubt, Throttled
 from reverse_etl.model import Operation, Verdict
 from tests.unit.destinations.salesforce.org import (
     DATA,
@@ -61,10 +61,17 @@ def test_the_account_is_the_org_that_the_login_names() -> None:
 
 def test_with_a_ready_token_the_org_is_asked_for_its_id() -> None:
     org = Org()
-    org.tell("GET", f"{DATA}/query", {"totalSize": 1, "done": True, "records": [{"Id": ORG_ID}]})
+    org.tell("GET", f"{DATA}/", {"identity": f"https://login.salesforce.com/id/{ORG_ID}/005000000000001AAA"})
     assert org.use(account, auth=READY) == ORG_ID
-    assert org.queries() == ["SELECT Id FROM Organization"]
     assert org.asked[0].headers["authorization"] == "Bearer canary-token"
+
+
+@pytest.mark.parametrize("answer", [{}, [], {"identity": "https://login.salesforce.com"}, {"identity": 7}])
+def test_an_org_that_does_not_tell_its_id_is_not_taken_for_any(answer: object) -> None:
+    org = Org()
+    org.tell("GET", f"{DATA}/", answer)
+    with pytest.raises(InDoubt, match="did not tell its id"):
+        org.use(account, auth=READY)
 
 
 def test_many_calls_at_once_open_one_session() -> None:
@@ -167,8 +174,8 @@ def test_a_refresh_token_opens_a_session_and_its_successor_is_remembered() -> No
     org.use(account, auth=REFRESH, login_url="https://login.salesforce.com")
     assert [form["refresh_token"] for form in org.forms()] == ["first", "second"]
     assert "client_secret" not in org.forms()[0]
-    org.use(account, auth={**REFRESH, "refresh_token": "set anew"}, login_url="https://login.salesforce.com")
-    assert org.forms()[2]["refresh_token"] == "set anew"
+    org.use(account, auth={**REFRESH, "refresh_token": "anew"}, login_url="https://login.salesforce.com")
+    assert org.forms()[2]["refresh_token"] == "anew"
 
 
 @pytest.mark.parametrize(
