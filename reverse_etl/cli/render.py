@@ -169,6 +169,16 @@ def _calls(report: RunReport) -> str:
 
 
 def _plan(plan: PlanSummary, pending: int) -> Iterator[Block]:
+    if not pending:
+        yield line("  would send nothing")
+    else:
+        yield from _outlook(plan, pending)
+    if plan.problems:
+        yield line("  would be refused before any call")
+        yield _refusals(plan)
+
+
+def _outlook(plan: PlanSummary, pending: int) -> Iterator[Block]:
     yield line(
         "  would send ",
         Span(text.plural(pending, "row"), "strong"),
@@ -181,9 +191,6 @@ def _plan(plan: PlanSummary, pending: int) -> Iterator[Block]:
             yield Table([(name, _change(sample.change, *pair)) for name, pair in sample.fields.items()], indent=8)
     if shown and pending > len(shown):
         yield line("    ", Span(f"… and {text.count(pending - len(shown))} more", "dim"))
-    if plan.problems:
-        yield line("  would be refused before any call")
-        yield _refusals(plan)
 
 
 def _chosen(sample: Sequence[RowSample]) -> list[RowSample]:
