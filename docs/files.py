@@ -20,9 +20,15 @@ A project is a folder with `reverse_etl.yml` and one file per sync in `syncs/`. 
 with its place and the nearest valid spelling. `reverse-etl schema` prints the same as JSON Schema, for editors.
 """
 VARIABLES = """\
+The connections, where the project remembers, and defaults for its syncs.
+
 Text values of `sources`, `destinations` and `state` may hold `${NAME}` or `${NAME:-fallback}`: the variable of the
 environment, or of a file `.env` beside `reverse_etl.yml`. One that isn't set and has no fallback is an error that names
 file, line and variable.
+"""
+SYNC = """\
+The sync's name is the file's name without the ending. Exactly one of `query`, `query_file` and `table` is given. Where
+a key takes text or keys, the keys stand in a section of their own below.
 """
 
 
@@ -32,15 +38,13 @@ def page() -> str:
     for name in registry.names(registry.DESTINATIONS):
         parts.append(f"### destinations: type {name}\n")
         parts += _sections(f"{name}: ", registry.destination(name).Config.model_json_schema())
-    parts += ["## syncs/NAME.yml\n", *_sections("", SyncFile.model_json_schema())]
+    parts += ["## syncs/NAME.yml\n", SYNC, *_sections("", SyncFile.model_json_schema())]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
 def _sections(prefix: str, schema: Schema) -> Iterator[str]:
     """A table of the model's keys, then a section for each form that one of them may take."""
     defs = schema.get("$defs", {})
-    if said := schema.get("description"):
-        yield _line(said) + "\n"
     yield _table(schema)
     waiting, shown = list(_forms(schema)), {"DefaultsFile"}
     while waiting:
@@ -48,11 +52,17 @@ def _sections(prefix: str, schema: Schema) -> Iterator[str]:
         if name in shown:
             continue
         shown.add(name)
-        yield f"### {prefix}{path}\n"
+        yield f"### {prefix}{path}{_of_kind(defs[name])}\n"
         if said := defs[name].get("description"):
             yield _line(said) + "\n"
         yield _table(defs[name])
         waiting += [(f"{path}.{below}", each) for below, each in _forms(defs[name])]
+
+
+def _of_kind(schema: Schema) -> str:
+    """How the heading tells this form from others of the same key: `, flow jwt`."""
+    keys = schema.get("properties", {})
+    return "".join(f", {key} {keys[key]['const']}" for key in schema.get("required", []) if "const" in keys[key])
 
 
 def _forms(schema: Schema) -> Iterator[tuple[str, str]]:
