@@ -1,0 +1,89 @@
+"""The sandbox's own paths: faults, log, ledger, reset, time, and the page for people. No platform has such paths.
+
+GET  /__requests          the latest requests and counters over all of them; no token, only its short hash
+GET  /__ledger            every applied write in order; `?platform=`, `?object=`, `?after=N` skip
+GET  /__faults            the faults in force; POST adds one (see `faults`), DELETE removes all
+POST /__reset             forgets everything
+POST /__time              {"advance": seconds} moves the sandbox's clock ahead
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from reverse_etl.sandbox.clock import Clock, iso
+from reverse_etl.sandbox.faults import BadFault, Faults
+from reverse_etl.sandbox.hubspot.app import HubSpot
+from reverse_etl.sandbox.journal import Ledger, RequestLog
+from reverse_etl.sandbox.messages import MalformedBody, Request, Response, empty, json_response
+from reverse_etl.sandbox.page import Pages
+from reverse_etl.sandbox.salesforce.app import Salesforce
+
+
+class Admin:
+    def __init__(
+        self,
+        hubspot: HubSpot,
+        salesforce: Salesforce,
+        faults: Faults,
+        requests: RequestLog,
+        ledger: Ledger,
+        clock: Clock,
+        reset: Callable[[], None],
+    ) -> None:
+        self._faults = faults
+        self._requests = requests
+        self._ledger = ledger
+        self._clock = clock
+        self._reset = reset
+        self._pages = Pages(hubspot, salesforce, requests)
+
+    def __call__(self, request: Request) -> Response:
+        match request.method, request.path:
+            case "GET", "/__requests":
+                return json_response(200, self._requests.document())
+            case "GET", "/__ledger":
+                return json_response(200, {"count": len(self._ledger), "writes": self._writes(request)})
+            case "GET", "/__faults":
+                return json_response(200, {"faults": [fault.document() for fault in self._faults]})
+            case "POST", "/__faults":
+                return self._add(request)
+            case "DELETE", "/__faults":
+                self._faults.clear()
+                return empty()
+            case "POST", "/__reset":
+                self._reset()
+                return empty()
+            case "POST", "/__time":
+                return self._move(request)
+            case "GET", _:
+                return self._pages(request)
+        return json_response(404, {"message": f"the sandbox serves no {request.method} {request.path}"})
+
+    def _add(self, request: Request) -> Response:
+        try:
+            order = request.json()
+            if not isinstance(order, dict) or not isinstance(order.get("kind"), str):
+                raise BadFault("a fault is an object with a kind")
+            fault = self._faults.add(**order)
+        except (BadFault, MalformedBody, TypeError) as error:
+            return json_response(400, {"message": str(error)})
+        return json_response(201, fault.document())
+
+    def _move(self, request: Request) -> Response:
+        try:
+            seconds = float(request.json()["advance"])
+        except (MalformedBody, KeyError, TypeError, ValueError):
+            return json_response(400, {"message": 'send {"advance": seconds}'})
+        self._clock.advance(seconds)
+        return json_response(200, {"now": iso(self._clock.now())})
+
+    def _writes(self, request: Request) -> list[dict[str, Any]]:
+        platform, kind = request.query.get("platform"), request.query.get("object")
+        after = int(request.query.get("after") or 0)
+        return [
+            write
+            for number, write in enumerate(self._ledger)
+            if number >= after and platform in (None, write["platform"]) and kind in (None, write["object"])
+        ]

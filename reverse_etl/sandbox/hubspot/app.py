@@ -1,0 +1,212 @@
+"""HubSpot's front door: which path means what, who may call it, and how its answers look."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from reverse_etl.sandbox.clock import Clock, iso
+from reverse_etl.sandbox.hubspot.errors import Refusal, expired, not_found
+from reverse_etl.sandbox.hubspot.limits import Limits, daily, secondly, ten_secondly
+from reverse_etl.sandbox.hubspot.metadata import Metadata
+from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, record
+from reverse_etl.sandbox.hubspot.properties import Property
+from reverse_etl.sandbox.hubspot.reads import Reads
+from reverse_etl.sandbox.hubspot.saving import Saver
+from reverse_etl.sandbox.hubspot.search import Search
+from reverse_etl.sandbox.hubspot.writes import Rules, Writes
+from reverse_etl.sandbox.journal import Ledger
+from reverse_etl.sandbox.messages import Request, Response, empty, json_response
+
+VERSION = re.compile(r"v[1-4]|20\d\d-(03|09)")
+ROOTS = frozenset({"crm", "crm-object-schemas", "account-info", "events", "oauth"})
+THROTTLES = {"ten_secondly": ten_secondly, "secondly": secondly, "daily": daily}
+
+
+def split(segments: list[str]) -> tuple[str, str, list[str]]:
+    """A path as (area, version, rest): `/crm/v3/objects/x` and `/crm/objects/2026-09/x` are one area."""
+    for place in (1, 2):
+        if len(segments) > place and VERSION.fullmatch(segments[place]):
+            version, before, after = segments[place], segments[:place], segments[place + 1 :]
+            if before == ["crm"] and after:
+                before, after = ["crm", after[0]], after[1:]
+            return "/".join(before), version, after
+    raise not_found()
+
+
+class HubSpot:
+    """The emulated account. Tests read and fill it directly; requests come through `admit` and `answer`."""
+
+    name = "hubspot"
+
+    def __init__(
+        self,
+        clock: Clock,
+        ledger: Ledger,
+        *,
+        seed: int,
+        rate: int | None,
+        daily_requests: int,
+        search_lag: float,
+        rules: Rules,
+    ) -> None:
+        self.rules = rules
+        self.limits = Limits(clock, rate, daily_requests)
+        self.portal = Portal(clock, ledger, seed)
+        self._writes = Writes(self.portal, rules)
+        self._reads = Reads(self.portal)
+        self.search = Search(self.portal, search_lag)
+        self._metadata = Metadata(self.portal, self.limits)
+
+    def serves(self, request: Request) -> bool:
+        return request.segments[:1] != [] and request.segments[0] in ROOTS
+
+    def admit(self, request: Request) -> Response | None:
+        """Counts the request and checks its token; the refusal, if it gets one."""
+        try:
+            area, _, rest = split(request.segments)
+            request.notes["search"] = area == "crm/objects" and rest[-1:] == ["search"]
+            self.limits.admit(request, _scopes(request, area, rest), search=request.notes["search"])
+        except Refusal as refusal:
+            return _refused(refusal)
+        return None
+
+    def answer(self, request: Request) -> Response:
+        try:
+            return self._route(request)
+        except Refusal as refusal:
+            return _refused(refusal)
+
+    def finish(self, request: Request, response: Response) -> None:
+        """Adds the headers that every answer carries."""
+        response.headers |= self.limits.headers(request, search=request.notes.get("search", False))
+        response.headers.setdefault("X-HubSpot-Correlation-Id", str(uuid.uuid4()))
+
+    def throttle(self, policy: str | None) -> Response:
+        return _refused(THROTTLES[policy or "ten_secondly"]())
+
+    def locked(self) -> Response:
+        return _refused(Refusal(423, "The resource is locked. Try again in two seconds."))
+
+    def expire(self, request: Request) -> Response:
+        """Ends the token's life with this very request."""
+        self.limits.expire(request.bearer() or "")
+        return _refused(expired(1, iso(self.portal.clock.now() - 1)))
+
+    def _route(self, request: Request) -> Response:
+        area, version, rest = split(request.segments)
+        match area:
+            case "crm/objects" if rest:
+                return self._objects(request, version, self.portal.type(rest[0]), rest[1:])
+            case "crm/properties":
+                return self._metadata.properties(request, rest)
+            case "crm/owners":
+                return self._metadata.owners(request, rest)
+            case "crm/pipelines":
+                return self._metadata.pipelines(request, rest)
+            case "account-info":
+                return self._metadata.account(request, rest)
+        raise not_found()
+
+    def _objects(self, request: Request, version: str, kind: ObjectType, rest: list[str]) -> Response:
+        match request.method, rest:
+            case "POST", ["batch", "upsert"]:
+                return self._writes.batch_upsert(kind, request, version)
+            case "POST", ["batch", "update"]:
+                return self._writes.batch_update(kind, request, version)
+            case "POST", ["batch", "create"]:
+                return self._writes.batch_create(kind, request, version)
+            case "POST", ["batch", "read"]:
+                return self._reads.batch_read(kind, request)
+            case "POST", ["batch", "archive"]:
+                return self._writes.batch_archive(kind, request)
+            case "POST", ["search"]:
+                return self.search.answer(kind, request)
+            case "POST", ["merge"]:
+                return self._writes.merge(kind, request)
+            case "POST", ["gdpr-delete"]:
+                return self._writes.gdpr_delete(kind, request)
+            case _:
+                return self._one(request, kind, rest)
+
+    def _one(self, request: Request, kind: ObjectType, rest: list[str]) -> Response:
+        match request.method, rest:
+            case "POST", []:
+                return self._writes.create(kind, request)
+            case "GET", []:
+                return self._reads.list(kind, request)
+            case "GET", [record_id]:
+                return self._reads.get(kind, record_id, request)
+            case "PATCH", [record_id]:
+                return self._writes.update(kind, record_id, request)
+            case "DELETE", [record_id]:
+                self._writes.archive(kind, [record_id])
+                return empty()
+        raise not_found() if len(rest) != 1 else Refusal(405, "method not allowed")
+
+    def objects(self) -> list[str]:
+        return list(self.portal.types)
+
+    def records(self, kind: str, *, archived: bool = False) -> list[dict[str, Any]]:
+        """Every record of an object as a read answers it, with all its values."""
+        chosen = self.portal.type(kind)
+        source = chosen.table.removed_items() if archived else chosen.table.items()
+        return [record(chosen, record_id, values) for record_id, values in source]
+
+    def record(self, kind: str, record_id: str) -> dict[str, Any] | None:
+        """One live record, also by an id that was merged into it."""
+        chosen = self.portal.type(kind)
+        found = chosen.resolve(record_id)
+        values = None if found is None else chosen.table.get(found)
+        return None if found is None or values is None else record(chosen, found, values)
+
+    def find(self, kind: str, name: str, value: str) -> dict[str, Any] | None:
+        """The record with that value of a unique property."""
+        found = self.portal.type(kind).find(name, value)
+        return None if found is None else self.record(kind, found)
+
+    def add(self, kind: str, values: dict[str, str]) -> str:
+        """Makes a record without a request, and gives its id."""
+        saver = Saver(self.portal, self.portal.type(kind))
+        record_id: str = saver.create(values)["id"]
+        return record_id
+
+    def change(self, kind: str, record_id: str, values: dict[str, str]) -> None:
+        """Changes a record without a request, as a person at the CRM would."""
+        Saver(self.portal, self.portal.type(kind)).update(record_id, values)
+
+    def add_field(self, kind: str, prop: Property) -> None:
+        self.portal.type(kind).add_property(prop)
+
+    def dump(self) -> dict[str, Any]:
+        return self.portal.dump()
+
+    def load(self, document: dict[str, Any]) -> None:
+        self.portal.load(document)
+
+    def clear(self) -> None:
+        self.portal.clear()
+        self.limits.reset()
+
+
+def _refused(refusal: Refusal) -> Response:
+    correlation = str(uuid.uuid4())
+    response = json_response(refusal.status, refusal.body | {"correlationId": correlation})
+    response.headers = {"X-HubSpot-Correlation-Id": correlation, **refusal.headers}
+    return response
+
+
+def _scopes(request: Request, area: str, rest: list[str]) -> list[str]:
+    """The granular scopes that a call needs."""
+    reads = request.method == "GET" or rest[-1:] in (["read"], ["search"])
+    action = "read" if reads else "write"
+    if area == "crm/objects" and rest:
+        return [f"crm.objects.{rest[0]}.{action}"]
+    if area == "crm/properties" and rest:
+        return [f"crm.objects.{rest[0]}.read"] if reads else [f"crm.schemas.{rest[0]}.write"]
+    if area == "crm/owners":
+        return ["crm.objects.owners.read"]
+    if area == "crm/lists":
+        return ["crm.lists.read"] if reads else ["crm.lists.read", "crm.lists.write"]
+    return []

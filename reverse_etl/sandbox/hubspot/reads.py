@@ -1,0 +1,94 @@
+"""Reading records: batch read, one record, lists of them. These see a write at once; search does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reverse_etl.sandbox.hubspot.errors import Body, Refusal, missing_rows, not_found
+from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, record
+from reverse_etl.sandbox.hubspot.writes import check_unique, document, inputs
+from reverse_etl.sandbox.messages import Request, Response, json_response
+
+MOST_PAGE = 100
+
+
+class Reads:
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+
+    def batch_read(self, kind: ObjectType, request: Request) -> Response:
+        started = self._portal.clock.iso()
+        rows = inputs(request)
+        body = document(request)
+        name, names = body.get("idProperty"), body.get("properties") or []
+        if name and name != "hs_object_id":
+            check_unique(kind, name)
+        archived = request.query.get("archived") == "true"
+        results: dict[str, Body] = {}
+        missing: list[str] = []
+        for row in rows:
+            key = str(row.get("id", ""))
+            found = self._found(kind, key, name, archived=archived)
+            if found is None:
+                missing.append(key)
+            else:
+                results[found[0]] = record(kind, found[0], found[1], names)
+        shuffled = list(results.values())
+        self._portal.random.shuffle(shuffled)
+        answer: Body = {
+            "status": "COMPLETE",
+            "results": shuffled,
+            "startedAt": started,
+            "completedAt": self._portal.clock.iso(),
+        }
+        if missing:
+            answer |= {"numErrors": 1, "errors": [missing_rows(kind.singular, missing)]}
+        return json_response(207 if missing else 200, answer, rows=len(rows))
+
+    def get(self, kind: ObjectType, given: str, request: Request) -> Response:
+        name = request.query.get("idProperty")
+        if name and name != "hs_object_id":
+            check_unique(kind, name)
+        elif not given.isdigit():
+            raise Refusal(
+                404, "Object not found.  objectId are usually numeric.", "OBJECT_NOT_FOUND", context={"id": [given]}
+            )
+        found = self._found(kind, given, name, archived=request.query.get("archived") == "true")
+        if found is None:
+            raise not_found()
+        return json_response(200, record(kind, found[0], found[1], _names(request)), rows=1)
+
+    def list(self, kind: ObjectType, request: Request) -> Response:
+        """A page of records in the order of their ids; `after` is the id that the page starts from."""
+        limit = min(int(request.query.get("limit") or 10), MOST_PAGE)
+        after, archived = request.query.get("after"), request.query.get("archived") == "true"
+        source = kind.table.removed_items() if archived else kind.table.items()
+        results: list[Body] = []
+        following: str | None = None
+        for record_id, values in source:
+            if after and int(record_id) < int(after):
+                continue
+            if len(results) == limit:
+                following = record_id
+                break
+            results.append(record(kind, record_id, values, _names(request)))
+        answer: Body = {"results": results}
+        if following is not None:
+            answer["paging"] = {"next": {"after": following, "link": f"{request.path}?limit={limit}&after={following}"}}
+        return json_response(200, answer, rows=len(results))
+
+    def _found(
+        self, kind: ObjectType, key: str, name: str | None, *, archived: bool
+    ) -> tuple[str, dict[str, Any]] | None:
+        if archived:
+            values = kind.table.removed(key)
+            return None if values is None else (key, values)
+        by_id = not name or name == "hs_object_id"
+        record_id = kind.resolve(key) if by_id or name is None else kind.find(name, key)
+        values = None if record_id is None else kind.table.get(record_id)
+        return None if record_id is None or values is None else (record_id, values)
+
+
+def _names(request: Request) -> list[str] | None:
+    asked = request.query.get("properties")
+    return [name for name in asked.split(",") if name] if asked else None

@@ -1,0 +1,1 @@
+"""The Salesforce half of the sandbox."""

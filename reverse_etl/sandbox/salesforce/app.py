@@ -1,0 +1,278 @@
+"""Salesforce's front door: which path means what, who may call it, and how its answers look."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from reverse_etl.sandbox.clock import Clock
+from reverse_etl.sandbox.journal import Ledger
+from reverse_etl.sandbox.messages import Request, Response, empty, json_response
+from reverse_etl.sandbox.salesforce import describe
+from reverse_etl.sandbox.salesforce.auth import Sessions, concurrent_limit, daily_limit
+from reverse_etl.sandbox.salesforce.collections import JSON, Collections, json_body
+from reverse_etl.sandbox.salesforce.errors import OAuthRefusal, Refusal, RowError, expired_session, not_found
+from reverse_etl.sandbox.salesforce.fields import Field
+from reverse_etl.sandbox.salesforce.org import Org, SObject
+from reverse_etl.sandbox.salesforce.records import by_id, external_field, keyed, record
+from reverse_etl.sandbox.salesforce.saving import Saver, parse_row
+
+VERSION = re.compile(r"v(\d+)\.0")
+MOST_TARGET = 16_384
+
+
+class Salesforce:
+    """The emulated org. Tests read and fill it directly; requests come through `admit` and `answer`."""
+
+    name = "salesforce"
+
+    def __init__(self, clock: Clock, ledger: Ledger, *, seed: int, daily_requests: int, origin: str) -> None:
+        self.origin = origin
+        self.sessions = Sessions(clock, daily_requests)
+        self.org = Org(clock, ledger, seed)
+        self._collections = Collections(self.org)
+
+    def serves(self, request: Request) -> bool:
+        return request.segments[:1] in (["services"], ["id"])
+
+    def admit(self, request: Request) -> Response | None:
+        """Checks the session and counts the request; the refusal, if it gets one."""
+        segments = request.segments
+        if len(request.target) > MOST_TARGET:
+            return _refused(Refusal(414, "URI_TOO_LONG", "URI too long"))
+        if segments[:2] == ["services", "oauth2"] and segments[2:] != ["userinfo"]:
+            return None
+        if segments == ["services", "data"]:
+            return None
+        try:
+            self.sessions.admit(request)
+        except Refusal as refusal:
+            return _refused(refusal)
+        return None
+
+    def answer(self, request: Request) -> Response:
+        try:
+            return self._route(request)
+        except Refusal as refusal:
+            return _refused(refusal)
+        except OAuthRefusal as refusal:
+            return json_response(400, refusal.body, content_type=JSON)
+
+    def finish(self, request: Request, response: Response) -> None:
+        """Adds the header that every answer of a versioned path carries."""
+        if request.path.startswith("/services/data/v"):
+            response.headers["Sforce-Limit-Info"] = f"api-usage={self.sessions.used}/{self.sessions.daily}"
+
+    def throttle(self, policy: str | None) -> Response:
+        return _refused(concurrent_limit() if policy == "concurrent" else daily_limit())
+
+    def expire(self, request: Request) -> Response:
+        self.sessions.expire(request.bearer() or "")
+        return _refused(expired_session())
+
+    def _route(self, request: Request) -> Response:
+        match request.segments:
+            case ["services", "oauth2", *rest]:
+                return self._oauth(request, rest)
+            case ["id", _, _]:
+                return json_response(200, describe.identity(self.origin), content_type=JSON)
+            case ["services", "data"]:
+                return json_response(200, describe.versions(), content_type=JSON)
+            case ["services", "data", version, *rest]:
+                return self._versioned(request, version, rest)
+        raise not_found()
+
+    def _oauth(self, request: Request, rest: list[str]) -> Response:
+        match request.method, rest:
+            case "POST", ["token"]:
+                return json_response(200, self.sessions.login(request, self.origin), content_type=JSON)
+            case _, ["revoke"]:
+                self.sessions.expire(request.form().get("token") or request.query.get("token", ""))
+                return empty(200)
+            case "POST", ["introspect"]:
+                active = self.sessions.until.get(request.form().get("token", ""), 0.0) > self.org.clock.now()
+                return json_response(200, {"active": active}, content_type=JSON)
+            case _, ["userinfo"]:
+                return json_response(200, describe.userinfo(self.origin), content_type=JSON)
+        raise not_found()
+
+    def _versioned(self, request: Request, version: str, rest: list[str]) -> Response:
+        number = VERSION.fullmatch(version)
+        if number is None or int(number[1]) > describe.NEWEST:
+            raise not_found()
+        if int(number[1]) < describe.OLDEST:
+            raise Refusal(410, "UNSUPPORTED_API_VERSION", "The requested API version is retired")
+        request.notes["version"] = version
+        if request.method == "POST" and "_HttpMethod" in request.query:
+            request.method = request.query["_HttpMethod"]
+        match rest:
+            case []:
+                return json_response(200, describe.resources(version, self.origin), content_type=JSON)
+            case ["limits"]:
+                return json_response(200, describe.limits(self.sessions, 0), content_type=JSON)
+            case ["sobjects"]:
+                briefs = [describe.brief(kind, version) for kind in self.org.objects.values()]
+                answer = {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": briefs}
+                return json_response(200, answer, content_type=JSON)
+            case ["sobjects", *tail]:
+                return self._sobjects(request, version, tail)
+            case ["composite", "sobjects", *tail]:
+                return self._collection(request, tail)
+        raise not_found()
+
+    def _collection(self, request: Request, tail: list[str]) -> Response:
+        match request.method, tail:
+            case "PATCH", [name, key]:
+                return self._collections.upsert(name, key, request)
+            case "POST", []:
+                return self._collections.insert(request)
+            case "PATCH", []:
+                return self._collections.update(request)
+            case "DELETE", []:
+                return self._collections.delete(request)
+            case (("POST" | "GET"), [name]):
+                return self._collections.retrieve(name, request)
+        raise Refusal(405, "METHOD_NOT_ALLOWED", f"HTTP Method '{request.method}' not allowed.")
+
+    def _sobjects(self, request: Request, version: str, tail: list[str]) -> Response:
+        sobject = self.org.object(tail[0])
+        match request.method, tail[1:]:
+            case "GET", []:
+                answer = {"objectDescribe": describe.brief(sobject, version), "recentItems": []}
+                return json_response(200, answer, content_type=JSON)
+            case "GET", ["describe"]:
+                return self._describe(request, sobject, version)
+            case "POST", []:
+                return self._create(request, sobject, version)
+            case _, [given]:
+                return self._by_id(request, sobject, given)
+            case _, [key, value]:
+                return self._by_key(request, sobject, external_field(sobject, key), value)
+        raise not_found()
+
+    def _describe(self, request: Request, sobject: SObject, version: str) -> Response:
+        response = json_response(200, describe.describe(self.org, sobject, version), content_type=JSON)
+        tag = f'"{len(sobject.fields):x}-{len(response.body):x}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(304, b"", None)
+        response.headers["ETag"] = tag
+        return response
+
+    def _create(self, request: Request, sobject: SObject, version: str) -> Response:
+        row = parse_row(self.org, sobject, self._fields(request))
+        record_id = self._save(sobject, lambda saver: saver.create(row))
+        response = json_response(201, {"id": record_id, "success": True, "errors": []}, content_type=JSON, rows=1)
+        response.headers["Location"] = f"/services/data/{version}/sobjects/{sobject.name}/{record_id}"
+        return response
+
+    def _by_id(self, request: Request, sobject: SObject, given: str) -> Response:
+        record_id = by_id(sobject, given)
+        match request.method:
+            case "GET":
+                return self._shown(request, sobject, record_id)
+            case "PATCH":
+                row = parse_row(self.org, sobject, self._fields(request))
+                self._save(sobject, lambda saver: saver.update(record_id, row))
+                return empty()
+            case "DELETE":
+                self._save(sobject, lambda saver: saver.delete(record_id))
+                return empty()
+        raise Refusal(405, "METHOD_NOT_ALLOWED", f"HTTP Method '{request.method}' not allowed.")
+
+    def _by_key(self, request: Request, sobject: SObject, key: Field, value: str) -> Response:
+        found = sobject.table.find(key.name, value)
+        if len(found) > 1:
+            version = request.notes["version"]
+            urls = [f"/services/data/{version}/sobjects/{sobject.name}/{other}" for other in found]
+            return json_response(300, urls, content_type=JSON)
+        if request.method == "PATCH":
+            return self._upsert(request, sobject, key, value)
+        if not found:
+            raise not_found()
+        if request.method == "DELETE":
+            self._save(sobject, lambda saver: saver.delete(found[0]))
+            return empty()
+        return self._shown(request, sobject, found[0])
+
+    def _upsert(self, request: Request, sobject: SObject, key: Field, value: str) -> Response:
+        body = self._fields(request)
+        if key.name in body:
+            raise Refusal(400, "INVALID_FIELD", f"The {key.name} field should not be specified in the sobject data.")
+        row = parse_row(self.org, sobject, {**body, key.name: value})
+        only = request.query.get("updateOnly") == "true"
+        saved: dict[str, Any] = {}
+
+        def save(saver: Saver) -> None:
+            saved["id"], saved["created"] = keyed(sobject, key, row.values[key.name], row, saver, update_only=only)
+
+        self._save(sobject, save)
+        answer = {"id": saved["id"], "success": True, "errors": [], "created": saved["created"]}
+        return json_response(201 if saved["created"] else 200, answer, content_type=JSON, rows=1)
+
+    def _shown(self, request: Request, sobject: SObject, record_id: str) -> Response:
+        names = request.query.get("fields", "").split(",") if request.query.get("fields") else None
+        return json_response(
+            200, record(sobject, record_id, names, request.notes["version"]), content_type=JSON, rows=1
+        )
+
+    def _fields(self, request: Request) -> dict[str, Any]:
+        body = json_body(request)
+        if not isinstance(body, dict):
+            raise Refusal(400, "JSON_PARSER_ERROR", "The HTTP entity body is required, but this request has none")
+        if "Id" in body or "id" in body:
+            raise Refusal(400, "INVALID_FIELD", "The Id field should not be specified in the sobject data.")
+        return body
+
+    def _save(self, sobject: SObject, save: Any) -> Any:
+        saver = Saver(self.org, sobject)
+        try:
+            result = save(saver)
+        except RowError as error:
+            raise error.refusal() from None
+        self.org.ledger.add("salesforce", sobject.name, saver.writes)
+        return result
+
+    def objects(self) -> list[str]:
+        return list(self.org.objects)
+
+    def records(self, kind: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+        """Every record of an object: `Id` and the values it has."""
+        table = self.org.object(kind).table
+        source = table.removed_items() if deleted else table.items()
+        return [{"Id": record_id, **values} for record_id, values in source]
+
+    def record(self, kind: str, record_id: str) -> dict[str, Any] | None:
+        values = self.org.object(kind).table.get(record_id)
+        return None if values is None else {"Id": record_id, **values}
+
+    def find(self, kind: str, name: str, value: Any) -> dict[str, Any] | None:
+        """The first record with that value of an external id field."""
+        found = self.org.object(kind).table.find(name, value)
+        return self.record(kind, found[0]) if found else None
+
+    def add(self, kind: str, values: dict[str, Any]) -> str:
+        """Makes a record without a request, and gives its id."""
+        sobject = self.org.object(kind)
+        return Saver(self.org, sobject).create(parse_row(self.org, sobject, values))
+
+    def change(self, kind: str, record_id: str, values: dict[str, Any]) -> None:
+        """Changes a record without a request, as a person at the CRM would."""
+        sobject = self.org.object(kind)
+        Saver(self.org, sobject).update(record_id, parse_row(self.org, sobject, values))
+
+    def add_field(self, kind: str, field: Field) -> None:
+        self.org.object(kind).add_field(field)
+
+    def dump(self) -> dict[str, Any]:
+        return self.org.dump()
+
+    def load(self, document: dict[str, Any]) -> None:
+        self.org.load(document)
+
+    def clear(self) -> None:
+        self.org.clear()
+        self.sessions.reset()
+
+
+def _refused(refusal: Refusal) -> Response:
+    return json_response(refusal.status, refusal.body, content_type=JSON)
