@@ -243,7 +243,8 @@ def sandbox(
     """Emulate the destinations on this machine, for trying."""
     from reverse_etl.cli.serving import serve
 
-    serve(Session(log_level=log_level, log_format=log_format), port=port, data=data, rate=rate, fields=fields)
+    Session(log_level=log_level, log_format=log_format)
+    serve(port, data, rate, fields)
 
 
 @app.command()

@@ -23,8 +23,10 @@ class Crm:
         self._sandbox = sandbox
 
     def records(self, system: str, object: str) -> list[Record]:
-        store = self._sandbox.hubspot if system == "HubSpot" else self._sandbox.salesforce
-        return list(store.records(object))
+        """The values of every record that isn't archived."""
+        if system == "Salesforce":
+            return list(self._sandbox.salesforce.records(object))
+        return [record["properties"] for record in self._sandbox.hubspot.records(object)]
 
     def counts(self) -> dict[str, int]:
         """Records by object, and contacts that still get the drip e-mail."""

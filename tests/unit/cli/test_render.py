@@ -23,9 +23,7 @@ START = datetime(2026, 7, 1, 9, 0, tzinfo=UTC)
 
 
 def report(**facts: Any) -> RunReport:
-    return RunReport(
-        **{"sync": "people", "run_id": "r1", "started_at": START, "finished_at": START + timedelta(seconds=1.2)} | facts
-    )
+    return RunReport("people", "r1", START, finished_at=START + timedelta(seconds=1.2), **facts)
 
 
 def lines(blocks: list[Block]) -> list[str]:
