@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from reverse_etl import values
@@ -101,7 +101,8 @@ class Salesforce:
                 return await self._remove(batch, outcomes)
 
     async def _update(self, batch: Batch, outcomes: Outcomes) -> list[tuple[errors.Rule, Refusal]]:
-        ids = await self._addresses(batch, outcomes)
+        ids = _remembered(batch)
+        ids = dict(sorted((ids | await self._look_up(batch, ids, outcomes)).items()))
         if not ids:
             return []
         body = collections.updates(batch.take(list(ids)), list(ids.values()))
@@ -109,37 +110,34 @@ class Salesforce:
         return collections.read_results(answer, batch, list(ids), list(ids.values()), outcomes)
 
     async def _remove(self, batch: Batch, outcomes: Outcomes) -> list[tuple[errors.Rule, Refusal]]:
-        ids = {position: known for position, known in enumerate(batch.record_ids.to_pylist()) if known}
-        for position in set(range(len(batch))) - set(ids):
-            outcomes.missing(position)
+        ids = _remembered(batch)
+        for position in range(len(batch)):
+            if position not in ids:
+                outcomes.missing(position)
         if not ids:
             return []
         params = {"ids": ",".join(ids.values()), "allOrNone": "false"}
         answer = await self._rest.call("DELETE", "composite/sobjects", params=params)
         return collections.read_results(answer, batch, list(ids), list(ids.values()), outcomes)
 
-    async def _addresses(self, batch: Batch, outcomes: Outcomes) -> dict[int, str]:
-        """Each row's record id: remembered, mapped as `Id`, or looked up; rows without one are settled here."""
-        ids = {position: known for position, known in enumerate(batch.record_ids.to_pylist()) if known}
-        wanted = {
-            position: str(value)
-            for position, value in enumerate(batch.match_values(values.as_text))
-            if position not in ids
-        }
-        if batch.match == "Id":
-            return dict(sorted((ids | wanted).items()))
-        if wanted:
-            field = next(field for field in batch.fields if field.name == batch.match)
-            found = await soql.matching(self._rest, batch.object, field, wanted.values())
-            for position, value in wanted.items():
-                records = found.get(value, [])
-                if len(records) == 1:
-                    ids[position] = str(records[0]["Id"])
-                elif records:
-                    outcomes.rejected(position, _ambiguous(batch.match, records))
-                else:
+    async def _look_up(self, batch: Batch, known: Mapping[int, str], outcomes: Outcomes) -> dict[int, str]:
+        """Record ids of the rows that none is known of; a row without exactly one record is settled here."""
+        sought = enumerate(batch.match_values(values.as_text))
+        wanted = {position: str(value or "") for position, value in sought if position not in known}
+        if batch.match == "Id" or not wanted:
+            return wanted
+        field = next(field for field in batch.fields if field.name == batch.match)
+        found = await soql.matching(self._rest, batch.object, field, wanted.values())
+        ids: dict[int, str] = {}
+        for position, value in wanted.items():
+            match found.get(value, []):
+                case []:
                     outcomes.missing(position)
-        return dict(sorted(ids.items()))
+                case [record]:
+                    ids[position] = str(record["Id"])
+                case records:
+                    outcomes.rejected(position, _ambiguous(batch.match, records))
+        return ids
 
     def _permit(self, batch: Batch) -> None:
         """Raises what makes this batch pointless before a call is spent on it."""
@@ -176,6 +174,10 @@ class Salesforce:
         return BatchRefused(
             doubt.message, hint=doubt.hint, code=doubt.code, status=doubt.status, request_id=doubt.request_id
         )
+
+
+def _remembered(batch: Batch) -> dict[int, str]:
+    return {position: known for position, known in enumerate(batch.record_ids.to_pylist()) if known}
 
 
 def _ambiguous(match: str, records: Sequence[dict[str, Any]]) -> Refusal:

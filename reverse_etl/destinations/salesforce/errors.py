@@ -63,8 +63,9 @@ _MAINTENANCE = Rule(Unavailable)
 _DOUBT = Rule(InDoubt)
 _TOO_SLOW = Rule(InDoubt, code="destination_timeout")
 _LOGIN_AGAIN = "check the credentials of this connection"
-_GONE = Rule(DestinationError, ForRow.GONE, code="destination_not_found")
-_DRIFT = Rule(
+_NOT_THERE = "there is no such object, or the connected user may not see it: run `reverse-etl check --connect`"
+_GONE = Rule(DestinationError, ForRow.GONE, code=OBJECT, hint=_NOT_THERE)
+_NO_COLUMN = Rule(
     DestinationError,
     ForRow.STOP,
     code=CONFIG,
@@ -90,7 +91,7 @@ RULES: Mapping[str, Rule] = {
     "TXN_SECURITY_RUNTIME_ERROR": _SECURITY_POLICY,
     "TXN_SECURITY_FAIL_CLOSE": _SECURITY_POLICY,
     "TXN_SECURITY_METERING_ERROR": Rule(Unavailable, hint=_SECURITY_POLICY.hint),
-    # allowances; which of the two a REQUEST_LIMIT_EXCEEDED is, only its message tells: see `_rule`
+    # allowances
     "REQUEST_LIMIT_EXCEEDED": Rule(
         DailyLimit, hint="the org's calls of the last 24 hours are used up; the next run goes on with the waiting rows"
     ),
@@ -106,14 +107,9 @@ RULES: Mapping[str, Rule] = {
     "QUERY_TIMEOUT": _TOO_SLOW,
     "REQUEST_RUNNING_TOO_LONG": _TOO_SLOW,
     # the org no longer is what the sync was written for
-    "INVALID_FIELD": _DRIFT,
+    "INVALID_FIELD": Rule(DestinationError, code=CONFIG, hint=_NO_COLUMN.hint),
     "INVALID_EXTERNAL_ID_FIELD_NAME": _NOT_EXTERNAL,
-    "INVALID_TYPE": Rule(
-        DestinationError,
-        ForRow.STOP,
-        code=OBJECT,
-        hint="there is no such object, or the connected user may not see it; `reverse-etl fields` lists its fields",
-    ),
+    "INVALID_TYPE": Rule(DestinationError, ForRow.STOP, code=OBJECT, hint=_NOT_THERE),
     "UNSUPPORTED_API_VERSION": Rule(
         DestinationError, code=CONFIG, hint="set api_version to one the org offers, such as v62.0"
     ),
@@ -123,15 +119,20 @@ RULES: Mapping[str, Rule] = {
     ),
     # records addressed by id
     "NOT_FOUND": _GONE,
-    "ENTITY_IS_DELETED": _GONE,
+    "ENTITY_IS_DELETED": Rule(row=ForRow.GONE),
     "INVALID_CROSS_REFERENCE_KEY": Rule(row=ForRow.GONE),
     # told beside the real cause
     "ALL_OR_NONE_OPERATION_ROLLED_BACK": Rule(row=ForRow.ECHO),
     "PROCESSING_HALTED": Rule(row=ForRow.ECHO),
 }
-_CONCURRENT = Rule(Throttled)
-_MISSING_PARENT = Rule(row=ForRow.REFUSED)
 _OTHER = Rule()
+# Codes that mean several things, told apart only by their words.
+BY_WORDS: tuple[tuple[str, str, Rule], ...] = (
+    ("REQUEST_LIMIT_EXCEEDED", "concurrent", Rule(Throttled)),
+    ("NOT_FOUND", "external id field", _NOT_EXTERNAL),
+    ("INVALID_FIELD", "foreign key external id", _OTHER),
+    ("INVALID_FIELD", "no such column", _NO_COLUMN),
+)
 
 # Without a known code the status decides. 420 is the edge saying that it has no route to the org.
 _BY_STATUS: Mapping[int, Rule] = {
@@ -227,12 +228,9 @@ def _decisive(causes: Sequence[Fault]) -> Rule:
 
 def _rule(fault: Fault, status: int | None = None) -> Rule:
     words = fault.message.lower()
-    if fault.code == "REQUEST_LIMIT_EXCEEDED" and "concurrent" in words:
-        return _CONCURRENT
-    if fault.code == "NOT_FOUND" and "external id field" in words:
-        return _NOT_EXTERNAL
-    if fault.code == "INVALID_FIELD" and "foreign key external id" in words:
-        return _MISSING_PARENT
+    for code, part, rule in BY_WORDS:
+        if fault.code == code and part in words:
+            return rule
     if fault.code in RULES:
         return RULES[fault.code]
     if status is None:

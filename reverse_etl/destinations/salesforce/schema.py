@@ -68,14 +68,14 @@ async def describe(rest: Rest, name: str, object: str) -> Description:
         if refused.status != 404:
             raise
         raise await _unknown(rest, name, object) from refused
-    told = answer.json()
-    if not isinstance(told, dict) or not isinstance(told.get("fields"), list) or not isinstance(told.get("name"), str):
+    try:
+        return _description(answer.json())
+    except (KeyError, TypeError, AttributeError) as unreadable:
         raise InDoubt(
             f"destination {name!r}: {object} was described with something that is not a description",
             code="destination_unreadable",
             request_id=answer.request_id,
-        )
-    return _description(told)
+        ) from unreadable
 
 
 def _description(told: Mapping[str, Any]) -> Description:
