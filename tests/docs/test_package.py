@@ -24,6 +24,11 @@ def required() -> set[str]:
     return {re.split(r"[^A-Za-z0-9._-]", each)[0].lower() for each in wanted}
 
 
+def own_project() -> set[str]:
+    """The repository's own project, which the demo runs."""
+    return {"reverse_etl.yml", *(str(path.relative_to(ROOT)) for path in (ROOT / "syncs").iterdir())}
+
+
 def test_the_wheel_holds_every_module_the_types_and_the_data_of_the_package(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
@@ -37,6 +42,7 @@ def test_the_wheel_holds_every_module_the_types_and_the_data_of_the_package(tmp_
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "reverse_etl").rglob("*") if path.is_file()}
     assert "reverse_etl/py.typed" in names
     assert {name for name in files if "__pycache__" not in name} - names == set()
+    assert {f"reverse_etl/demo/project/{each}" for each in own_project()} - names == set()
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -10,6 +10,7 @@ import pytest
 import typer.main
 
 from reverse_etl.cli.app import app
+from reverse_etl.config.files import load
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "docs" / "reference" / "files.md"])
@@ -43,14 +44,12 @@ def test_every_command_that_a_document_names_exists(document: Path) -> None:
 
 
 def test_the_files_of_the_readme_are_a_project_without_problems(tmp_path: Path) -> None:
-    from reverse_etl.config import load
-
     for block in re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
         name, text = re.match(r"# (\S+)\n(.*)", block, re.DOTALL).groups()  # type: ignore[union-attr]  # each names its file
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    loaded = load(tmp_path)
-    assert list(loaded.syncs) == ["workspaces_to_hubspot"]
+    _, syncs = load(tmp_path, {})
+    assert list(syncs) == ["workspaces_to_hubspot"]
 
 
 def test_make_help_lists_the_targets_that_the_documents_name() -> None:
