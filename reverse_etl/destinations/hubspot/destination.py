@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
+from pydantic import BaseModel
+
 from reverse_etl.destinations.hubspot import schema
 from reverse_etl.destinations.hubspot.config import WINDOW_SECONDS, HubSpotConfig
 from reverse_etl.destinations.hubspot.errors import classify
@@ -27,7 +29,7 @@ IN_FLIGHT = 4
 class HubSpot:
     """One account of HubSpot's, for one run. `transport` stands in for the network in tests."""
 
-    Config: ClassVar[type[HubSpotConfig]] = HubSpotConfig
+    Config: ClassVar[type[BaseModel]] = HubSpotConfig
     modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror"})
     removal: ClassVar[str] = "archive"
 
