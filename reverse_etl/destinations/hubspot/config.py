@@ -42,9 +42,15 @@ class RateLimitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    requests: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
-    per: Annotated[float, BeforeValidator(_seconds, json_schema_input_type=str)] = WINDOW_SECONDS
-    reserve: Annotated[float, BeforeValidator(_share, json_schema_input_type=str)] = 0.0
+    requests: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = Field(
+        None, description="at most this many calls in any `per`; without it, what HubSpot's headers allow"
+    )
+    per: Annotated[float, BeforeValidator(_seconds, json_schema_input_type=str)] = Field(
+        WINDOW_SECONDS, description="a duration such as `10s`"
+    )
+    reserve: Annotated[float, BeforeValidator(_share, json_schema_input_type=str)] = Field(
+        0.0, description="the share of the allowance that is left to others, such as `10%`"
+    )
 
     def window(self) -> tuple[int | None, float]:
         """Requests and seconds of a window no longer than HubSpot's: a longer one would let bursts through."""
@@ -62,14 +68,14 @@ class HubSpotConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    type: Literal["hubspot"]
-    access_token: Annotated[SecretStr, AfterValidator(_token)]
-    base_url: BaseUrl = "https://api.hubapi.com"
-    api_version: Version = "2026-09"
-    rate_limit: RateLimitConfig | None = None
-    client_id: SecretStr | None = None
-    client_secret: SecretStr | None = None
-    refresh_token: SecretStr | None = None
+    type: Literal["hubspot"] = Field(description="which destination this is")
+    access_token: Annotated[SecretStr, AfterValidator(_token)] = Field(description="the token of a private app")
+    base_url: BaseUrl = Field("https://api.hubapi.com", description="where HubSpot is; a test points it at a sandbox")
+    api_version: Version = Field("2026-09", description="version of the API that is spoken")
+    rate_limit: RateLimitConfig | None = Field(None, description="how much of the account's allowance is used")
+    client_id: SecretStr | None = Field(None, description="not supported yet: OAuth, the app's id")
+    client_secret: SecretStr | None = Field(None, description="not supported yet: OAuth, the app's secret")
+    refresh_token: SecretStr | None = Field(None, description="not supported yet: OAuth, the consent that is kept")
 
     @field_validator("client_id", "client_secret", "refresh_token")
     @classmethod
