@@ -6,10 +6,12 @@ the others.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from reverse_etl import values
+from reverse_etl.destinations.salesforce.auth import full_id
 from reverse_etl.destinations.salesforce.errors import ForRow, Rule, of_row
 from reverse_etl.http import Answer
 from reverse_etl.model import Batch, FieldType, Operation, Outcomes, Refusal
@@ -101,8 +103,8 @@ def _exists_already(batch: Batch, refusal: Refusal) -> bool:
 
 
 def _named_record(refusal: Refusal) -> str | None:
-    named = refusal.message.rpartition("record with id:")[2].strip()
-    return named[:18] if named[:15].isalnum() and len(named) >= 15 else None
+    named = re.search(r"record with id: ([A-Za-z0-9]{15})", refusal.message)
+    return full_id(named[1]) if named else None
 
 
 def _records(batch: Batch) -> list[dict[str, Any]]:

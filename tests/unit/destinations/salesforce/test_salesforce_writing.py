@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from reverse_etl.destinations.salesforce import Salesforce
+from reverse_etl.destinations.salesforce.auth import full_id
 from reverse_etl.errors import (
     AuthError,
     BatchRefused,
@@ -24,7 +25,7 @@ from reverse_etl.errors import (
 from reverse_etl.model import Batch, Operation, Outcomes, Refusal, Verdict
 from tests.unit.destinations.salesforce.org import DATA, FIELDS, RECORDS, UPSERT, Org, batch, failed, refused, saved
 
-A, B, C = "00Q00000000000AEAM", "00Q00000000000BEAM", "00Q00000000000CEAM"
+A, B, C = (full_id(f"00Q00000000000{letter}") for letter in "ABC")
 
 
 def write(org: Org, rows: Batch, **settings: Any) -> Outcomes:
@@ -230,7 +231,7 @@ def test_a_creation_that_clashes_with_the_matched_record_is_skipped() -> None:
     )
     outcomes = write(org, three(Operation.CREATE))
     assert outcomes.verdicts == [Verdict.CREATED, Verdict.SKIPPED, Verdict.REJECTED]
-    assert outcomes.record_ids == [A, B[:15], None]
+    assert outcomes.record_ids == [A, B, None]
     assert "id" not in org.bodies("POST", RECORDS)[0]["records"][0]
 
 
