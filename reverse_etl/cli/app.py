@@ -248,18 +248,11 @@ def sandbox(
 
 
 @app.command()
-def schema(
-    kind: Annotated[
-        str | None, Argument(metavar="[project|sync]", help="Only one kind of file, for an editor.")
-    ] = None,
-) -> None:
+def schema() -> None:
     """JSON Schema of the project's files, for editors."""
-    from reverse_etl.config.schema import schemas
+    from reverse_etl.config.schema import schema as of_both_kinds
 
-    known = schemas()
-    if kind is not None and kind not in known:
-        edge.refuse(f"no kind of file is called {kind!r}: there are {' and '.join(known)}")
-    print_json(known if kind is None else known[kind])
+    print_json(of_both_kinds())
 
 
 def _not_supported_yet(name: str) -> None:
