@@ -9,11 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Tag, WithJsonSchema
 
+from reverse_etl.config.problems import LONG, SEVERAL, SHORT
 from reverse_etl.config.words import (
     FORM,
-    LONG,
-    SEVERAL,
-    SHORT,
     Column,
     Connection,
     Constant,

@@ -7,7 +7,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from reverse_etl import registry
-from reverse_etl.config.problems import Places, nearest, unique
+from reverse_etl.config.definition import DefaultsFile
+from reverse_etl.config.problems import Places, elsewhere, in_order, nearest
 from reverse_etl.config.project import Connector, ProjectConfig, ReadProject
 from reverse_etl.config.rules import Definition, Surroundings, settle
 from reverse_etl.config.schedule import After
@@ -57,7 +58,8 @@ def load(
     reading = _Reading(root.resolve(), env, connector)
     project, syncs = reading.read(only, connections_of_all)
     if reading.problems or project is None:
-        raise ConfigError(unique(reading.problems), hint="correct these and run `reverse-etl check`; nothing was sent")
+        hint = "correct these and run `reverse-etl check`; nothing was sent"
+        raise ConfigError(in_order(reading.problems), hint=hint)
     return project, syncs
 
 
@@ -81,18 +83,19 @@ class _Reading:
         defaults = None if tree is None else tree.child("defaults")
         definitions = self._definitions(only, Places(PROJECT_FILE, defaults))
         if tree is None:
+            self._syncs(definitions, None)
             return None, {}
         places = Places(PROJECT_FILE, tree)
         project = ReadProject(self._root, places, self._variables(), self._connector)
         for section, read in (("sources", project.read_sources), ("destinations", project.read_destinations)):
-            used = {_word(definition.places, section[:-1]) for definition in definitions}
+            used = {_value(definition.places, section[:-1]) for definition in definitions if only or _runs(definition)}
             read([name for name in project.names(section) if everything or name in used])
         state = project.read_state(self._env.get(STATE_VARIABLE))
         project.read_defaults()
         if defaults is not None:
             self.problems += _stray(defaults, places, ("defaults",))
         syncs = self._syncs(definitions, project)
-        self.problems += project.problems
+        self.problems += elsewhere(project.problems, self.problems)
         config = ProjectConfig(
             root=self._root,
             sources=project.sources,
@@ -145,22 +148,23 @@ class _Reading:
         self.problems += found
         return None if tree is None else Definition(name, path, Places(shown, tree, inherited=defaults))
 
-    def _syncs(self, definitions: Sequence[Definition], project: ReadProject) -> dict[str, SyncConfig]:
+    def _syncs(self, definitions: Sequence[Definition], project: ReadProject | None) -> dict[str, SyncConfig]:
         around = Surroundings(
             root=self._root,
-            sources=project.names("sources"),
-            destinations=project.names("destinations"),
-            connectors=project.connectors,
+            sources=None if project is None else project.names("sources"),
+            destinations=None if project is None else project.names("destinations"),
+            connectors={} if project is None else project.connectors,
             syncs=sync_files(self._root),
         )
+        defaults = DefaultsFile() if project is None else project.defaults
         syncs: dict[str, SyncConfig] = {}
         for definition in definitions:
             places = definition.places
             assert places.root is not None  # noqa: S101  # for the type checker: it was read from a file
             self.problems += _stray(places.root, places, ())
             data, _ = plain_data(places.root, places)
-            sync, problems = settle(definition, data, project.defaults, around)
-            self.problems += problems
+            sync, problems = settle(definition, data, defaults, around)
+            self.problems += elsewhere(problems, self.problems)
             if sync is not None:
                 syncs[sync.name] = sync
         self.problems += _circles(syncs)
@@ -182,9 +186,14 @@ def _misnamed(root: Path) -> Iterator[Problem]:
             yield Problem(shown, 0, 0, path.name, f"a definition's file ends in .yml: rename it to {path.stem}.yml")
 
 
-def _word(places: Places, key: str) -> str:
+def _value(places: Places, key: str) -> object:
     node = places.root.child(key) if places.root is not None else None
-    return node.value if node is not None and isinstance(node.value, str) else ""
+    return node.value if node is not None and not isinstance(node.value, dict | list) else None
+
+
+def _runs(definition: Definition) -> bool:
+    """Whether a command without names would run it: what is disabled may lack its variables."""
+    return _value(definition.places, "enabled") is not False
 
 
 def _stray(node: Node, places: Places, path: tuple[str | int, ...]) -> Iterator[Problem]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin
 
@@ -15,7 +15,11 @@ from reverse_etl.config.tree import Node
 from reverse_etl.model import Problem
 
 Path = Sequence[str | int]
+# The forms that a value can be written in, named as the branches of unions are and as a reader would say it.
+SHORT, LONG, SEVERAL = "the short form", "the long form", "the list"
+FORMS = {SHORT: "text", LONG: "keys with values", SEVERAL: "a list"}
 _LONGEST_TEXT = 80
+_WANTED = "should be "
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
@@ -61,7 +65,7 @@ class Places:
         key, value = self._find(path)
         node = key if key is not None and (of_key or not value.text) else value
         shown = node.text if text is None or node is key else text
-        return Problem(self.file, node.line, node.column, _shortened(shown), message, nearest)
+        return Problem(self.file, node.line, node.column, _shortened(shown), _printable(message), nearest)
 
     def has(self, path: Path) -> bool:
         """Whether the file gives a value here."""
@@ -91,21 +95,23 @@ class Places:
 
 def from_pydantic(failure: ValidationError, places: Places, model: type[BaseModel], at: Path = ()) -> list[Problem]:
     """Each of a model's complaints at the place of the value it is about; `at` is where the model's data begins."""
-    found: dict[tuple[int, int, str], Problem] = {}
+    found: list[Problem] = []
     for error in failure.errors(include_url=False):
         problem = _problem(error, places, model, at)
-        place = (problem.line, problem.column, problem.text)
-        before = found.get(place)
+        before = next((other for other in found if _of_one_value(other, problem)), None)
         if before is None:
-            found[place] = problem
+            found.append(problem)
         elif problem.message not in before.message:
-            # The branches of a union that were all tried and all refused.
-            wanted = problem.message.removeprefix("should be ")
-            message = f"{before.message}, or {wanted}"
-            found[place] = Problem(
-                before.file, before.line, before.column, before.text, message, before.nearest or problem.nearest
-            )
-    return list(found.values())
+            message = f"{before.message}, or {problem.message.removeprefix(_WANTED)}"
+            near = before.nearest or problem.nearest
+            found[found.index(before)] = replace(before, message=message, nearest=near)
+    return found
+
+
+def _of_one_value(one: Problem, other: Problem) -> bool:
+    """Whether both come from the branches of a union that were all tried and all refused the same value."""
+    same = (one.line, one.column, one.text) == (other.line, other.column, other.text)
+    return same and one.message.startswith(_WANTED) and other.message.startswith(_WANTED)
 
 
 def unknown_key(places: Places, path: Path, known: Sequence[str]) -> Problem:
@@ -115,13 +121,15 @@ def unknown_key(places: Places, path: Path, known: Sequence[str]) -> Problem:
     return places.problem(path, f"there is no key `{path[-1]}` here{listed}", nearest=near, of_key=True)
 
 
-def unique(problems: Sequence[Problem]) -> list[Problem]:
-    """The problems in the order of files and lines, one for each place: the first that was found there."""
-    first: dict[tuple[str, int, int] | tuple[str, str], Problem] = {}
-    for problem in problems:
-        place = (problem.file, problem.line, problem.column) if problem.line else (problem.file, problem.message)
-        first.setdefault(place, problem)
-    return sorted(first.values(), key=lambda problem: (problem.file, problem.line, problem.column))
+def elsewhere(problems: Iterable[Problem], known: Iterable[Problem]) -> list[Problem]:
+    """The problems at other places than those of known ones: a value that can't be read is not judged as well."""
+    places = {(problem.file, problem.line, problem.column) for problem in known if problem.line}
+    return [problem for problem in problems if (problem.file, problem.line, problem.column) not in places]
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Each problem once, by file and line."""
+    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.file, problem.line, problem.column))
 
 
 def _problem(error: ErrorDetails, places: Places, model: type[BaseModel], at: Path) -> Problem:
@@ -177,7 +185,8 @@ def _said(error: ErrorDetails, context: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         return f"should be {context['expected'].replace(chr(39), '')}"
     if kind == "union_tag_invalid":
-        return f"should be {context['expected_tags'].replace(chr(39), '')}"
+        tags = re.findall(r"'([^']*)'", context["expected_tags"])
+        return f"should be {' or '.join(FORMS.get(tag, tag) for tag in tags)}"
     if kind == "union_tag_not_found":
         return f"`{context['discriminator'].strip(chr(39))}` is missing"
     if kind in {"too_short", "too_long"}:
@@ -236,5 +245,12 @@ def _types(annotation: Any) -> Iterator[type]:
 
 
 def _shortened(text: str) -> str:
-    first = text.strip().split("\n")[0]
+    first = _printable(text.strip().split("\n")[0])
     return first if len(first) <= _LONGEST_TEXT else first[: _LONGEST_TEXT - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """A key can hold anything when it is quoted: what would steer a terminal is spelled out."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )

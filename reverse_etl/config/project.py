@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from reverse_etl import registry
 from reverse_etl.config.definition import DefaultsFile
-from reverse_etl.config.problems import Places, from_pydantic, nearest, unknown_key
+from reverse_etl.config.problems import Places, elsewhere, from_pydantic, nearest, unknown_key
 from reverse_etl.config.tree import Node
 from reverse_etl.config.urls import absolute, absolute_state, dialect_of
 from reverse_etl.config.variables import Variables, plain_data
@@ -210,7 +210,7 @@ class ReadProject:
         try:
             validated = model.model_validate(data, context={"root": self._root})
         except ValidationError as failure:
-            found = from_pydantic(failure, self._places, model, at)
+            found = elsewhere(from_pydantic(failure, self._places, model, at), problems)
             whole = self._places.place_of(at)[0]
             # What a model says of the whole may only be about the variables that are missing.
             problems += [problem for problem in found if not problems or problem.line != whole]

@@ -35,11 +35,14 @@ _STAND_IN: dict[str, Any] = {"source": "-", "key": "-", "destination": "-", "obj
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a definition may refer to. `connectors` lacks the destinations that are broken themselves."""
+    """What a definition may refer to; None is what can't be told, as the project file is broken.
+
+    `connectors` lacks the destinations that are broken themselves.
+    """
 
     root: Path
-    sources: Sequence[str]
-    destinations: Sequence[str]
+    sources: Sequence[str] | None
+    destinations: Sequence[str] | None
     connectors: Mapping[str, type[Destination]]
     syncs: Collection[str]
 
@@ -134,8 +137,8 @@ class _Rules:
             enabled=merged.enabled,
         )
 
-    def _known(self, kind: str, name: str, known: Sequence[str]) -> None:
-        if name not in known:
+    def _known(self, kind: str, name: str, known: Sequence[str] | None) -> None:
+        if known is not None and name not in known:
             listed = ", ".join(known) if known else "none"
             message = f"reverse_etl.yml has no {kind} `{name}`; it has {listed}"
             self._complain((kind,), message, nearest=nearest(name, known))

@@ -60,10 +60,11 @@ def read_file(path: Path, shown: str, *, most: int = MAX_BYTES) -> tuple[str, li
         return "", [Problem(shown, 0, 0, "", f"this file can't be read: {failure.strerror}")]
     if len(raw) > most:
         return "", [Problem(shown, 0, 0, "", f"this file is larger than {most // 1024} KiB, the most that is read")]
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
     try:
-        return raw.decode("utf-8-sig"), []
+        return raw.decode("utf-8"), []
     except UnicodeDecodeError as failure:
-        before = raw[: failure.start].decode("utf-8-sig")
+        before = raw[: failure.start].decode("utf-8")
         line, column = _position(before, len(before))
         text = f"byte 0x{raw[failure.start]:02x}"
         return "", [Problem(shown, line, column, text, "this file isn't UTF-8: save it in that encoding")]

@@ -8,14 +8,12 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, WithJsonSchema
 
-from reverse_etl.config.problems import Misspelt, nearest
+from reverse_etl.config.problems import LONG, SEVERAL, SHORT, Misspelt, nearest
 from reverse_etl.config.schedule import parse_duration, parse_schedule
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
 _TABLE = re.compile(r"[^\s.;\"'`\[\]]+(?:\.[^\s.;\"'`\[\]]+){0,2}")
-
-SHORT, LONG, SEVERAL = "the short form", "the long form", "a list"
 
 
 class Strict(BaseModel):
