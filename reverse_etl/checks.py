@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from reverse_etl.config.problems import nearest
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import ConfigError
 from reverse_etl.localdb import literal, quoted
@@ -35,7 +36,7 @@ def general_rules(shape: Shape) -> list[Rule]:
         if column.type == "DOUBLE":
             broken = f"{quoted(column.goes)} AND (isnan({name}) OR isinf({name}))"
             rules.append(Rule(broken, "invalid_number", column.field, "the value is NaN or infinite"))
-        elif column.type == "TIMESTAMP WITH TIME ZONE" or column.type == "DATE":
+        elif column.type in ("TIMESTAMP WITH TIME ZONE", "DATE"):
             endless = f"{quoted(column.goes)} AND isinf({name})"
             rules.append(Rule(endless, "invalid_time", column.field, "the value is an infinite time"))
         elif column.type == "VARCHAR":
@@ -132,28 +133,29 @@ def _shortened(options: Sequence[str]) -> str:
 
 
 def _field_problems(sync: SyncConfig, schema: ObjectSchema, shape: Shape | None) -> Iterator[Problem]:
-    from difflib import get_close_matches  # noqa: PLC0415  # only on the way to an error
-
     for name in sync.mapping:
         field = schema.fields.get(name)
+        at = ("mapping", name)
         if field is None:
-            near = get_close_matches(name, [*schema.fields], n=1)
-            yield sync.problem(name, f"{schema.name} has no field {name!r}", near[0] if near else None)
-        elif field.read_only is not None and not (name == sync.match and field.type is FieldType.REFERENCE):
-            yield sync.problem(name, f"{schema.name}.{name} can't be written: {field.read_only}")
+            message = f"{schema.name} has no field `{name}`"
+            yield sync.problem(*at, message=message, nearest=nearest(name, [*schema.fields]), of_key=True)
+        elif field.read_only is not None and not (name == sync.match and sync.mode == "update"):
+            yield sync.problem(*at, message=f"{schema.name}.{name} can't be written: {field.read_only}", of_key=True)
         elif shape is not None and (misfit := _misfit(shape.column(name), field)):
-            yield sync.problem(name, misfit)
+            yield sync.problem(*at, message=misfit)
     match = schema.fields.get(sync.match)
-    if match is not None and not match.identifies and sync.mode != "update":
-        yield sync.problem(
-            sync.match,
-            f"{schema.name}.{sync.match} is not unique at the destination, so it can't find a record",
-            None,
+    if match is not None and not match.identifies and sync.mode not in ("update", "append"):
+        unique = [field.name for field in schema.fields.values() if field.identifies and field.read_only is None]
+        message = (
+            f"{schema.name}.{sync.match} is not unique at the destination, so it can't find a record; "
+            f"unique ones are {', '.join(unique) or 'none yet: make one there first'}"
         )
+        yield sync.problem("match", message=message)
     if sync.mode in ("upsert", "insert", "mirror"):
         for field in schema.fields.values():
             if field.required_on_create and field.name not in sync.mapping:
-                yield sync.problem(None, f"{schema.name}.{field.name} is required to create a record, and not mapped")
+                message = f"{schema.name}.{field.name} is required to create a record: map it, or use `mode: update`"
+                yield sync.problem("mapping", message=message, of_key=True)
 
 
 def _misfit(column: PayloadColumn, field: Field) -> str | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -21,6 +22,8 @@ import pyarrow as pa
 from reverse_etl.checks import Rule
 from reverse_etl.localdb import canonical_text, column_types, quoted
 from reverse_etl.mapping import PayloadColumn, Shape
+
+STALE_ROWS = 1000  # equal rows with differing fingerprints from which it pays to write all fingerprints anew
 
 
 @dataclass(frozen=True)
@@ -47,26 +50,45 @@ class Counts:
 class Comparison:
     """One run's rows, beside what the destination last acknowledged. Not for two threads at once."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, shape: Shape) -> None:
+    shape: Shape
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
-        self.shape = shape
         self._spooled = False
-        self.empty = True
+        self._stale = False
 
     # --- 1. every row read -----------------------------------------------------------------------------------------
 
+    def begin(self, shape: Shape) -> None:
+        """Say what the rows to come look like."""
+        self.shape = shape
+
+    def discard(self) -> None:
+        """Forget what was read, to read again from the start."""
+        self.connection.execute("DROP TABLE IF EXISTS incoming")
+        self._spooled = False
+
+    def has_null_keys(self) -> bool:
+        return bool(self._number("SELECT count(*) FROM incoming WHERE key IS NULL"))
+
     def take_in(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, reread: bool = False) -> None:
-        """Spool a result: only key, cursor and mapped columns are kept. Called once, and once more for rows read again."""
+        """Spool a result: only key, cursor and mapped columns are kept. Later calls add rows that were not there yet."""
         keys = [f"{key.expression} AS {quoted(key.name)}" for key in self.shape.keys]
         payload = [f"{column.expression} AS {quoted(column.name)}" for column in self.shape.payload]
         cursor = self.shape.cursor or "NULL"
         columns = [f"{self.shape.key_text} AS key", *keys, f"{cursor} AS cursor_value", f"{reread} AS reread", *payload]
         select = f"SELECT *, {self.shape.hash} AS h FROM (SELECT {', '.join(columns)} FROM arriving)"
-        self.connection.register("arriving", pa.RecordBatchReader.from_batches(schema, batches))
+        arriving = _Watched(batches)
+        self.connection.register("arriving", pa.RecordBatchReader.from_batches(schema, arriving))
+        known = "WHERE key IS NULL OR key NOT IN (SELECT key FROM incoming WHERE key IS NOT NULL)"
         try:
             self.connection.execute(
-                f"INSERT INTO incoming {select}" if self._spooled else f"CREATE TABLE incoming AS {select}"
+                f"INSERT INTO incoming {select} {known}" if self._spooled else f"CREATE TABLE incoming AS {select}"
             )
+        except duckdb.Error:
+            if arriving.failure is not None:  # the local database only passes on that the stream broke
+                raise arriving.failure from None
+            raise
         finally:
             self.connection.unregister("arriving")
         self._spooled = True
@@ -139,12 +161,6 @@ class Comparison:
         message = f"another row has the same {match.field}, which finds one record only"
         self._invalidate("rowid IN (SELECT at FROM clashing)", "invalid_match_clash", match.field, message)
 
-    def keep_only(self, keys: Sequence[str]) -> None:
-        """Leave only these keys in `delta`."""
-        self.connection.register("chosen", pa.table({"key": pa.array(keys, pa.string())}))
-        self.connection.execute("DELETE FROM delta WHERE key NOT IN (SELECT key FROM chosen)")
-        self.connection.unregister("chosen")
-
     def forget_taken_over(self, match: PayloadColumn, *, folds_case: bool) -> None:
         """A removed row whose record another row of the result has taken over isn't a removal: its record lives on."""
         if match.name not in column_types(self.connection, "removed"):
@@ -153,6 +169,107 @@ class Comparison:
         self.connection.execute(
             f"DELETE FROM removed WHERE {new} IN (SELECT {new} FROM incoming WHERE key IS NOT NULL AND {new} IS NOT NULL)"
         )
+
+    # --- 3. what goes out ------------------------------------------------------------------------------------------
+
+    def mark_refused(self, refused: Sequence[tuple[str, str | None, bool]]) -> None:
+        """Rows refused before, as (key, fingerprint of what was refused, due): unchanged ones wait until they are due."""
+        if not refused:
+            return
+        keys, hashes, due = zip(*refused, strict=True)
+        table = pa.table({"key": pa.array(keys, pa.string()), "h": pa.array(hashes, pa.string()), "due": pa.array(due)})
+        self.connection.register("before", table)
+        self.connection.execute(
+            "UPDATE delta SET again = true, held = NOT before.due AND CAST(delta.h AS VARCHAR) IS NOT DISTINCT FROM before.h "
+            "FROM before WHERE before.key = delta.key"
+        )
+        self.connection.unregister("before")
+
+    def name_operations(self, expression: str) -> None:
+        """Say of every row in `delta` what is asked for it."""
+        self.connection.execute(
+            "ALTER TABLE delta ADD COLUMN operation VARCHAR; ALTER TABLE delta ADD COLUMN later BOOLEAN DEFAULT false"
+        )
+        self.connection.execute(f"UPDATE delta SET operation = {expression}")
+
+    def leave_for_later(self, limit: int) -> None:
+        """Keep the first `limit` rows that could go out, in key order."""
+        first = f"SELECT rowid FROM delta WHERE NOT held ORDER BY {self.shape.key_order} LIMIT {int(limit)}"
+        self.connection.execute(f"UPDATE delta SET later = true WHERE NOT held AND rowid NOT IN ({first})")
+
+    def left_for_later(self) -> int:
+        return self._number("SELECT count(*) FROM delta WHERE later")
+
+    def groups(self) -> list[tuple[str, bool, int]]:
+        """Operation, whether refused before, and how many rows."""
+        return self.connection.execute(
+            "SELECT operation, again, count(*) FROM delta WHERE NOT held AND NOT later GROUP BY ALL ORDER BY again, operation"
+        ).fetchall()
+
+    def keys_owed(self, keys: Sequence[str]) -> list[str]:
+        """Those of these keys that still differ from what was acknowledged."""
+        if not keys:
+            return []
+        self.connection.register("asked", pa.table({"key": pa.array(keys, pa.string())}))
+        found = self.connection.execute("SELECT key FROM delta WHERE key IN (SELECT key FROM asked)").fetchall()
+        self.connection.unregister("asked")
+        return [row[0] for row in found]
+
+    def known_rows(self) -> int:
+        """Acknowledged rows, those left out that the destination was told to drop."""
+        return self._number("SELECT count(*) FROM known WHERE NOT gone")
+
+    def emptied(self, column: PayloadColumn) -> tuple[int, int]:
+        """Rows in which a field goes from a value to none, and rows that have a value in it."""
+        if column.name not in column_types(self.connection, "known"):
+            return 0, 0
+        name, old = quoted(column.name), quoted(column.old)
+        lost = f"SELECT count(*) FROM delta WHERE change = 'changed' AND {old} IS NOT NULL AND {name} IS NULL"
+        return self._number(lost), self._number(f"SELECT count({name}) FROM known WHERE NOT gone")
+
+    def fingerprints(self, conditions: Sequence[str], *, removed: bool) -> pa.Array:
+        """Sorted fingerprints of key and payload of the rows that a guard stopped at."""
+        parts = [f"SELECT hash(key, h) AS p FROM delta WHERE {' OR '.join(conditions)}"] if conditions else []
+        if removed:
+            parts.append("SELECT hash(key, NULL) AS p FROM removed")
+        return _table(self.connection.sql(f"SELECT DISTINCT p FROM ({' UNION ALL '.join(parts)}) ORDER BY p")).column(0)
+
+    def sample(self, table: str, where: str, order: str, most: int) -> list[dict[str, Any]]:
+        """A few rows, as a person would look at them."""
+        rows: list[dict[str, Any]] = _table(
+            self.connection.sql(f"SELECT * FROM {table} WHERE {where} ORDER BY {order} LIMIT {most}")
+        ).to_pylist()
+        return rows
+
+    def invalid_rows(self) -> list[dict[str, Any]]:
+        """Each invalid key with its reason and payload; rows without a key share one entry a reason."""
+        payload = ", ".join(f"i.{quoted(column.name)}" for column in self.shape.payload)
+        rows: list[dict[str, Any]] = _table(
+            self.connection.sql(
+                f"SELECT v.key, v.code, v.field, v.message, v.n, {payload} FROM invalid v JOIN incoming i ON i.rowid = v.at "
+                "ORDER BY v.at"
+            )
+        ).to_pylist()
+        return rows
+
+    def removed_value(self, column: PayloadColumn) -> str:
+        """SQL for a removed row's acknowledged value, in the type that the field has now."""
+        have = column_types(self.connection, "removed")
+        if column.name not in have:
+            return f"CAST(NULL AS {column.type})"
+        return f"TRY_CAST({quoted(column.name)} AS {column.type})"
+
+    def has_work(self) -> bool:
+        """Whether any row could go out."""
+        return self._number("SELECT count(*) FROM delta") + self._number("SELECT count(*) FROM removed") > 0
+
+    def rehash_pays(self) -> bool:
+        """Whether many acknowledged rows carry a stale fingerprint: equal rows that had to be compared column by column.
+
+        True after a mapping edit or with another DuckDB release. Not where a fingerprint can't come to match: a NULL that
+        isn't a value, or a column whose type changed.
+        """
+        return self._stale
 
     def counts(self) -> Counts:
         """read = unchanged + added + changed + invalid, rows read again apart."""
@@ -181,10 +298,9 @@ class Comparison:
         rows, keys, fingerprints = self.connection.execute(
             "SELECT count(*), count(key), count(DISTINCT hash(key)) FILTER (key IS NOT NULL) FROM incoming"
         ).fetchone() or (0, 0, 0)
-        self.empty = rows == 0
         if keys < rows:
             self.connection.execute(
-                "INSERT INTO invalid SELECT NULL, 'invalid_null_key', NULL, 'the key is NULL', count(*), false, min(rowid) "
+                "INSERT INTO invalid SELECT NULL, 'invalid_null_key', NULL, 'the key is NULL', count(*), bool_and(reread), min(rowid) "
                 "FROM incoming WHERE key IS NULL"
             )
         if fingerprints == keys:
@@ -236,6 +352,16 @@ class Comparison:
             f"CREATE TABLE delta AS SELECT * EXCLUDE differs FROM ({rows}) WHERE change = 'added' OR differs"
         )
 
+        self._stale = self._is_stale(have, scope)
+
+    def _is_stale(self, have: dict[str, str], scope: Scope) -> bool:
+        if scope.everything or scope.keys_only:
+            return False
+        hopeless = any(c.keep_on_null or have.get(c.name) != c.type for c in self.shape.compared)
+        pairs = self._number("SELECT count(*) FROM candidate WHERE i_at IS NOT NULL AND o_at IS NOT NULL")
+        differing = self._number("SELECT count(*) FROM delta WHERE change = 'changed'")
+        return not hopeless and pairs - differing > STALE_ROWS
+
     def _values(self, column: PayloadColumn, known_type: str | None, *, everything: bool) -> tuple[list[str], str]:
         """A field's new value, the acknowledged one, and whether it goes out; and what makes it differ."""
         new, old = f"i.{quoted(column.name)}", f"o.{quoted(column.name)}"
@@ -272,9 +398,38 @@ class Comparison:
         )
         self.connection.execute(f"DELETE FROM delta WHERE {condition}")
 
+    def covered(self, plan: pa.Array, approved: pa.Array) -> bool:
+        """Whether every fingerprint of one plan stands in another."""
+        self.connection.register("plan_rows", pa.table({"p": plan}))
+        self.connection.register("approved_rows", pa.table({"p": approved}))
+        more = self._number("SELECT count(*) FROM plan_rows ANTI JOIN approved_rows USING (p)")
+        self.connection.unregister("plan_rows")
+        self.connection.unregister("approved_rows")
+        return more == 0
+
     def _number(self, sql: str) -> int:
         row = self.connection.execute(sql).fetchone()
         return int(row[0]) if row else 0
+
+
+class _Watched:
+    """A stream that remembers what broke it."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        try:
+            return next(self._batches)
+        except StopIteration:
+            raise
+        except Exception as failure:
+            self.failure = failure
+            raise
 
 
 def _folded(match: PayloadColumn, name: str, folds_case: bool) -> str:

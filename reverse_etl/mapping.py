@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from reverse_etl.config.problems import nearest
 from reverse_etl.config.sync import FieldMapping, SyncConfig
 from reverse_etl.errors import ConfigError
 from reverse_etl.localdb import canonical_text, literal, quoted
-from reverse_etl.model import Problem
 
 SMALL_INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32())
 
@@ -77,10 +77,7 @@ class Shape:
 
 def shape_of(sync: SyncConfig, schema: pa.Schema) -> Shape:
     """How this result becomes the sync's payload. Raises ConfigError when a mapped, key or cursor column is missing."""
-    wanted = [*sync.key, *(entry.column for entry in sync.mapping.values() if entry.column is not None)]
-    if sync.cursor is not None:
-        wanted.append(sync.cursor.column)
-    _refuse_missing(sync, schema, wanted)
+    _refuse_missing(sync, schema)
     keys = tuple(
         Column(f"k{position}", *_canonical(quoted(name), schema.field(name).type, sync.timezone))
         for position, name in enumerate(sync.key)
@@ -91,6 +88,11 @@ def shape_of(sync: SyncConfig, schema: pa.Schema) -> Shape:
         payload=tuple(_payload_column(field, entry, schema, sync) for field, entry in sync.mapping.items()),
         cursor=None if sync.cursor is None else quoted(sync.cursor.column),
     )
+
+
+def literal_as(value: object, type: str) -> str:
+    """A scalar of a definition file as SQL of a column's type."""
+    return f"CAST({literal(value)} AS {type})"
 
 
 def key_kinds(shape: Shape) -> tuple[str, ...]:
@@ -169,24 +171,21 @@ def _canonical(column: str, arrow: pa.DataType, timezone: str) -> tuple[str, str
     return column, "VARCHAR"
 
 
-def _refuse_missing(sync: SyncConfig, schema: pa.Schema, wanted: Sequence[str]) -> None:
-    from difflib import get_close_matches  # noqa: PLC0415  # only on the way to an error
-
-    problems = []
-    for name in dict.fromkeys(wanted):
-        if name in schema.names:
-            continue
-        line, column = sync.place_of(name)
-        near = get_close_matches(name, schema.names, n=1)
-        problems.append(
-            Problem(
-                file=str(sync.file.name if not sync.place_file else sync.place_file),
-                line=line,
-                column=column,
-                text=name,
-                message=f"the query's result has no column {name!r}; it has {', '.join(schema.names)}",
-                nearest=near[0] if near else None,
-            )
+def _refuse_missing(sync: SyncConfig, schema: pa.Schema) -> None:
+    wanted: list[tuple[str, tuple[str | int, ...]]] = [(name, ("key", at)) for at, name in enumerate(sync.key)]
+    for field, entry in sync.mapping.items():
+        if entry.column is not None:
+            wanted.append((entry.column, ("mapping", field, "column")))
+    if sync.cursor is not None:
+        wanted.append((sync.cursor.column, ("cursor", "column")))
+    problems = [
+        sync.problem(
+            *path,
+            message=f"the query's result has no column {name!r}; it has {', '.join(schema.names)}",
+            nearest=nearest(name, schema.names),
         )
+        for name, path in wanted
+        if name not in schema.names
+    ]
     if problems:
         raise ConfigError(problems, hint="correct the mapping or the query; nothing was sent")

@@ -7,7 +7,7 @@ A *row* is ours (a line of the query's result), a *record* is theirs. Rows stay 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -215,6 +215,7 @@ class Batch:
     keys: pa.StringArray
     record_ids: pa.StringArray
     sends: pa.RecordBatch | None = None
+    recreates: bool = True  # whether a record found to be gone may be made anew
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
@@ -249,11 +250,8 @@ class Batch:
         return wire(self.rows.column(position), self.fields[position])
 
     def _with(self, cut: Callable[[pa.RecordBatch | pa.Array], pa.RecordBatch | pa.Array]) -> Batch:
-        return Batch(
-            object=self.object,
-            operation=self.operation,
-            match=self.match,
-            fields=self.fields,
+        return replace(
+            self,
             rows=cut(self.rows),
             keys=cut(self.keys),
             record_ids=cut(self.record_ids),

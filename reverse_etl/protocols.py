@@ -9,13 +9,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import pyarrow as pa
 from pydantic import BaseModel
 
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.model import Batch, Limits, ObjectSchema, Operation, Outcomes, Query
+from reverse_etl.report import RunReport
+from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 class Source(Protocol):
@@ -127,6 +133,52 @@ class Lookup(Protocol):
     ) -> dict[str, dict[str, object]]:
         """Records by match value (as sent), each with "id" and the fields asked for; absent ones are left out."""
         ...
+
+
+class Ledger(Protocol):
+    """What the project remembers of one sync. Synchronous: a run calls it from a worker thread."""
+
+    def state(self) -> SyncState | None: ...
+
+    def hold(self, run_id: str, now: datetime) -> AbstractContextManager[None]:
+        """Hold the sync alone. Raises SyncBusy, naming the holder."""
+        ...
+
+    def spool(self, run_id: str, *, dry: bool) -> AbstractContextManager[Path]: ...
+
+    def lay_known(self, connection: duckdb.DuckDBPyConnection) -> None: ...
+
+    def release_known(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let go of the snapshot's file, so that it can be written."""
+        ...
+
+    def refused(self) -> list[RefusedRow]: ...
+
+    def begin(self, report: RunReport) -> None:
+        """Durably: this run has begun. Called before anything else happens."""
+        ...
+
+    def note_keys(self, kinds: Sequence[str]) -> None:
+        """What the key columns hold, so that keys can be read back without the warehouse."""
+        ...
+
+    def bind(self, account: str) -> None:
+        """State belongs to one account. Raises StateError when it was made with another."""
+        ...
+
+    def record(self, done: Acknowledgement) -> None: ...
+
+    def fold(self, *, rehash: str | None = None) -> None: ...
+
+    def finish(self, report: RunReport, position: dict[str, str | None] | None, moved_from: str | None) -> bool: ...
+
+    def hold_plan(self, plan_id: str, now: datetime, rows: bytes) -> None: ...
+
+    def held_plan(self, plan_id: str) -> tuple[str, str, bytes, str | None] | None: ...
+
+    def use_plan(self, plan_id: str, now: datetime) -> bool: ...
+
+    def close(self) -> None: ...
 
 
 __all__ = ["Batch", "Destination", "Lookup", "Operation", "Source", "Traffic"]

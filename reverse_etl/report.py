@@ -114,6 +114,7 @@ class RunReport:
     error: RunError | None = None
     plan_id: str | None = None
     plan: PlanSummary | None = None
+    notes: list[str] = field(default_factory=list)  # what a person should know, though nothing went wrong
     exit_code: int = 0
 
     def to_json(self) -> dict[str, JSON]:
@@ -135,6 +136,8 @@ class RunReport:
             "finished_at": None if self.finished_at is None else clock.text(self.finished_at),
             "error": None if self.error is None else asdict(self.error),
         }
+        if self.notes:
+            document["notes"] = list(self.notes)
         if self.plan_id is not None:
             document["plan_id"] = self.plan_id
         if self.plan is not None:
@@ -164,4 +167,5 @@ class RunReport:
             cursor_to=document["cursor"]["to"],
             error=None if error is None else RunError(**error),
             plan_id=document.get("plan_id"),
+            notes=list(document.get("notes", [])),
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,11 +50,12 @@ class RefusedRow:
     last_at: datetime
     key_text: str | None = None
     key: JSON = None
+    field: str | None = None
     request_id: str | None = None
     attempts: int = 0
     next_at: datetime | None = None
     payload_hash: str | None = None
-    values: Mapping[str, JSON] = field(default_factory=dict)
+    values: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
     cursor_value: str | None = None
     cursor_type: str | None = None
     count: int = 1
@@ -69,7 +71,7 @@ class RefusedRow:
             return self._with_pause()
         return replace(
             self,
-            attempts=self.attempts + before.attempts,
+            attempts=0 if self.kind == "invalid" else self.attempts + before.attempts,
             first_at=before.first_at,
             cursor_value=before.cursor_value if before.cursor_value is not None else self.cursor_value,
             cursor_type=before.cursor_type if before.cursor_value is not None else self.cursor_type,
@@ -91,6 +93,7 @@ class RefusedRow:
             "next_at": None if self.next_at is None else clock.text(self.next_at),
             "values": dict(self.values),
             "kind": self.kind,
+            "field": self.field,
         }
         if self.key_text is None:
             document["count"] = self.count
@@ -105,6 +108,7 @@ class RefusedRow:
             "key": None if self.key_text is None else json.dumps([self.key_text, self.key]),
             "code": self.code,
             "message": self.message,
+            "field": self.field,
             "request_id": self.request_id,
             "attempts": self.attempts,
             "first_at": clock.text(self.first_at),
@@ -128,6 +132,7 @@ class RefusedRow:
             last_at=clock.parse(row["last_at"]),
             key_text=text,
             key=key,
+            field=row["field"],
             request_id=row["request_id"],
             attempts=row["attempts"],
             next_at=None if row["next_at"] is None else clock.parse(row["next_at"]),

@@ -7,7 +7,7 @@ row of the journal; folding it into the snapshot is `snapshot.fold`'s work, and 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -66,19 +66,13 @@ class StateStore:
             row = connection.execute(sa.select(tables.syncs).where(tables.syncs.c.sync == sync)).mappings().first()
         return None if row is None else SyncState(**row)
 
-    def begin(self, report: RunReport, identity: str, key_kinds: Sequence[str]) -> None:
+    def begin(self, report: RunReport, identity: str) -> None:
         """Durably: a run of this sync has begun, for this target."""
-        kinds = json.dumps(list(key_kinds))
         with self._writing(durable=True) as connection:
-            changed = connection.execute(
-                sa.update(tables.syncs).where(tables.syncs.c.sync == report.sync).values(key_kinds=kinds)
-            )
-            if not changed.rowcount:
-                connection.execute(
-                    sa.insert(tables.syncs).values(
-                        sync=report.sync, identity=identity, key_kinds=kinds, last_seq=0, folded_seq=0, known_rows=0
-                    )
-                )
+            known = sa.select(tables.syncs.c.sync).where(tables.syncs.c.sync == report.sync)
+            if connection.scalar(known) is None:
+                fresh = {"sync": report.sync, "identity": identity, "last_seq": 0, "folded_seq": 0, "known_rows": 0}
+                connection.execute(sa.insert(tables.syncs).values(fresh))
             connection.execute(
                 sa.insert(tables.runs).values(
                     run_id=report.run_id,
@@ -88,10 +82,10 @@ class StateStore:
                 )
             )
 
-    def bind(self, sync: str, account: str) -> None:
-        """Durably: this sync's state belongs to that account, from its first write on."""
+    def note(self, sync: str, **facts: str) -> None:
+        """Durably: columns of `syncs` that this run found out (account, key_kinds)."""
         with self._writing(durable=True) as connection:
-            connection.execute(sa.update(tables.syncs).where(tables.syncs.c.sync == sync).values(account=account))
+            connection.execute(sa.update(tables.syncs).where(tables.syncs.c.sync == sync).values(**facts))
 
     def record(self, done: Acknowledgement) -> int:
         """One transaction: what was delivered goes into the journal, what was refused onto the list. Returns its number."""

@@ -59,6 +59,7 @@ refused = sa.Table(
     sa.Column("key", sa.Text),  # JSON: its text and its value; NULL for rows without a key
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
+    sa.Column("field", sa.Text),
     sa.Column("request_id", sa.Text),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("first_at", sa.Text, nullable=False),

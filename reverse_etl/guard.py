@@ -1,0 +1,105 @@
+"""The wave breaker: a plan that removes, changes or empties more than it should is stopped before its first write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from reverse_etl import clock
+from reverse_etl.errors import GuardTripped
+from reverse_etl.localdb import quoted
+from reverse_etl.plan import Plan, fingerprint
+
+APPROVAL_HOLDS = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What tripped a guard. `condition` finds the rows in `delta`; None: it is about removed rows."""
+
+    sentence: str
+    condition: str | None
+
+
+@dataclass(frozen=True)
+class Held:
+    """A plan that needs an approval. `rows` are the sorted fingerprints of its guarded keys and payloads."""
+
+    plan_id: str
+    rows: bytes
+    sentence: str
+
+    def tripped(self, sync: str, refusal: str | None = None) -> GuardTripped:
+        """The error to raise; `refusal` says why an approval didn't help."""
+        return GuardTripped(
+            f"{sync} was stopped before its first write: {self.sentence}" + (f"; {refusal}" if refusal else ""),
+            plan_id=self.plan_id,
+            hint=f"if that is right: reverse-etl sync {sync} --approve {self.plan_id}",
+        )
+
+
+def held_by_guard(plan: Plan, *, complete: bool, full: bool) -> Held | None:
+    """The alarm that this plan raises, None for a quiet one."""
+    alarms = list(_alarms(plan, complete=complete, full=full))
+    if not alarms:
+        return None
+    conditions = [alarm.condition for alarm in alarms if alarm.condition is not None]
+    removed = any(alarm.condition is None for alarm in alarms)
+    rows = _bytes(plan.comparison.fingerprints(conditions, removed=removed))
+    return Held(fingerprint(rows), rows, "; ".join(alarm.sentence for alarm in alarms))
+
+
+def approved(plan: Plan, held: Held, approval: tuple[str, str, bytes, str | None] | None, now: datetime) -> str | None:
+    """None when a remembered plan covers this one, else why it doesn't."""
+    if approval is None:
+        return "no such plan is held"
+    sync, made_at, rows, used_at = approval
+    if sync != plan.sync.name:
+        return f"that plan is one of {sync}"
+    if used_at is not None:
+        return "that approval has been used"
+    if now - clock.parse(made_at) > APPROVAL_HOLDS:
+        return "that plan is more than a day old"
+    if not plan.comparison.covered(_array(held.rows), _array(rows)):
+        return "the warehouse has changed since: this plan goes further than the approved one"
+    return None
+
+
+def _alarms(plan: Plan, *, complete: bool, full: bool) -> Iterator[Alarm]:
+    guard, counts = plan.sync.guard, plan.counts
+    known = plan.comparison.known_rows()
+    if complete and known and not counts.read:
+        yield Alarm(f"the query gave no rows, and {known} are known", None)
+        return
+    if counts.removed > guard.removed_floor and _over(counts.removed, known, guard.max_removed):
+        yield Alarm(f"{counts.removed} of {known} known rows would be removed", None)
+    if not full and _over(counts.changed, known, guard.max_changed):
+        yield Alarm(f"{counts.changed} of {known} known rows would change", "change = 'changed'")
+    if full or guard.max_emptied is None or not counts.changed:
+        return
+    for column in plan.shape.compared:
+        emptied, filled = plan.comparison.emptied(column)
+        if emptied > guard.emptied_floor and _over(emptied, filled, guard.max_emptied):
+            condition = f"{quoted(column.old)} IS NOT NULL AND {quoted(column.name)} IS NULL"
+            yield Alarm(f"{column.field} would become empty in {emptied} of {filled} rows", condition)
+
+
+def _over(rows: int, of: int, share: float | None) -> bool:
+    return share is not None and of > 0 and rows > share * of
+
+
+def _bytes(fingerprints: pa.Array | pa.ChunkedArray) -> bytes:
+    table = pa.table({"p": fingerprints})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write(table)
+    body: bytes = sink.getvalue().to_pybytes()
+    return body
+
+
+def _array(rows: bytes) -> pa.ChunkedArray:
+    with pa.ipc.open_stream(rows) as reader:
+        return reader.read_all().column("p")

@@ -1,0 +1,293 @@
+"""What a run would send, refuse, keep back and cost. A dry run prints the plan, a real run carries it out: the same plan.
+
+Building one changes nothing anywhere: rows are laid in the local DuckDB, and the destination is asked for its field
+list when there is a row to send.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+
+from reverse_etl import checks, values
+from reverse_etl.config.sync import RemovedSet, SyncConfig
+from reverse_etl.diff import Comparison, Counts, Scope
+from reverse_etl.localdb import quoted
+from reverse_etl.mapping import Shape, key_kinds, literal_as
+from reverse_etl.model import Batch, Limits, ObjectSchema, Operation
+from reverse_etl.report import PlanSummary, RowProblem, RowSample
+from reverse_etl.standing import RefusedRow, key_value, slot_of
+
+SAMPLES = 20
+KEYS_SHOWN = 5
+CHUNK = 20_000  # rows in one hop from the local database to the sender
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A batch, and what its rows become in the snapshot once they are acknowledged."""
+
+    batch: Batch
+    hashes: pa.Array
+    again: bool  # rows that were refused before travel apart from the others
+    removal: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that may share a batch."""
+
+    operation: Operation
+    again: bool
+    rows: int
+    removal: bool = False
+
+
+@dataclass
+class Plan:
+    sync: SyncConfig
+    comparison: Comparison
+    counts: Counts
+    invalid: list[RefusedRow]
+    gone: list[str]  # places on the list of refused rows that nothing is owed to any more
+    groups: list[Group] = field(default_factory=list)
+    schema: ObjectSchema | None = None
+    later: int = 0  # rows that --limit leaves for another run
+
+    @property
+    def shape(self) -> Shape:
+        return self.comparison.shape
+
+    @property
+    def to_send(self) -> int:
+        return sum(group.rows for group in self.groups)
+
+    def parcels(self, limits: Limits) -> Iterator[Parcel]:
+        """The rows to send, group by group, in batches as large as the destination takes."""
+        for group in self.groups:
+            for chunk in _chunks(self._rows(group), limits.batch_size):
+                yield self._parcel(group, chunk)
+
+    def summary(self, limits: Limits, requests_per_second: float) -> PlanSummary:
+        """What a dry run shows."""
+        requests = sum(math.ceil(group.rows / limits.batch_size) for group in self.groups)
+        seconds = requests / requests_per_second if requests_per_second else 0.0
+        return PlanSummary(requests, round(seconds, 1), tuple(self._problems()), tuple(self._samples()))
+
+    # --- rows ------------------------------------------------------------------------------------------------------------
+
+    def _rows(self, group: Group) -> Iterator[pa.RecordBatch]:
+        sql = self._removal_sql() if group.removal else self._delta_sql(group)
+        relation = self.comparison.connection.cursor().sql(sql)
+        read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+        yield from read(CHUNK)
+
+    def _delta_sql(self, group: Group) -> str:
+        payload = [quoted(name) for column in self.shape.payload for name in (column.name, column.goes)]
+        return (
+            f"SELECT key, record_id, h, {', '.join(payload)} FROM delta WHERE NOT held AND NOT later "
+            f"AND operation = '{group.operation}' AND again = {group.again}"
+        )
+
+    def _removal_sql(self) -> str:
+        """Removed rows, with the payload that the destination will have then."""
+        given = self.sync.on_removed.set if isinstance(self.sync.on_removed, RemovedSet) else {}
+        columns = []
+        for column in self.shape.payload:
+            value = self.comparison.removed_value(column)
+            if column.field in given:
+                value = literal_as(given[column.field], column.type)
+            columns += [f"{value} AS {quoted(column.name)}", f"{column.field in given} AS {quoted(column.goes)}"]
+        return f"SELECT *, {self.shape.hash} AS h FROM (SELECT key, record_id, {', '.join(columns)} FROM removed)"
+
+    def _parcel(self, group: Group, rows: pa.RecordBatch) -> Parcel:
+        if self.schema is None:
+            raise AssertionError("rows to send, but the object was never described")
+        payload = self.shape.payload
+        names = [column.field for column in payload]
+        whole = group.operation in (Operation.UPSERT, Operation.CREATE)
+        batch = Batch(
+            object=self.schema.name,
+            operation=group.operation,
+            match=self.sync.match,
+            fields=tuple(self.schema.fields[name] for name in names),
+            rows=pa.RecordBatch.from_arrays([rows.column(column.name) for column in payload], names=names),
+            keys=rows.column("key"),
+            record_ids=rows.column("record_id"),
+            recreates=self.sync.mode != "update" and not group.removal,
+            sends=None
+            if whole
+            else pa.RecordBatch.from_arrays([rows.column(column.goes) for column in payload], names=names),
+        )
+        return Parcel(batch, rows.column("h"), group.again, group.removal)
+
+    # --- what people see ---------------------------------------------------------------------------------------------------
+
+    def _problems(self) -> Iterator[RowProblem]:
+        reasons: dict[tuple[str, str], list[RefusedRow]] = {}
+        for row in self.invalid:
+            reasons.setdefault((row.code, row.message), []).append(row)
+        for (code, message), rows in sorted(reasons.items()):
+            keys = tuple(row.key for row in rows[:KEYS_SHOWN])
+            yield RowProblem(code, rows[0].field, message, sum(row.count for row in rows), keys)
+
+    def _samples(self) -> Iterator[RowSample]:
+        """A few rows of each kind of change, in key order."""
+        kinds = key_kinds(self.shape)
+        for change in ("added", "changed"):
+            where = f"change = '{change}' AND NOT held AND NOT later"
+            for row in self.comparison.sample("delta", where, self.shape.key_order, SAMPLES // 2):
+                fields = {
+                    column.field: (values.canonical(row[column.old]), values.canonical(row[column.name]))
+                    for column in self.shape.payload
+                    if row[column.goes]
+                }
+                yield RowSample(key_value(row["key"], kinds), change, fields)
+        given = self.sync.on_removed.set if isinstance(self.sync.on_removed, RemovedSet) else None
+        shown = any(group.removal for group in self.groups)
+        for row in self.comparison.sample("removed", "true", "key", SAMPLES // 2) if shown else ():
+            fields = {
+                column.field: (values.canonical(row.get(column.name)), given.get(column.field) if given else None)
+                for column in self.shape.payload
+                if given is None or column.field in given
+            }
+            yield RowSample(key_value(row["key"], kinds), "removed", fields)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the caller wants of a run, beside the sync's own definition."""
+
+    complete: bool
+    full: bool = False
+    limit: int | None = None
+    refused_only: bool = False
+
+
+def compare(sync: SyncConfig, comparison: Comparison, wish: Wish) -> None:
+    """Lay the rows beside the snapshot, and set aside what no destination could take."""
+    removals = sync.removes and not wish.refused_only
+    comparison.compare(
+        Scope(
+            complete=wish.complete,
+            removals=removals,
+            everything=wish.full,
+            keys_only=sync.mode in ("insert", "append"),
+        )
+    )
+    comparison.set_aside(checks.general_rules(comparison.shape))
+
+
+def refuse_rows(sync: SyncConfig, comparison: Comparison, schema: ObjectSchema) -> None:
+    """Set aside what this object's own schema forbids. Raises ConfigError when the mapping itself does not fit it."""
+    shape = comparison.shape
+    checks.refuse_fields(sync, schema, shape)
+    comparison.set_aside([*checks.match_rules(shape, sync.match), *checks.schema_rules(shape, schema.fields)])
+    folds = schema.fields[sync.match].folds_case
+    column = shape.column(sync.match)
+    comparison.set_aside_clashes(column, folds_case=folds, refuse_all=sync.on_duplicate == "none")
+    comparison.forget_taken_over(column, folds_case=folds)
+
+
+def settle(
+    sync: SyncConfig,
+    comparison: Comparison,
+    refused: Sequence[RefusedRow],
+    wish: Wish,
+    now: datetime,
+    schema: ObjectSchema | None,
+) -> Plan:
+    """Put the plan together: what goes out, what waits, and what the list of refused rows still owes."""
+    before = {row.key_text: row for row in refused if row.key_text is not None}
+    comparison.mark_refused([(key, row.payload_hash, row.due(now) or wish.refused_only) for key, row in before.items()])
+    comparison.name_operations(_operation_sql(sync))
+    if wish.limit is not None:
+        comparison.leave_for_later(wish.limit)
+    listed = {row.slot: row for row in refused}
+    invalid = [row.again(listed.get(row.slot)) for row in invalid_rows(comparison, now)]
+    still = {row.slot for row in invalid} | {slot_of(key) for key in comparison.keys_owed([*before])}
+    gone = [row.slot for row in refused if row.slot not in still and not _unread(row, wish)]
+    counts = comparison.counts()
+    plan = Plan(sync, comparison, counts, invalid, gone, schema=schema)
+    plan.groups = [Group(Operation(name), again, rows) for name, again, rows in comparison.groups()]
+    if counts.removed and wish.limit is None:
+        removal = Operation.UPDATE if isinstance(sync.on_removed, RemovedSet) else Operation.REMOVE
+        plan.groups.append(Group(removal, again=False, rows=counts.removed, removal=True))
+    plan.later = comparison.left_for_later() + (counts.removed if wish.limit is not None else 0)
+    return plan
+
+
+def invalid_rows(comparison: Comparison, now: datetime) -> list[RefusedRow]:
+    """Rows refused before any call, with their values by destination field."""
+    kinds = key_kinds(comparison.shape)
+    payload = comparison.shape.payload
+    found = []
+    for row in comparison.invalid_rows():
+        key = row["key"]
+        found.append(
+            RefusedRow(
+                kind="invalid",
+                code=row["code"],
+                message=row["message"],
+                first_at=now,
+                last_at=now,
+                key_text=key,
+                key=None if key is None else key_value(key, kinds),
+                field=row["field"],
+                values={column.field: values.canonical(row[column.name]) for column in payload},
+                count=row["n"],
+            )
+        )
+    return found
+
+
+def fingerprint(rows: bytes) -> str:
+    """A plan's id: the same guarded keys and payloads give the same one."""
+    return hashlib.sha256(rows).hexdigest()[:12]
+
+
+def _unread(row: RefusedRow, wish: Wish) -> bool:
+    """Rows without a key were not looked for when only refused keys were read."""
+    return row.key_text is None and wish.refused_only
+
+
+def _operation_sql(sync: SyncConfig) -> str:
+    if sync.mode == "update":
+        return f"'{Operation.UPDATE}'"
+    if sync.mode == "insert":
+        return f"'{Operation.CREATE}'"
+    return f"CASE WHEN record_id IS NULL THEN '{Operation.UPSERT}' ELSE '{Operation.UPDATE}' END"
+
+
+def _chunks(stream: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in the same order, every batch but the last of exactly `size` rows."""
+    rest: list[pa.RecordBatch] = []
+    waiting = 0
+    for arrived in stream:
+        start = 0
+        if waiting:
+            start = min(size - waiting, arrived.num_rows)
+            rest.append(arrived.slice(0, start))
+            waiting += start
+            if waiting == size:
+                yield _joined(rest)
+                rest, waiting = [], 0
+        while arrived.num_rows - start >= size:
+            yield arrived.slice(start, size)
+            start += size
+        if start < arrived.num_rows:
+            rest.append(arrived.slice(start))
+            waiting += arrived.num_rows - start
+    if waiting:
+        yield _joined(rest)
+
+
+def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(parts) == 1:
+        return parts[0]
+    return pa.Table.from_batches(parts).combine_chunks().to_batches()[0]

@@ -1,0 +1,207 @@
+"""Verdicts into the store: what was delivered becomes the snapshot's next state, what was refused goes on the list.
+
+Answers that arrive while a transaction is being written wait for the next one and share it, so that durability doesn't
+set the pace. A caller of `record` comes back when its rows are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+import pyarrow as pa
+from anyio import to_thread
+
+from reverse_etl import clock, values
+from reverse_etl.clock import Clock
+from reverse_etl.localdb import literal, quoted
+from reverse_etl.mapping import Shape, key_kinds
+from reverse_etl.model import DELIVERED, Operation, Outcomes, Refusal, Verdict
+from reverse_etl.plan import CHUNK, Parcel, Plan
+from reverse_etl.protocols import Ledger
+from reverse_etl.read import Bound
+from reverse_etl.report import RunReport
+from reverse_etl.standing import Acknowledgement, RefusedRow, key_value, slot_of
+
+FOLD_ROWS = 200_000  # rows in the journal from which it is folded during a run
+NO_ANSWER = Refusal("in_doubt", "the destination's answer does not speak of this row")
+
+
+@dataclass
+class _Answered:
+    parcel: Parcel
+    outcomes: Outcomes
+    stored: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Recorder:
+    """Stores outcomes for one run, and keeps its report's figures."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        report: RunReport,
+        shape: Shape,
+        refused: list[RefusedRow],
+        cursor: Bound | None,
+        on_progress: Callable[[int], None],
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._report = report
+        self._fields = [column.field for column in shape.payload]
+        self._types = [(column.name, column.field) for column in shape.payload]
+        self._kinds = key_kinds(shape)
+        self._listed = {row.slot: row for row in refused}
+        self._cursor = cursor
+        self._on_progress = on_progress
+        self._clock = clock
+        self._waiting: list[_Answered] = []
+        self._wake = anyio.Event()
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._journaled = 0
+        self.settled = 0
+
+    async def record(self, parcel: Parcel, outcomes: Outcomes) -> None:
+        """Returns when these rows are stored. Raises what kept them from it."""
+        answered = _Answered(parcel, outcomes)
+        self._waiting.append(answered)
+        self._wake.set()
+        await answered.stored.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """Let `run` return when everything waiting is stored."""
+        self._closing = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Store groups of answers, one transaction each, until closed."""
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            group, self._waiting = self._waiting, []
+            if group:
+                await self._store(group)
+            elif self._closing:
+                return
+            if self._closing:
+                self._wake.set()
+
+    async def _store(self, group: list[_Answered]) -> None:
+        try:
+            if self._failure is None:
+                done = self._acknowledgement(group)
+                await to_thread.run_sync(self._ledger.record, done)
+                for answered in group:
+                    self._count(answered)
+                self._on_progress(self.settled)
+                await self._fold_now_and_then(done)
+        except BaseException as failure:
+            self._failure = failure
+            raise
+        finally:
+            for answered in group:
+                answered.stored.set()
+
+    async def _fold_now_and_then(self, done: Acknowledgement) -> None:
+        self._journaled += 0 if done.acknowledged is None else done.acknowledged.num_rows
+        if self._journaled >= FOLD_ROWS:
+            self._journaled = 0
+            await to_thread.run_sync(self._ledger.fold)
+
+    def _acknowledgement(self, group: list[_Answered]) -> Acknowledgement:
+        tables, settled, refused = [], [], []
+        for answered in group:
+            delivered = [at for at, verdict in enumerate(answered.outcomes.verdicts) if verdict in DELIVERED]
+            if delivered:
+                tables.append(self._acknowledged(answered, delivered))
+            if self._listed:
+                slots = (
+                    slot_of(key) for key in answered.parcel.batch.keys.take(pa.array(delivered, pa.int64())).to_pylist()
+                )
+                settled += [slot for slot in slots if slot in self._listed]
+            if len(delivered) < len(answered.outcomes):
+                refused += self._refused(answered)
+        acknowledged = pa.concat_tables(tables).combine_chunks() if tables else None
+        return Acknowledgement(self._report.sync, self._report.run_id, acknowledged, settled, refused)
+
+    def _acknowledged(self, answered: _Answered, delivered: list[int]) -> pa.Table:
+        """Delivered rows as the snapshot will hold them."""
+        batch, outcomes, removal = answered.parcel.batch, answered.outcomes, answered.parcel.removal
+        size = len(batch)
+        ids = pa.array(outcomes.record_ids, pa.string())
+        kept = pa.compute.coalesce(ids, batch.record_ids.cast(pa.string()))
+        skipped_new = batch.operation is Operation.CREATE
+        sent = [not skipped_new or verdict is not Verdict.SKIPPED for verdict in outcomes.verdicts]
+        table = pa.table(
+            {
+                "key": batch.keys,
+                "record_id": kept,
+                "run_id": pa.repeat(self._report.run_id, size),
+                "acked_at": pa.repeat(clock.text(self._clock.now()), size),
+                "sent": pa.array(sent),
+                "gone": pa.repeat(removal, size),
+                "removed": pa.repeat(batch.operation is Operation.REMOVE, size),
+                "h": answered.parcel.hashes,
+                **{name: batch.rows.column(field) for name, field in self._types},
+            }
+        )
+        return table if len(delivered) == size else table.take(pa.array(delivered, pa.int64()))
+
+    def _refused(self, answered: _Answered) -> list[RefusedRow]:
+        """Rows that were refused, or that nobody answered for, as they go on the list."""
+        batch, outcomes = answered.parcel.batch, answered.outcomes
+        now, rows = self._clock.now(), []
+        for at, verdict in enumerate(outcomes.verdicts):
+            if verdict in DELIVERED:
+                continue
+            refusal = outcomes.refusals.get(at, NO_ANSWER)
+            key = batch.keys[at].as_py()
+            row = RefusedRow(
+                kind="rejected" if verdict is Verdict.REJECTED else "in_doubt",
+                code=refusal.code,
+                message=refusal.message,
+                first_at=now,
+                last_at=now,
+                key_text=key,
+                key=key_value(key, self._kinds),
+                request_id=refusal.request_id,
+                attempts=1,
+                payload_hash=str(answered.parcel.hashes[at].as_py()),
+                values={name: values.canonical(batch.rows.column(name)[at].as_py()) for name in self._fields},
+                cursor_value=self._cursor.text if self._cursor else None,
+                cursor_type=self._cursor.type_text if self._cursor else None,
+            )
+            rows.append(row.again(self._listed.get(row.slot)))
+        return rows
+
+    def _count(self, answered: _Answered) -> None:
+        told = self._report.delivered
+        removal = answered.parcel.removal
+        for verdict in answered.outcomes.verdicts:
+            if verdict in DELIVERED and removal and verdict is not Verdict.SKIPPED:
+                told.removed += 1
+            elif verdict is Verdict.CREATED:
+                told.created += 1
+            elif verdict is Verdict.UPDATED:
+                told.updated += 1
+            elif verdict is Verdict.SKIPPED:
+                told.skipped += 1
+        self.settled += len(answered.outcomes)
+
+
+def record_baseline(made: Plan, ledger: Ledger, report: RunReport, clock_: Clock) -> None:
+    """Remember every row as known without sending it; no record of it is ever removed."""
+    payload = ", ".join(quoted(column.name) for column in made.shape.payload)
+    relation = made.comparison.connection.cursor().sql(
+        f"SELECT key, CAST(NULL AS VARCHAR) AS record_id, {literal(report.run_id)} AS run_id, "
+        f"{literal(clock.text(clock_.now()))} AS acked_at, false AS sent, false AS gone, false AS removed, h, {payload} "
+        "FROM delta"
+    )
+    read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
+    for rows in read(CHUNK):
+        ledger.record(Acknowledgement(report.sync, report.run_id, pa.Table.from_batches([rows])))

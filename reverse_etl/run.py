@@ -1,0 +1,369 @@
+"""The main loop: read, plan, guard, deliver, record, finish. The file to open first.
+
+Everything a run may touch is in its `Job`. A dry run takes the same way and leaves it before the first write. State
+moves only by what the destination acknowledged; the cursor moves last.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import anyio
+import duckdb
+import pyarrow as pa
+from anyio import to_thread
+
+from reverse_etl import clock, localdb, plan, read
+from reverse_etl.clock import SYSTEM, Clock
+from reverse_etl.config.sync import SyncConfig
+from reverse_etl.deliver import Stop, deliver
+from reverse_etl.diff import Comparison
+from reverse_etl.errors import DailyLimit, GuardTripped, Interrupted, ReverseEtlError, SyncBusy
+from reverse_etl.guard import approved, held_by_guard
+from reverse_etl.mapping import key_kinds
+from reverse_etl.plan import Plan, Wish
+from reverse_etl.protocols import Destination, Ledger, Source
+from reverse_etl.record import Recorder, record_baseline
+from reverse_etl.report import RowCounts, RunError, RunReport, RunStatus
+from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
+
+log = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Whoever watches a run. Called from the event loop: be quick."""
+
+    def stage(self, sync: str, stage: str) -> None: ...
+    def planned(self, report: RunReport) -> None: ...
+    def progress(self, sync: str, done: int, total: int, requests: int) -> None: ...
+    def finished(self, report: RunReport) -> None: ...
+
+
+class Unwatched:
+    """Nobody watches."""
+
+    def stage(self, sync: str, stage: str) -> None: ...
+    def planned(self, report: RunReport) -> None: ...
+    def progress(self, sync: str, done: int, total: int, requests: int) -> None: ...
+    def finished(self, report: RunReport) -> None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sync, and everything that a run of it may touch."""
+
+    sync: SyncConfig
+    run_id: str
+    ledger: Ledger
+    source: Callable[[], Source]
+    destination: Callable[[], Destination]
+    observer: Observer = field(default_factory=Unwatched)
+    clock: Clock = SYSTEM
+    stop: Stop = field(default_factory=Stop)
+    dry_run: bool = False
+    full: bool = False
+    limit: int | None = None
+    approve: str | None = None
+    refused_only: bool = False  # only rows that were refused before
+
+    @property
+    def moves_cursor(self) -> bool:
+        return self.limit is None and not self.refused_only
+
+
+async def run(job: Job) -> RunReport:
+    """One run of one sync, to its report. Whatever goes wrong stands in the report; only cancelling escapes."""
+    report = RunReport(job.sync.name, job.run_id, job.clock.now(), dry_run=job.dry_run)
+    try:
+        with nullcontext() if job.dry_run else job.ledger.hold(job.run_id, report.started_at):
+            await _Run(job, report).to_its_end()
+    except ReverseEtlError as failure:
+        _blame(report, failure)
+    finally:
+        job.ledger.close()
+    report.finished_at = report.finished_at or job.clock.now()
+    job.observer.finished(report)
+    return report
+
+
+class _Run:
+    """The steps of one run, in the order in which they happen."""
+
+    def __init__(self, job: Job, report: RunReport) -> None:
+        self.job = job
+        self.report = report
+        self.sync = job.sync
+        self.ledger = job.ledger
+        self.begun = False
+        self._destination: Destination | None = None
+
+    async def to_its_end(self) -> None:
+        """Carry the run out, and whatever happens close its books."""
+        try:
+            await self._carry_out()
+        except ReverseEtlError as failure:
+            _blame(self.report, failure)
+        except duckdb.Error as failure:
+            _blame(self.report, _local(failure, self.job.stop))
+        except Exception as failure:
+            log.debug("a run broke", exc_info=failure, extra={"sync": self.sync.name})
+            words = f"a bug in reverse-etl stopped the run: {type(failure).__name__}: {failure}"
+            _blame(
+                self.report, ReverseEtlError(words, code="bug", hint="run again with --log-level debug, and report it")
+            )
+        finally:
+            if self._destination is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._destination.aclose()
+        if self.begun and self.report.finished_at is None:
+            self._close(None, None)
+
+    async def _carry_out(self) -> None:
+        state = await to_thread.run_sync(self._open)
+        with self.ledger.spool(self.job.run_id, dry=self.job.dry_run) as folder:
+            connection = localdb.connect(folder)
+            try:
+                await self._take_the_way(Comparison(connection), state)
+            finally:
+                connection.close()
+
+    async def _take_the_way(self, comparison: Comparison, state: SyncState | None) -> None:
+        """Read, plan, guard, deliver, record, finish."""
+        refused = await to_thread.run_sync(self.ledger.refused)
+        self.job.observer.stage(self.sync.name, "reading")
+        with self.job.stop.breaking(comparison.connection.interrupt):
+            asked, schema = await to_thread.run_sync(self._read, comparison, state, refused)
+
+        self.job.observer.stage(self.sync.name, "comparing")
+        baseline = self.sync.first_run == "baseline" and (state is None or state.last_run_at is None)
+        wish = Wish(
+            complete=asked.complete and not self.job.refused_only,
+            full=self.job.full,
+            limit=self.job.limit,
+            refused_only=self.job.refused_only,
+        )
+        made = await self._plan(comparison, refused, wish, baseline=baseline)
+        reached = await to_thread.run_sync(read.reached, asked, self.sync, schema, comparison)
+        self._tell(made, asked, schema, baseline=baseline)
+        if not baseline:
+            await to_thread.run_sync(self._guard, made, wish)
+        if self.job.dry_run:
+            await to_thread.run_sync(self._show, made, refused, baseline)
+            return
+        await to_thread.run_sync(self.ledger.release_known, comparison.connection)
+        await to_thread.run_sync(self._record_refused, made)
+        if baseline:
+            await to_thread.run_sync(record_baseline, made, self.ledger, self.report, self.job.clock)
+        else:
+            await self._deliver(made, refused, asked)
+        await to_thread.run_sync(self._finish, made, asked, reached, state)
+
+    # --- read -----------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> SyncState | None:
+        """Find out where the sync is; what a run that died had acknowledged goes into the snapshot first."""
+        state = self.ledger.state()
+        if not self.job.dry_run:
+            self.ledger.begin(self.report)
+            self.begun = True
+            self.ledger.fold()
+        self.report.cursor_from = self.report.cursor_to = state.cursor_value if state else None
+        return state
+
+    def _read(
+        self, comparison: Comparison, state: SyncState | None, refused: list[RefusedRow]
+    ) -> tuple[read.Question, pa.Schema]:
+        """The result, and rows that were refused before, into the local database; then the warehouse is let go."""
+        source = self.job.source()
+        try:
+            complete = self.job.full or self._full_scan_due(state)
+            asked = read.question(self.sync, source, state, complete=complete)
+            take = read.take_nothing if self.job.refused_only else read.take_in
+            schema = take(asked, source, self.sync, comparison)
+            if refused and (self.job.refused_only or not asked.complete):
+                read.take_again(asked, source, self.sync, schema, comparison, refused)
+        finally:
+            source.close()
+        self.ledger.lay_known(comparison.connection)
+        return asked, schema
+
+    def _full_scan_due(self, state: SyncState | None) -> bool:
+        if self.sync.full_scan is None or self.sync.cursor is None:
+            return False
+        if state is None or state.last_full_at is None:
+            return True
+        return (
+            self.sync.full_scan.next_after(clock.parse(state.last_full_at), self.sync.timezone) <= self.job.clock.now()
+        )
+
+    # --- plan and guard ---------------------------------------------------------------------------------------------------
+
+    async def _plan(self, comparison: Comparison, refused: list[RefusedRow], wish: Wish, *, baseline: bool) -> Plan:
+        await to_thread.run_sync(plan.compare, self.sync, comparison, wish)
+        schema = None
+        if self.job.dry_run or (not baseline and await to_thread.run_sync(comparison.has_work)):
+            schema = await self._connected().describe(self.sync.object)
+            await to_thread.run_sync(plan.refuse_rows, self.sync, comparison, schema)
+        return await to_thread.run_sync(plan.settle, self.sync, comparison, refused, wish, self.job.clock.now(), schema)
+
+    def _tell(self, made: Plan, asked: read.Question, schema: pa.Schema, *, baseline: bool) -> None:
+        """The plan's counts into the report."""
+        counts = made.counts
+        added, unchanged = (0, counts.unchanged + counts.added) if baseline else (counts.added, counts.unchanged)
+        self.report.rows = RowCounts(
+            read=counts.read,
+            added=added,
+            changed=counts.changed,
+            removed=counts.removed,
+            unchanged=unchanged,
+            invalid=counts.invalid,
+            retried=counts.retried,
+        )
+        self.report.pending = 0 if baseline else made.to_send + made.later
+        if self.sync.cursor is not None:
+            most = read.ceiling(asked, self.sync, schema.field(self.sync.cursor.column).type)
+            ahead = made.comparison.rows_ahead(most) if most is not None else 0
+            if ahead:
+                self.report.notes.append(
+                    f"{ahead} rows carry a {self.sync.cursor.column} in the future; they are sent, and don't move the cursor"
+                )
+        self.job.observer.planned(self.report)
+
+    def _guard(self, made: Plan, wish: Wish) -> None:
+        """Raises GuardTripped, unless this very plan was approved."""
+        held = held_by_guard(made, complete=wish.complete, full=wish.full)
+        if held is None:
+            return
+        self.report.plan_id = held.plan_id
+        now, approval = self.job.clock.now(), self.job.approve
+        if approval is None or self.job.dry_run:
+            if not self.job.dry_run:
+                self.ledger.hold_plan(held.plan_id, now, held.rows)
+            raise held.tripped(self.sync.name)
+        if approval == held.plan_id and self.ledger.held_plan(approval) is None:
+            self.ledger.hold_plan(held.plan_id, now, held.rows)  # approved from a dry run: the very same plan
+        refusal = approved(made, held, self.ledger.held_plan(approval), now)
+        if refusal is not None:
+            self.ledger.hold_plan(held.plan_id, now, held.rows)
+            raise held.tripped(self.sync.name, f"approval {approval} does not cover it: {refusal}")
+        self.ledger.use_plan(approval, now)
+
+    def _show(self, made: Plan, refused: list[RefusedRow], baseline: bool) -> None:
+        """The end of a dry run."""
+        destination = self._connected()
+        if not baseline:
+            self.report.plan = made.summary(destination.limits, destination.requests_per_second)
+        self._count_calls()
+        self.report.rejected = sum(row.kind == "rejected" and row.slot not in made.gone for row in refused)
+        self.report.in_doubt = sum(row.kind == "in_doubt" and row.slot not in made.gone for row in refused)
+        if self.report.rows.invalid or self.report.rejected or self.report.in_doubt:
+            self.report.status, self.report.exit_code = RunStatus.PARTIAL, 3
+
+    # --- deliver and record -----------------------------------------------------------------------------------------------
+
+    def _record_refused(self, made: Plan) -> None:
+        """Rows refused by us, and the end of entries that nothing is owed to any more."""
+        self.ledger.note_keys(key_kinds(made.shape))
+        if made.invalid or made.gone:
+            self.ledger.record(Acknowledgement(self.sync.name, self.job.run_id, None, made.gone, made.invalid))
+
+    async def _deliver(self, made: Plan, refused: list[RefusedRow], asked: read.Question) -> None:
+        """Send what the plan says; every outcome is stored before its slot takes the next batch."""
+        if not made.to_send:
+            return
+        destination, observer, name = self._connected(), self.job.observer, self.sync.name
+        account = await destination.account()
+        await to_thread.run_sync(self.ledger.bind, account)
+        observer.stage(name, "sending")
+
+        def on_progress(settled: int) -> None:
+            self.report.pending = made.to_send + made.later - settled
+            observer.progress(name, settled, made.to_send, destination.traffic.requests)
+
+        recorder = Recorder(self.ledger, self.report, made.shape, refused, asked.cursor, on_progress, self.job.clock)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(recorder.run)
+            try:
+                await deliver(made.parcels(destination.limits), destination, recorder.record, self.job.stop)
+            finally:
+                recorder.close()
+
+    # --- finish -------------------------------------------------------------------------------------------------------------
+
+    def _finish(self, made: Plan, asked: read.Question, reached: read.Bound | None, state: SyncState | None) -> None:
+        """Fold the journal, then move the cursor: every row read is acknowledged, or stands on the list."""
+        self.job.observer.stage(self.sync.name, "recording")
+        self.ledger.fold(rehash=made.shape.hash if made.comparison.rehash_pays() else None)
+        before = state.cursor_value if state is not None else None
+        position: dict[str, str | None] = {}
+        if self.job.moves_cursor:
+            started = clock.text(self.report.started_at)
+            if asked.complete:
+                position["last_full_at"] = started
+            if self.sync.cursor is None:
+                position["last_run_at"] = started
+            elif reached is not None and reached.text != before:
+                position |= {"cursor_value": reached.text, "cursor_type": reached.type_text, "last_run_at": started}
+        self._close(position or None, before)
+
+    def _close(self, position: dict[str, str | None] | None, before: str | None) -> None:
+        """The last figures, and the run's record."""
+        self._count_calls()
+        report = self.report
+        standing = self.ledger.refused()
+        report.rejected = sum(row.kind == "rejected" for row in standing)
+        report.in_doubt = sum(row.kind == "in_doubt" for row in standing)
+        if report.error is None and standing:
+            report.status, report.exit_code = RunStatus.PARTIAL, 3
+        report.finished_at = self.job.clock.now()
+        if position and "cursor_value" in position:
+            report.cursor_to = position["cursor_value"]
+        if not self.ledger.finish(report, position, before) and position:
+            report.cursor_to = before
+            report.notes.append("the cursor was moved by somebody else meanwhile, and stays where it is")
+
+    def _count_calls(self) -> None:
+        if self._destination is not None:
+            self.report.requests = self._destination.traffic.requests
+            self.report.throttled = self._destination.traffic.throttled
+
+    def _connected(self) -> Destination:
+        """The destination, opened with the first need of it."""
+        if self._destination is None:
+            self._destination = self.job.destination()
+        return self._destination
+
+
+def _blame(report: RunReport, failure: ReverseEtlError) -> None:
+    """What went wrong, as the report says it."""
+    report.error = RunError(failure.code, failure.message, failure.hint)
+    report.exit_code = failure.exit_code
+    report.status = RunStatus.FAILED
+    if isinstance(failure, GuardTripped):
+        report.status, report.plan_id = RunStatus.GUARDED, failure.plan_id
+    elif isinstance(failure, SyncBusy):
+        report.status = RunStatus.SKIPPED
+    elif isinstance(failure, Interrupted):
+        report.status = RunStatus.INTERRUPTED
+    elif isinstance(failure, DailyLimit):
+        report.status, report.exit_code = RunStatus.PARTIAL, 3
+
+
+def _local(failure: duckdb.Error, stop: Stop) -> ReverseEtlError:
+    """An error of the local database: we were interrupted, the disk is full, or the definition asks for the impossible."""
+    if isinstance(stop.reason, ReverseEtlError) and isinstance(failure, duckdb.InterruptException):
+        return stop.reason
+    words = str(failure).strip().splitlines()[0]
+    if "No space left" in str(failure):
+        return ReverseEtlError(
+            words, code="disk_full", hint="make room for .reverse_etl/spool and run again; nothing was sent"
+        )
+    return ReverseEtlError(
+        f"the rows could not be compared: {words}",
+        code="compare",
+        hint="see whether every `default` fits its column's type",
+    )
