@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import typer
 
 from reverse_etl.cli import render
+from reverse_etl.cli.details import write_details
 from reverse_etl.cli.screen import Block, PlainScreen
 from reverse_etl.cli.session import REDACTOR, print_json
 from reverse_etl.cli.streams import guard_standard_streams
@@ -115,26 +114,23 @@ def _say_interrupted(wants_json: bool) -> None:
 
 def _say_bug(failure: Exception, arguments: Sequence[str], wants_json: bool) -> None:
     details = "".join(traceback.format_exception(failure))
-    if os.environ.get("REVERSE_ETL_LOG_LEVEL", "").lower() == "debug" or _asks_for_debug(arguments):
+    if (_given(arguments, "--log-level", "REVERSE_ETL_LOG_LEVEL") or "").lower() == "debug":
         sys.stderr.write(details)
         place = "the details are above"
     else:
-        place = f"the details are in {_write_details(details)}"
+        project = _given(arguments, "--project", "REVERSE_ETL_PROJECT")
+        place = f"the details are in {write_details(details, REDACTOR, project)}"
     _say("bug", f"this is a bug in reverse-etl: {type(failure).__name__}; {place}", "please report it", wants_json)
 
 
-def _asks_for_debug(arguments: Sequence[str]) -> bool:
-    given = _options(arguments)
-    return "--log-level=debug" in given or ("--log-level", "debug") in pairwise(given)
-
-
-def _write_details(details: str) -> str:
-    """A file only its owner can read: in the project's state folder if there is one, else where temporary files go."""
-    state = Path(os.environ.get("REVERSE_ETL_PROJECT") or ".") / ".reverse_etl"
-    descriptor, name = tempfile.mkstemp(prefix="bug-", suffix=".txt", dir=state if state.is_dir() else None)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(REDACTOR.clean(details))
-    return name
+def _given(arguments: Sequence[str], option: str, variable: str) -> str | None:
+    """An option's value, read without the parser: what broke may be the parser."""
+    for word, following in pairwise([*_options(arguments), ""]):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return os.environ.get(variable)
 
 
 def _say(code: str, message: str, hint: str | None, wants_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -12,43 +12,67 @@ import structlog
 from reverse_etl.cli.options import LogFormat, LogLevel
 from reverse_etl.cli.text import printable
 
+PACKAGE = "reverse_etl"
+_LEADING = ("timestamp", "level", "event", "exception")
+
 
 def configure(level: LogLevel, form: LogFormat) -> None:
-    """Sends our own events and other libraries' to standard error.
+    """Sends our own records and other libraries' to standard error.
 
     Other libraries are heard from WARNING up only, at any level: below that they log addresses, headers and values.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer() if form is LogFormat.JSON else _one_line,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+    handler = _StandardError()
+    handler.setFormatter(_formatter(form))
     logging.captureWarnings(True)
     root = logging.getLogger()
-    root.handlers[:] = [_Bridge()]
+    root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
+    logging.getLogger(PACKAGE).setLevel(number)
+    # A library's warning to its programmers is nothing that a user could act on.
     logging.getLogger("py.warnings").setLevel(logging.WARNING if level is LogLevel.DEBUG else logging.CRITICAL)
 
 
-class _Bridge(logging.Handler):
-    """Hands other libraries' log records to structlog."""
+class _StandardError(logging.Handler):
+    """Writes to whatever standard error is now: a bar on the terminal replaces it while it is drawn."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().log(record.levelno, record.getMessage(), library=record.name)
+        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.flush()
 
 
-def _one_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
-    time, level, said = event.pop("timestamp"), event.pop("level"), event.pop("event")
-    return printable(f"{time} {level:<7} {said}{_pairs(event)}")
+def _formatter(form: LogFormat) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer() if form is LogFormat.JSON else _as_text,
+        ],
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.ExtraAdder(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _with_logger_name,
+        ],
+    )
 
 
-def _pairs(event: Mapping[str, Any]) -> str:
-    return "".join(f" {name}={value}" for name, value in event.items())
+def _with_logger_name(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Names the library that speaks, when it isn't us."""
+    name: str = event["_record"].name
+    if name.partition(".")[0] != PACKAGE:
+        event["library"] = name
+    return event
+
+
+def _as_text(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    pairs = "".join(f" {name}={value}" for name, value in event.items() if name not in _LEADING)
+    first = printable(f"{event['timestamp']} {event['level']:<7} {event['event']}{pairs}")
+    details = [printable(line) for line in str(event.get("exception") or "").splitlines()]
+    return "\n".join([first, *details])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -10,6 +11,8 @@ from reverse_etl.cli.screen import Screen
 
 if TYPE_CHECKING:
     from reverse_etl.report import RunReport
+
+log = logging.getLogger(__name__)
 
 
 class Reports:
@@ -28,7 +31,7 @@ class Reports:
         return None
 
     def stage(self, sync: str, stage: str) -> None:
-        return None
+        log.debug("stage", extra={"sync": sync, "stage": stage})
 
     def planned(self, report: RunReport) -> None:
         return None
@@ -37,4 +40,6 @@ class Reports:
         return None
 
     def finished(self, report: RunReport) -> None:
+        facts = {"sync": report.sync, "run_id": report.run_id, "status": report.status.value, "read": report.rows.read}
+        log.info("run ended", extra={**facts, "requests": report.requests, "rejected": report.rejected})
         self._screen.show(*render.run(report, self._commands))

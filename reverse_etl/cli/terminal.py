@@ -64,6 +64,7 @@ class Bars(Reports):
         self._bars.stop()
 
     def stage(self, sync: str, stage: str) -> None:
+        super().stage(sync, stage)
         self._bars.update(self._task(sync), stage=stage)
 
     def progress(self, sync: str, done: int, total: int, requests: int) -> None:

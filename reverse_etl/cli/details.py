@@ -1,0 +1,18 @@
+"""Where the details of a bug go: never to the user's screen unless asked for."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from reverse_etl.cli.streams import Redactor
+
+
+def write_details(text: str, redactor: Redactor, project: str | None) -> str:
+    """A new file that only its owner can read: in the project's state folder if there is one, else a temporary one."""
+    state = Path(project or ".") / ".reverse_etl"
+    descriptor, name = tempfile.mkstemp(prefix="bug-", suffix=".txt", dir=state if state.is_dir() else None)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(redactor.clean(text))
+    return name
