@@ -17,24 +17,34 @@ Result = Mapping[str, Any]
 
 @dataclass
 class Reading:
-    """An answer sorted by row. `record_ids` are all it names, those of results that fit no row included."""
+    """An answer sorted by row. `record_ids` are all it names, those of results that fit no row included.
+
+    `request_id` is the answer's own, for errors that carry none.
+    """
 
     results: dict[int, Result] = field(default_factory=dict)
     faults: dict[int, tuple[Error, list[Complaint]]] = field(default_factory=dict)
     record_ids: dict[str, Result] = field(default_factory=dict)
     empty: bool = False
+    request_id: str | None = None
 
 
-def read(call: Call, body: Any) -> Reading:
+def read(call: Call, body: Any, request_id: str | None = None) -> Reading:
     """Sorts an answer to `call`. Raises InDoubt when it isn't what HubSpot answers."""
     results, errors = _parts(body)
-    reading = Reading(empty=not results and not errors)
+    reading = Reading(empty=not results and not errors, request_id=request_id)
     for error in errors:
         for position, found in _meant(call, error):
             reading.faults[position] = (error, found)
+    _sort_results(call, results, reading)
+    return reading
+
+
+def _sort_results(call: Call, results: list[Result], reading: Reading) -> None:
     traces = {str(position): position for position in call.positions}
     by_key = call.position_by_key
     key = call.id_property
+    contested = set()
     for result in results:
         id = str(result.get("id", ""))
         reading.record_ids[id] = result
@@ -42,9 +52,13 @@ def read(call: Call, body: Any) -> Reading:
         if at is None:
             told = id if key is None else (result.get("properties") or {}).get(key)
             at = by_key.get(fold(str(told))) if told else None
-        if at is not None:
-            reading.results[at] = result
-    return reading
+        if at is None:
+            continue
+        if at in reading.results and str(reading.results[at].get("id", "")) != id:
+            contested.add(at)  # two records answer for one row: neither is believed
+        reading.results[at] = result
+    for at in contested:
+        del reading.results[at]
 
 
 def _parts(body: Any) -> tuple[list[Result], list[Error]]:

@@ -20,6 +20,7 @@ from reverse_etl.destinations.hubspot.reads import Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, nearest
 from reverse_etl.destinations.hubspot.verdicts import Reading, blamed, read
 from reverse_etl.errors import DestinationError
+from reverse_etl.http import Answer
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 
 # How often the innocent rows of a refused request are sent again without the guilty before it is left to be halved.
@@ -65,28 +66,30 @@ class Writing:
             return
         reading = Reading(empty=True)
         for _ in range(2):  # a success that names no row has written nothing: seen in production, once more helps
-            call, body = await self._answered(call)
-            reading = read(call, body) if call.positions else Reading()
+            call, reading = await self._answered(call)
             if not reading.empty:
                 break
         self._record(call, reading)
         await self._look_up(call, reading)
 
-    async def _send(self, call: Call) -> Any:
+    async def _send(self, call: Call) -> Answer:
         path = self.records.paths.batch(self.records.type, VERBS[call.operation])
-        answer = await self.records.http.send("POST", path, json=call.body(), idempotent=call.idempotent)
-        return answer.json() if answer.body else {}
+        return await self.records.http.send("POST", path, json=call.body(), idempotent=call.idempotent)
 
-    async def _answered(self, call: Call) -> tuple[Call, Any]:
+    async def _answered(self, call: Call) -> tuple[Call, Reading]:
         """The answer, and the rows it is about: those to blame for a refusal of the whole are taken out."""
-        for _ in range(RESENDS):
-            if not call.positions:
-                return call, {}
+        for resends_left in range(RESENDS, -1, -1):
             try:
-                return call, await self._send(call)
+                answer = await self._send(call)
             except Refused as refused:
+                if not resends_left:
+                    raise
                 call = self._without_guilty(call, refused)
-        return call, await self._send(call) if call.positions else {}
+                if not call.positions:
+                    break
+            else:
+                return call, read(call, answer.json() if answer.body else {}, answer.request_id)
+        return call, Reading()
 
     def _without_guilty(self, call: Call, refused: Refused) -> Call:
         found = complaints(refused.body)
@@ -106,7 +109,7 @@ class Writing:
     def _record(self, call: Call, reading: Reading) -> None:
         for position, (error, found) in reading.faults.items():
             if position not in reading.results:  # both a result and an error: in doubt
-                self._fault(call, position, error, found, None)
+                self._fault(call, position, error, found, reading.request_id)
         for position, result in reading.results.items():
             if position not in reading.faults:
                 self._written(call, position, result)
