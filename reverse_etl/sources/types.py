@@ -36,7 +36,7 @@ def refuse_duckdb_type(column: str, type: Any) -> None:
     for part in _parts(type):
         if part.id not in EXACT_DUCKDB:
             why, instead = LOST_DUCKDB.get(part.id, ("this release doesn't know", "varchar"))
-            raise _unsupported(column, str(type), why, instead)
+            raise unsupported(column, str(type), why, instead)
 
 
 def holds_hugeint(type: Any) -> bool:
@@ -103,12 +103,12 @@ def _exact_type(name: str, type: pa.DataType) -> pa.DataType:
         return _exact_nested(name, type)
     if _is_exact_scalar(type):
         return type
-    raise _unsupported(name, str(type), "has no exact form", "varchar")
+    raise unsupported(name, str(type), "has no exact form", "varchar")
 
 
 def _exact_nested(name: str, type: pa.DataType) -> pa.DataType:
     if pa.types.is_union(type):
-        raise _unsupported(name, str(type), "has no fixed type", "varchar")
+        raise unsupported(name, str(type), "has no fixed type", "varchar")
     if pa.types.is_struct(type):
         return pa.struct([pa.field(part.name, _exact_type(name, part.type)) for part in type])
     if pa.types.is_map(type):
@@ -135,7 +135,7 @@ def _is_string_view(type: pa.DataType) -> bool:
     return str(type) == "string_view"
 
 
-def _unsupported(name: str, type: str, why: str, instead: str) -> SourceError:
+def unsupported(name: str, type: str, why: str, instead: str) -> SourceError:
     return SourceError(
         f"column {name!r} is of type {type}, which {why}",
         code="source_type",
