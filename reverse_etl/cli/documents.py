@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from reverse_etl.model import Field, ObjectSchema, Problem
-    from reverse_etl.project import RefusedRow, SyncStatus
+    from reverse_etl.project import SyncStatus
+    from reverse_etl.standing import RefusedRow
 
 Document = dict[str, object]
 
@@ -42,15 +42,17 @@ def _status(sync: SyncStatus) -> Document:
 
 
 def _refused(row: RefusedRow) -> Document:
+    from reverse_etl import clock
+
     return {
         "key": row.key,
         "code": row.code,
         "message": row.message,
         "request_id": row.request_id,
         "attempts": row.attempts,
-        "first_at": _time(row.first_at),
-        "last_at": _time(row.last_at),
-        "next_at": _time(row.next_at),
+        "first_at": clock.text(row.first_at),
+        "last_at": clock.text(row.last_at),
+        "next_at": None if row.next_at is None else clock.text(row.next_at),
         "values": row.values,
         "count": row.count,
     }
@@ -67,9 +69,3 @@ def _field(field: Field) -> Document:
         "options": field.options,
         "max_length": field.max_length,
     }
-
-
-def _time(moment: datetime | str | None) -> str | None:
-    if moment is None or isinstance(moment, str):
-        return moment
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -81,7 +81,7 @@ def problems(found: Sequence[Problem]) -> list[Block]:
     for problem in found:
         place, _, rest = str(problem).partition(": ")
         blocks.append(line(Span(place + ":", "strong"), " ", rest))
-    blocks.append(line(Span(text.plural(len(found), "problem"), "bad"), "; nothing was contacted or written"))
+    blocks.append(line(Span(text.plural(len(found), "problem"), "bad")))
     return blocks
 
 

@@ -11,8 +11,9 @@ from reverse_etl.cli.screen import Block, Part, Span, Table, line
 
 if TYPE_CHECKING:
     from reverse_etl.model import Field, ObjectSchema, Problem
-    from reverse_etl.project import RefusedRow, SyncStatus
+    from reverse_etl.project import SyncStatus
     from reverse_etl.report import RunReport
+    from reverse_etl.standing import RefusedRow
 
 _STATUS_STYLE = {"succeeded": "good", "failed": "bad", "guarded": "bad"}
 _STATE_STYLE = {"unchanged": "good", "rejected": "bad", "invalid": "bad"}

@@ -80,6 +80,13 @@ class Bars(Reports):
             self._bars.remove_task(task)
         super().finished(report)
 
+    def drawn(self) -> list[str]:
+        """The bars as they stand, as lines of text."""
+        console = Console(width=160, no_color=True, highlight=False)
+        with console.capture() as captured:
+            console.print(self._bars.get_renderable())
+        return captured.get().splitlines()
+
     def _task(self, sync: str) -> rich_progress.TaskID:
         if sync not in self._tasks:
             self._tasks[sync] = self._bars.add_task(sync, total=None, stage="starting", calls="")
