@@ -21,7 +21,10 @@ JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong in a project's files, with its place; `line` and `column` count from 1, 0 is the whole file."""
+    """Something wrong in a project's files, with its place; `line` and `column` count from 1, 0 is the whole file.
+
+    Without a `file` it is about what was asked for on the command line.
+    """
 
     file: str
     line: int
@@ -32,7 +35,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.file if not self.line else f"{self.file}:{self.line}:{self.column}"
-        said = f"{place}: {self.message}"
+        said = f"{place}: {self.message}" if place else self.message
         if self.text:
             said += f" (found: {self.text})"
         if self.nearest:

@@ -68,7 +68,7 @@ def check(
 ) -> int:
     """Validate the project's files, all problems at once."""
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
-    loaded = session.load(only=syncs or ())
+    loaded = session.load(only=syncs or None)
     found = loaded.check(*syncs or (), connect=connect)
     session.show(documents.check(found), lambda: tables.checked(list(loaded.syncs), found, connect=connect))
     return edge.USAGE if found else 0
@@ -94,7 +94,7 @@ def sync(
     if live:
         edge.refuse("--live is not supported yet")
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
-    loaded = session.load(only=syncs or ())
+    loaded = session.load(only=syncs or None)
     return session.run(
         lambda observer: loaded.sync(
             *syncs or (), dry_run=dry_run, full=full, tag=tag, limit=limit, approve=approve, observer=observer
@@ -126,7 +126,7 @@ def runs(
 ) -> None:
     """The latest runs."""
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
-    found = session.load(only=[sync] if sync else ()).runs(sync, limit)
+    found = session.load(only=[sync] if sync else []).runs(sync, limit)
     session.show({"runs": [report.to_json() for report in found]}, lambda: tables.runs(found))
 
 
@@ -142,7 +142,7 @@ def show(
     from reverse_etl.cli import render
 
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
-    report = session.load().run(run_id)
+    report = session.load(only=[]).run(run_id)
     session.show(report.to_json(), lambda: [*render.run(report, session.commands), *render.when(report)])
 
 
@@ -227,7 +227,7 @@ def fields(
     if object is None:
         edge.refuse("Missing argument 'OBJECT'.")
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
-    schema = session.load().fields(destination, object)
+    schema = session.load(only=[]).fields(destination, object)
     session.show(documents.fields(schema), lambda: tables.fields(schema))
 
 

@@ -79,6 +79,9 @@ def problems(found: Sequence[Problem]) -> list[Block]:
     """A project's mistakes, one a line, each led by its place."""
     blocks: list[Block] = []
     for problem in found:
+        if not problem.file:
+            blocks.append(line(str(problem)))
+            continue
         place, _, rest = str(problem).partition(": ")
         blocks.append(line(Span(place + ":", "strong"), " ", rest))
     blocks.append(line(Span(text.plural(len(found), "problem"), "bad")))

@@ -41,11 +41,11 @@ class Session:
         self.commands = Commands(project if project != os.environ.get("REVERSE_ETL_PROJECT") else None)
         self.screen: Screen = open_screen()
 
-    def load(self, only: Sequence[str] = ()) -> Project:
-        """The project, or with `only` as much of it as these syncs need. Raises ConfigError."""
+    def load(self, only: Sequence[str] | None = None) -> Project:
+        """The project, or with `only` as much of it as these syncs need: none of them, with []. Raises ConfigError."""
         from reverse_etl.project import Project
 
-        project = Project.load(self.where, only=only or None)
+        project = Project.load(self.where, only=only)
         REDACTOR.learn(secrets_in(project.config))
         return project
 

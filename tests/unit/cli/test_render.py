@@ -154,8 +154,10 @@ def test_problems_of_files_are_one_a_line_with_their_place() -> None:
         Problem("syncs/a.yml", 3, 5, "upsrt", "unknown mode", "upsert"),
         Problem("syncs/b.yml", 0, 0, "", "is empty"),
     ]
+    found.append(Problem("", 0, 0, "r9", "no run has this id"))
     assert lines(render.problems(found)) == [
         "syncs/a.yml:3:5: unknown mode (found: upsrt); did you mean 'upsert'?",
         "syncs/b.yml: is empty",
-        "2 problems",
+        "no run has this id (found: r9)",
+        "3 problems",
     ]
