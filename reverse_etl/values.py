@@ -1,4 +1,4 @@
-"""One table from Arrow types to what goes on the wire, shared by every destination; and exact text for cursors.
+"""One table from Arrow types to what goes on the wire, shared by every destination.
 
     column            as text                                       as typed JSON, where that differs
     boolean           true, false                                   a boolean, for boolean and untyped fields
@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -28,10 +28,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reverse_etl.exact import earlier_exact, from_exact, least_exact, to_exact
 from reverse_etl.model import JSON, Field, FieldType
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-EPOCH_NAIVE = datetime(1970, 1, 1)  # a naive column's own epoch
+__all__ = ["as_json", "as_text", "canonical", "earlier_exact", "from_exact", "least_exact", "to_exact"]
+
 PLAIN_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 NUMERIC = frozenset({FieldType.NUMBER, FieldType.INTEGER})
 CHOICE = frozenset({FieldType.CHOICE, FieldType.CHOICES})
@@ -284,125 +285,6 @@ def _shown_moment(value: date | time) -> str:
     moment = value.astimezone(UTC) if value.tzinfo is not None else value
     precision = "microseconds" if moment.microsecond % 1000 else "milliseconds"
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
-
-
-# --- cursors -------------------------------------------------------------------------------------------------------
-
-_EXACT_MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(Z?)")
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-
-
-def to_exact(value: object) -> str:
-    """A cursor's value as text that `from_exact` reads back equal, to the last digit and nanosecond.
-
-    Takes Arrow scalars and Python values alike; raises ValueError for what has no place on a calendar of four-digit
-    years (DuckDB's `infinity`), and for NaN.
-    """
-    if isinstance(value, pa.Scalar):
-        if pa.types.is_timestamp(value.type) and value.is_valid:
-            return _exact_moment(value.value, value.type)
-        value = value.as_py()
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | str):
-        return str(value)
-    if isinstance(value, float) and not math.isnan(value):
-        return repr(value)
-    if isinstance(value, Decimal) and value.is_finite():
-        return format(value, "f")
-    if isinstance(value, datetime):
-        zone = "" if value.tzinfo is None else "UTC"
-        since = value - (EPOCH if zone else EPOCH_NAIVE)
-        return _exact_moment(since // timedelta(microseconds=1), pa.timestamp("us", zone or None))
-    if isinstance(value, date | time):
-        return value.isoformat()
-    raise ValueError(f"a value of type {type(value).__name__} can't be a cursor")
-
-
-def from_exact(text: str, arrow_type: pa.DataType) -> object:
-    """The value behind `to_exact`'s text, to be bound: a Python value, or an Arrow scalar for nanoseconds."""
-    kind = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
-    if pa.types.is_timestamp(kind):
-        return _moment_from(text, kind)
-    if pa.types.is_boolean(kind):
-        return text == "true"
-    if pa.types.is_integer(kind):
-        return int(text)
-    if pa.types.is_decimal(kind):
-        return Decimal(text)
-    if pa.types.is_floating(kind):
-        return float(text)
-    if pa.types.is_date(kind):
-        return date.fromisoformat(text)
-    if pa.types.is_time(kind):
-        return time.fromisoformat(text)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return text
-    raise ValueError(f"a column of type {kind} can't be a cursor")
-
-
-def least_exact(arrow_type: pa.DataType) -> str:
-    """Where a cursor of this type starts when nobody says otherwise: 1970 for times, else the type's least value."""
-    kind = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
-    if pa.types.is_timestamp(kind):
-        return _exact_moment(0, kind)
-    if pa.types.is_date(kind):
-        return "1970-01-01"
-    if pa.types.is_decimal(kind):
-        return format(Decimal((1, (9,) * kind.precision, -kind.scale)), "f")
-    if pa.types.is_unsigned_integer(kind):
-        return "0"
-    if pa.types.is_integer(kind):
-        return str(-(2 ** (kind.bit_width - 1)))
-    if pa.types.is_floating(kind):
-        return "-inf"
-    if pa.types.is_time(kind):
-        return "00:00:00"
-    return "false" if pa.types.is_boolean(kind) else ""
-
-
-def earlier_exact(text: str, arrow_type: pa.DataType, lag: timedelta) -> str:
-    """A cursor's text moved back by a lag; only times and dates (by whole days, rounded up) can be moved."""
-    if pa.types.is_timestamp(arrow_type):
-        ticks = (
-            _ticks(text, arrow_type.unit) - (lag // timedelta(microseconds=1)) * _PER_SECOND[arrow_type.unit] // 10**6
-        )
-        return _exact_moment(ticks, arrow_type)
-    if pa.types.is_date(arrow_type):
-        return (date.fromisoformat(text) + (-lag // timedelta(days=1)) * timedelta(days=1)).isoformat()
-    if lag:
-        raise ValueError(f"a column of type {arrow_type} has no lag")
-    return text
-
-
-def _exact_moment(ticks: int, kind: pa.TimestampType) -> str:
-    per_second = _PER_SECOND[kind.unit]
-    seconds, fraction = divmod(ticks, per_second)
-    try:
-        whole = (EPOCH_NAIVE + timedelta(seconds=seconds)).isoformat()
-    except OverflowError as beyond:
-        raise ValueError("a time before year 1 or after year 9999 can't be a cursor") from beyond
-    digits = len(str(per_second)) - 1
-    tail = f".{fraction:0{digits}d}" if digits else ""
-    return f"{whole}{tail}{'' if kind.tz is None else 'Z'}"
-
-
-def _ticks(text: str, unit: str) -> int:
-    parts = _EXACT_MOMENT.fullmatch(text)
-    if parts is None:
-        raise ValueError(f"{text!r} is not an exact time")
-    whole = datetime(*(int(part) for part in parts.groups()[:6]))  # type: ignore[arg-type]
-    nanoseconds = int((parts[7] or "").ljust(9, "0"))
-    seconds = (whole - EPOCH_NAIVE) // timedelta(seconds=1)
-    return (seconds * 10**9 + nanoseconds) * _PER_SECOND[unit] // 10**9
-
-
-def _moment_from(text: str, kind: pa.TimestampType) -> object:
-    ticks = _ticks(text, kind.unit)
-    if kind.unit == "ns":
-        return pa.scalar(ticks, kind)
-    since = timedelta(microseconds=ticks * (10**6 // _PER_SECOND[kind.unit]))
-    return (EPOCH_NAIVE if kind.tz is None else EPOCH) + since
 
 
 def _is_nanoseconds(kind: pa.DataType) -> bool:

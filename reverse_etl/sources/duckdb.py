@@ -30,6 +30,7 @@ from sqlalchemy.pool import NullPool
 
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.errors import SourceError
+from reverse_etl.exact import Nanoseconds
 from reverse_etl.model import Query
 from reverse_etl.sources import stream
 from reverse_etl.sources.statement import Statement
@@ -175,9 +176,9 @@ class DuckDBSource:
     def _bind(self, driver: Any, query: Query) -> None:
         for name in sorted(self.names(query.sql) & query.parameters.keys()):
             value, type = query.parameters[name], ""
-            if isinstance(value, pa.Scalar):  # only nanoseconds come so: Python's times can't hold them
-                type = "::TIMESTAMPTZ_NS" if value.type.tz else "::TIMESTAMP_NS"
-                value = str(value.cast(pa.string()))
+            if isinstance(value, Nanoseconds):
+                type = "::TIMESTAMPTZ_NS" if value.zoned else "::TIMESTAMP_NS"
+                value = str(value)
             driver.execute(f"SET VARIABLE {self.quote(name)} = $value{type}", {"value": value})
 
     def _batches(self, reader: Any, schema: pa.Schema, suspects: list[int]) -> Iterator[pa.RecordBatch]:

@@ -61,8 +61,6 @@ class PostgresSource(SqlSource):
         return [_column(part, known) for part in described]
 
     def bound(self, name: str, value: object) -> ClauseElement:
-        if isinstance(value, pa.Scalar):
-            return super().bound(name, value)
         return bindparam(name, value, NullType())  # psycopg types it by its value, and lets text be whatever it meets
 
     def clock(self) -> datetime:

@@ -206,8 +206,6 @@ class SqlSource:
 
     def bound(self, name: str, value: object) -> ClauseElement:
         """A parameter, typed by its value."""
-        if isinstance(value, pa.Scalar):  # nanoseconds; no driver of this path has them
-            value = value.cast(pa.timestamp("us", value.type.tz), safe=False).as_py()
         return bindparam(name, value)
 
     # --- what went wrong ----------------------------------------------------------------------------------------------

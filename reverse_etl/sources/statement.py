@@ -86,7 +86,9 @@ class Statement:
     def _refuse_several(self) -> None:
         ended = False
         for piece in self.pieces:
-            if ended and piece.kind not in ("end", "comment") and piece.text.strip():
+            if ended and piece.kind == "code" and piece.text.lstrip().startswith(")"):
+                ended = False  # the statement stands in parentheses with its semicolon: only that is dropped
+            elif ended and piece.kind not in ("end", "comment") and piece.text.strip():
                 raise SourceError(
                     f"the query holds more than one statement; the second begins with {piece.text.strip()[:40]!r}",
                     code="source_query",
