@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from reverse_etl.destinations.hubspot import schema
 from reverse_etl.destinations.hubspot.config import WINDOW_SECONDS, HubSpotConfig
-from reverse_etl.destinations.hubspot.errors import classify
+from reverse_etl.destinations.hubspot.errors import body_of, classify, unreadable
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.reads import MOST_INPUTS, Records
 from reverse_etl.destinations.hubspot.write import Writing
@@ -71,7 +71,9 @@ class HubSpot:
     async def account(self) -> str:
         """The portal id."""
         answer = await self._http.send("GET", self._paths.account(), idempotent=True)
-        details = answer.json()
+        details = body_of(answer)
+        if not details.get("portalId"):
+            raise unreadable("the account's details name no portal", answer)
         self._zone = _zone(details.get("timeZone"))
         return str(details["portalId"])
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -120,6 +121,26 @@ def body_of(answer: Answer) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
+def listed(answer: Answer) -> list[Mapping[str, Any]]:
+    """The `results` of an answer. Raises InDoubt when they aren't there, or aren't objects."""
+    body = answer.json()
+    results = body.get("results", []) if isinstance(body, dict) else None
+    if not isinstance(results, list) or not all(isinstance(each, dict) for each in results):
+        raise unreadable("an answer that should list something lists nothing", answer)
+    return results
+
+
+def unreadable(what: str, answer: Answer) -> InDoubt:
+    """For an answer of another shape than HubSpot's: it proves nothing."""
+    return InDoubt(
+        f"HubSpot: {what}",
+        code="destination_unreadable",
+        hint="look whether a proxy stands between here and HubSpot",
+        status=answer.status,
+        request_id=answer.request_id,
+    )
+
+
 def request_id(error: Mapping[str, Any], answer: Answer | None = None) -> str | None:
     """HubSpot's correlation id."""
     told = error.get("correlationId")
@@ -163,7 +184,8 @@ def addressed_id(error: Mapping[str, Any]) -> str | None:
 
 def context(error: Mapping[str, Any], name: str) -> list[str]:
     """A list of an error's context, whatever shape it came in."""
-    found = (error.get("context") or {}).get(name)
+    told = error.get("context")
+    found = told.get(name) if isinstance(told, dict) else None
     if found is None:
         return []
     return [str(each) for each in found] if isinstance(found, list) else [str(found)]
@@ -200,10 +222,15 @@ def _listed(message: str) -> Iterator[Complaint]:
 
 
 def _repeated(error: Mapping[str, Any]) -> Iterator[Complaint]:
-    for item in error.get("errors") or []:
-        if isinstance(item, dict) and item.get("message"):
+    for item in _items(error):
+        if item.get("message"):
             code = str(item.get("code") or error.get("category") or "REFUSED")
             yield Complaint(code, str(item["message"]), first(item, "propertyName"))
+
+
+def _items(error: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    items = error.get("errors")
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def _unreadable(answer: Answer) -> DestinationError | None:
@@ -251,22 +278,19 @@ def _too_many(
 
 
 def _forbidden(answer: Answer, said: Mapping[str, Any], text: str, connection: str) -> DestinationError:
-    about = {"status": answer.status, "request_id": request_id(said, answer)}
+    refuse = partial(AuthError, status=answer.status, request_id=request_id(said, answer))
     if answer.status == 401:
-        return AuthError(
+        return refuse(
             f"HubSpot refused the access token of the connection {connection!r}: {text}",
             hint="copy the token anew from the private app's page in HubSpot and put it where access_token reads it",
-            **about,  # type: ignore[arg-type]
         )
-    scopes = [scope for item in said.get("errors") or [] for scope in context(item, "requiredGranularScopes")]
+    scopes = [scope for item in _items(said) for scope in context(item, "requiredGranularScopes")]
     if scopes:
-        return AuthError(
+        return refuse(
             f"the token of the connection {connection!r} lacks a scope: {', '.join(dict.fromkeys(scopes))}",
             hint="tick it on the Scopes page of the private app in HubSpot, then run again",
-            **about,  # type: ignore[arg-type]
         )
-    return AuthError(
+    return refuse(
         f"the token of the connection {connection!r} may not do this: {text}",
         hint="look at the scopes of the private app, and at what the HubSpot plan includes",
-        **about,  # type: ignore[arg-type]
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reverse_etl.destinations.hubspot.calls import fold
-from reverse_etl.destinations.hubspot.errors import NotFound
+from reverse_etl.destinations.hubspot.errors import NotFound, body_of, listed
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.schema import CONTACTS, RECORD_ID
 from reverse_etl.http import Http
@@ -45,7 +45,7 @@ class Records:
             answer = await self.http.send("GET", self.paths.record(self.type, id), params=params, idempotent=True)
         except NotFound:
             return None
-        return str(answer.json().get("id"))
+        return str(body_of(answer).get("id"))
 
     async def _read(self, match: str, values: Sequence[str], properties: Sequence[str]) -> list[Mapping[str, Any]]:
         body: dict[str, Any] = {
@@ -56,7 +56,7 @@ class Records:
         if match != RECORD_ID:
             body["idProperty"] = match
         answer = await self.http.send("POST", self.paths.batch(self.type, "read"), json=body, idempotent=True)
-        return list(answer.json().get("results") or [])
+        return [result for result in listed(answer) if result.get("id")]
 
 
 def _keys(result: Mapping[str, Any], match: str, folds: bool) -> list[str]:

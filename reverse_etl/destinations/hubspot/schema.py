@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from reverse_etl.destinations.hubspot.errors import NotFound, Refused
+from reverse_etl.destinations.hubspot.errors import NotFound, Refused, listed
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.errors import AuthError, DestinationError
 from reverse_etl.http import Http
@@ -67,8 +67,7 @@ async def describe(http: Http, paths: Paths, object: str, type: str) -> ObjectSc
         answer = await http.send("GET", paths.properties(type), params={"archived": "false"}, idempotent=True)
     except (NotFound, Refused) as refused:
         raise await _unknown(http, paths, object, refused) from refused
-    properties = answer.json().get("results", [])
-    fields = [field_of(each, type) for each in properties]
+    fields = [field_of(each, type) for each in listed(answer) if each.get("name")]
     return ObjectSchema(object, {field.name: field for field in fields})
 
 
@@ -132,7 +131,7 @@ async def _custom(http: Http, paths: Paths) -> list[Mapping[str, Any]]:
         return []
     except (NotFound, Refused):
         return []
-    return list(answer.json().get("results", []))
+    return [schema for schema in listed(answer) if schema.get("objectTypeId")]
 
 
 def _names(schema: Mapping[str, Any]) -> list[str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reverse_etl.destinations.hubspot.calls import Call, fold
-from reverse_etl.destinations.hubspot.errors import Complaint, addressed_id, complaints, context
-from reverse_etl.errors import InDoubt
+from reverse_etl.destinations.hubspot.errors import Complaint, addressed_id, complaints, context, unreadable
+from reverse_etl.http import Answer
 from reverse_etl.model import Operation
 
 Error = Mapping[str, Any]
@@ -29,10 +29,10 @@ class Reading:
     request_id: str | None = None
 
 
-def read(call: Call, body: Any, request_id: str | None = None) -> Reading:
+def read(call: Call, answer: Answer) -> Reading:
     """Sorts an answer to `call`. Raises InDoubt when it isn't what HubSpot answers."""
-    results, errors = _parts(body)
-    reading = Reading(empty=not results and not errors, request_id=request_id)
+    results, errors = _parts(answer)
+    reading = Reading(empty=not results and not errors, request_id=answer.request_id)
     for error in errors:
         for position, found in _meant(call, error):
             reading.faults[position] = (error, found)
@@ -61,17 +61,13 @@ def _sort_results(call: Call, results: list[Result], reading: Reading) -> None:
         del reading.results[at]
 
 
-def _parts(body: Any) -> tuple[list[Result], list[Error]]:
-    results = body.get("results") if isinstance(body, dict) else None
-    errors = body.get("errors") if isinstance(body, dict) else None
-    parts = (results or [], errors or [])
-    if not isinstance(body, dict) or not all(isinstance(part, list) for part in parts):
-        raise InDoubt(
-            "HubSpot's answer to a batch has neither results nor errors in it",
-            code="destination_unreadable",
-            hint="look whether a proxy stands between here and HubSpot",
-        )
-    return parts[0], parts[1]
+def _parts(answer: Answer) -> tuple[list[Result], list[Error]]:
+    body = answer.json() if answer.body else {}
+    if isinstance(body, dict):
+        results, errors = body.get("results") or [], body.get("errors") or []
+        if all(isinstance(part, list) and all(isinstance(each, dict) for each in part) for part in (results, errors)):
+            return results, errors
+    raise unreadable("the answer to a batch has neither results nor errors in it", answer)
 
 
 def blamed(call: Call, found: list[Complaint]) -> Iterator[tuple[int, list[Complaint]]]:

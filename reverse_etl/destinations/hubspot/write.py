@@ -88,7 +88,7 @@ class Writing:
                 if not call.positions:
                     break
             else:
-                return call, read(call, answer.json() if answer.body else {}, answer.request_id)
+                return call, read(call, answer)
         return call, Reading()
 
     def _without_guilty(self, call: Call, refused: Refused) -> Call:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from reverse_etl.destinations.hubspot import HubSpot, HubSpotConfig
-from reverse_etl.errors import AuthError, DailyLimit, DestinationError, Throttled
+from reverse_etl.errors import AuthError, DailyLimit, DestinationError, InDoubt, Throttled
 from reverse_etl.model import Field, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.protocols import Destination, Lookup
 from tests.unit.destinations.hubspot.script import EMAIL, Script, answer, batch, fault, record, refused
@@ -378,3 +378,20 @@ def test_the_nearest_property_is_suggested_when_a_write_meets_an_unknown_one() -
     with pytest.raises(DestinationError) as caught:
         script.run(ask)
     assert caught.value.hint == "did you mean 'email'?"
+
+
+@pytest.mark.parametrize("body", ["[]", "7", '{"results": 7}', '{"results": [7]}', '{"portalId": null}'])
+def test_P25_an_answer_of_another_shape_is_in_doubt(body: str) -> None:
+    async def account(hubspot: HubSpot) -> None:
+        await hubspot.account()
+
+    async def describe(hubspot: HubSpot) -> None:
+        await hubspot.describe("contacts")
+
+    async def find(hubspot: HubSpot) -> None:
+        await hubspot.find("contacts", "email", ["a@x.io"], [])
+
+    for ask in (account, *(() if "portalId" in body else (describe, find))):
+        with pytest.raises(InDoubt) as caught:
+            Script(httpx.Response(200, text=body)).run(ask)
+        assert caught.value.code == "destination_unreadable"

@@ -273,7 +273,7 @@ def test_P25_a_success_that_names_no_row_is_sent_once_more_and_then_left_open() 
     assert verdicts(outcomes) == ["CREATED", "CREATED"]
 
 
-@pytest.mark.parametrize("body", ["[]", '"fine"', '{"results": 3}', '{"results": [], "errors": {"a": 1}}'])
+@pytest.mark.parametrize("body", ["[]", '{"results": [1]}', '"a"', '{"results": 3}', '{"errors": {"a": 1}}'])
 def test_P25_an_answer_of_another_shape_is_in_doubt(body: str) -> None:
     with pytest.raises(InDoubt) as caught:
         upsert(httpx.Response(200, text=body))
