@@ -23,7 +23,7 @@ user's next step. No message ever holds a secret or a row's values.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from reverse_etl.model import Problem
@@ -33,7 +33,7 @@ class ReverseEtlError(Exception):
     """The root: everything the project raises on purpose."""
 
     code: str = "error"
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -150,6 +150,10 @@ class Interrupted(ReverseEtlError):
 
     code = "interrupted"
     exit_code = 130
+
+    def __init__(self, message: str, *, hint: str | None = None, exit_code: int = 130) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 class PluginError(ReverseEtlError):

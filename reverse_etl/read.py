@@ -84,7 +84,7 @@ def question(sync: SyncConfig, source: Source, state: SyncState | None, *, compl
     bound = _start(sync, cursor.type) if fresh else cursor.less(_lag(sync, cursor.type))
     if wraps and not fresh:
         column = f"q.{source.quote(sync.cursor.column)}"
-        sql = f"select * from (\n{sql}\n) as q where {column} >= :cursor or {column} is null"
+        sql = _among(sql, f"{column} >= :cursor or {column} is null")
     if not wraps or not fresh:
         parameters["cursor"] = bound
     return Question(sql, parameters, complete=fresh, cursor=None if fresh else cursor, asked_at=asked_at)
@@ -126,26 +126,43 @@ def take_again(
     rows: Sequence[RefusedRow],
 ) -> None:
     """Read refused rows once more by their keys, with the cursor in force when each was first refused."""
-    sql = statement(sync, source)
     keyed = [row for row in rows if row.key_text is not None]
     for start in range(0, len(keyed), KEYS_A_QUERY):
-        part = keyed[start : start + KEYS_A_QUERY]
-        clauses, parameters = [], dict(asked.parameters)
-        if sync.cursor is not None and "cursor" in source.names(sql):
-            parameters["cursor"] = min(_bound_of(row, sync, schema) for row in part)
-        for nth, row in enumerate(part):
-            typed = key_values(row.key_text or "", sync, schema)
-            parameters |= {f"key_{nth}_{at}": value for at, value in enumerate(typed)}
-            same = [f"q.{source.quote(column)} = :key_{nth}_{at}" for at, column in enumerate(sync.key)]
-            clauses.append(f"({' and '.join(same)})")
-        query = Query(f"select * from (\n{sql}\n) as q where {' or '.join(clauses)}", parameters)
-        with source.read(query) as batches:
+        with source.read(_query_by_key(asked, source, sync, schema, keyed[start : start + KEYS_A_QUERY])) as batches:
             comparison.take_in(schema, batches, reread=True)
-    if any(row.key_text is None for row in rows) and not comparison.has_null_keys():
+    if len(keyed) < len(rows) and not comparison.has_null_keys():
         nulls = " or ".join(f"q.{source.quote(column)} is null" for column in sync.key)
-        query = Query(f"select * from (\n{sql}\n) as q where {nulls}", asked.parameters)
+        query = Query(_among(statement(sync, source), nulls), asked.parameters)
         with source.read(query) as batches:
             comparison.take_in(schema, batches, reread=True)
+
+
+def by_key(
+    asked: Question, source: Source, sync: SyncConfig, schema: pa.Schema, rows: Sequence[RefusedRow]
+) -> pa.Table:
+    """The result's rows with these keys, all columns."""
+    with source.read(_query_by_key(asked, source, sync, schema, rows)) as batches:
+        found = list(batches)
+    return pa.Table.from_batches(found, found[0].schema if found else schema)
+
+
+def _query_by_key(
+    asked: Question, source: Source, sync: SyncConfig, schema: pa.Schema, rows: Sequence[RefusedRow]
+) -> Query:
+    sql = statement(sync, source)
+    clauses, parameters = [], dict(asked.parameters)
+    if sync.cursor is not None and "cursor" in source.names(sql):
+        parameters["cursor"] = min(_bound_of(row, sync, schema) for row in rows)
+    for nth, row in enumerate(rows):
+        typed = key_values(row.key_text or "", sync, schema)
+        parameters |= {f"key_{nth}_{at}": value for at, value in enumerate(typed)}
+        same = [f"q.{source.quote(column)} = :key_{nth}_{at}" for at, column in enumerate(sync.key)]
+        clauses.append(f"({' and '.join(same)})")
+    return Query(_among(sql, " or ".join(clauses)), parameters)
+
+
+def _among(sql: str, condition: str) -> str:
+    return f"select * from (\n{sql}\n) as q where {condition}"
 
 
 def key_values(text: str, sync: SyncConfig, schema: pa.Schema) -> list[Any]:

@@ -106,6 +106,10 @@ class After:
 
     syncs: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        return f"after {', '.join(self.syncs)}"
+
 
 Schedule = Every | Cron | After
 

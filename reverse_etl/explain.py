@@ -1,0 +1,163 @@
+"""One key's story: the row in the warehouse now, what would be sent, what was acknowledged, and if not, why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+from reverse_etl import clock, localdb, read, values
+from reverse_etl.checks import general_rules
+from reverse_etl.config.sync import SyncConfig
+from reverse_etl.diff import Comparison, Scope
+from reverse_etl.mapping import key_kinds, shape_of
+from reverse_etl.model import JSON
+from reverse_etl.protocols import Ledger, Source
+from reverse_etl.standing import RefusedRow, key_value, slot_of
+
+REASONS = {
+    "unchanged": "the destination has acknowledged exactly these values",
+    "pending": "the row differs from what was acknowledged; the next run sends it",
+    "absent": "the query gives no row with this key, and none was ever acknowledged",
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """As `explain --json` prints it; `state` is unchanged, pending, rejected, invalid, in_doubt or absent."""
+
+    sync: str
+    key: JSON
+    row: dict[str, JSON] | None
+    payload: dict[str, JSON] | None
+    acknowledged: dict[str, JSON] | None
+    state: str
+    reason: str
+
+    def to_json(self) -> dict[str, JSON]:
+        return {
+            "sync": self.sync,
+            "key": self.key,
+            "row": self.row,
+            "payload": self.payload,
+            "acknowledged": self.acknowledged,
+            "state": self.state,
+            "reason": self.reason,
+        }
+
+
+def explain(sync: SyncConfig, source: Callable[[], Source], ledger: Ledger, key: str, run_id: str) -> Explanation:
+    """Look one key up, in the warehouse and in the state; the destination isn't asked."""
+    key = canonical_key(key, sync)
+    refused = next((row for row in ledger.refused() if row.slot == slot_of(key)), None)
+    with ledger.spool(run_id, dry=True) as folder:
+        connection = localdb.connect(folder)
+        try:
+            comparison = Comparison(connection)
+            rows = _read(sync, source(), ledger, key, refused, comparison)
+            ledger.lay_known(connection)
+            comparison.compare(Scope(complete=False, keys_only=sync.mode in ("insert", "append")))
+            comparison.set_aside(general_rules(comparison.shape))
+            return _told(sync, key, comparison, rows, refused)
+        finally:
+            connection.close()
+
+
+def canonical_key(text: str, sync: SyncConfig) -> str:
+    """A key as the user typed it, as the tool writes it: the parts of a composite key are a JSON list."""
+    if len(sync.key) == 1:
+        return text
+    try:
+        parts = json.loads(text)
+    except ValueError:
+        parts = None
+    if not isinstance(parts, list) or len(parts) != len(sync.key):
+        raise ValueError(
+            f"the key of {sync.name} has {len(sync.key)} parts ({', '.join(sync.key)}): type a JSON list of them"
+        )
+    return "[" + ", ".join(json.dumps(part, ensure_ascii=False) for part in parts) + "]"
+
+
+def _read(
+    sync: SyncConfig, source: Source, ledger: Ledger, key: str, refused: RefusedRow | None, comparison: Comparison
+) -> list[dict[str, Any]]:
+    """The row, with `:cursor` as the next run would have it; if that hides it, from the beginning."""
+    state = ledger.state()
+    try:
+        asked = read.question(sync, source, state, complete=True)
+        schema = source.describe(asked.query)
+        comparison.begin(shape_of(sync, schema))
+        placed = refused
+        if placed is None and state is not None:
+            placed = _sought(key, state.cursor_value, state.cursor_type)
+        found = read.by_key(asked, source, sync, schema, [placed or _sought(key)])
+        if not found.num_rows and placed is not None:
+            found = read.by_key(asked, source, sync, schema, [_sought(key)])
+        comparison.take_in(found.schema, iter(found.to_batches()))
+    finally:
+        source.close()
+    rows: list[dict[str, Any]] = found.to_pylist()
+    return rows
+
+
+def _sought(key: str, cursor_value: str | None = None, cursor_type: str | None = None) -> RefusedRow:
+    epoch = clock.SYSTEM.now()
+    return RefusedRow("sought", "", "", epoch, epoch, key_text=key, cursor_value=cursor_value, cursor_type=cursor_type)
+
+
+def _told(
+    sync: SyncConfig, key: str, comparison: Comparison, rows: list[dict[str, Any]], refused: RefusedRow | None
+) -> Explanation:
+    payload_columns = comparison.shape.payload
+    where = f"key = {localdb.literal(key)}"
+    incoming = comparison.sample("incoming", where, "1", 1)
+    known = comparison.sample("known", where, "1", 1)
+    owed = bool(comparison.sample("delta", where, "1", 1))
+    state, reason = _state(comparison, rows, known, refused, owed=owed)
+    return Explanation(
+        sync=sync.name,
+        key=key_value(key, key_kinds(comparison.shape)),
+        row={name: values.canonical(value) for name, value in rows[0].items()} if rows else None,
+        payload={column.field: values.canonical(incoming[0][column.name]) for column in payload_columns}
+        if incoming
+        else None,
+        acknowledged=_acknowledged(known[0]) if known else None,
+        state=state,
+        reason=reason,
+    )
+
+
+def _state(
+    comparison: Comparison,
+    rows: list[dict[str, Any]],
+    known: list[dict[str, Any]],
+    refused: RefusedRow | None,
+    *,
+    owed: bool,
+) -> tuple[str, str]:
+    invalid = comparison.invalid_rows()
+    if invalid:
+        return "invalid", f"{invalid[0]['code']}: {invalid[0]['message']}"
+    if not rows:
+        if known:
+            return "absent", "the row has left the query's result; its record stands at the destination as acknowledged"
+        return "absent", REASONS["absent"]
+    if owed and refused is not None:
+        again = (
+            f"; offered again from {clock.text(refused.next_at)}"
+            if refused.next_at
+            else "; offered again with the next run"
+        )
+        return refused.kind, f"{refused.code}: {refused.message}{again}, or at once when the row changes"
+    return ("pending", REASONS["pending"]) if owed else ("unchanged", REASONS["unchanged"])
+
+
+def _acknowledged(known: dict[str, Any]) -> dict[str, JSON]:
+    return {
+        "values": {name[2:]: values.canonical(value) for name, value in known.items() if name.startswith("f_")},
+        "at": known["acked_at"],
+        "record_id": known["record_id"],
+        "run_id": known["run_id"],
+    }

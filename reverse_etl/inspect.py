@@ -1,0 +1,52 @@
+"""`check --connect`: what only the warehouse and the destination can tell. Writes nothing anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from anyio import to_thread
+
+from reverse_etl import read
+from reverse_etl.checks import check_fields
+from reverse_etl.config.sync import SyncConfig
+from reverse_etl.errors import ConfigError, DestinationError, ReverseEtlError, SourceError
+from reverse_etl.mapping import Shape, shape_of
+from reverse_etl.model import Problem
+from reverse_etl.protocols import Destination, Source
+
+
+async def inspect(
+    sync: SyncConfig, source: Callable[[], Source], destination: Callable[[], Destination]
+) -> list[Problem]:
+    """Everything wrong with one sync at once: the query's columns, the credentials, the destination's fields."""
+    problems: list[Problem] = []
+    shape = None
+    try:
+        shape = await to_thread.run_sync(_shape, sync, source)
+    except ConfigError as failure:
+        problems += failure.problems
+    except SourceError as failure:
+        problems.append(sync.problem("source", message=_words(failure)))
+    opened = destination()
+    try:
+        await opened.account()
+        problems += check_fields(sync, await opened.describe(sync.object), shape)
+    except DestinationError as failure:
+        at = "object" if failure.code == "destination_object" else "destination"
+        problems.append(sync.problem(at, message=_words(failure)))
+    finally:
+        await opened.aclose()
+    return problems
+
+
+def _shape(sync: SyncConfig, open: Callable[[], Source]) -> Shape:
+    source = open()
+    try:
+        asked = read.question(sync, source, None, complete=True)
+        return shape_of(sync, source.describe(asked.query))
+    finally:
+        source.close()
+
+
+def _words(failure: ReverseEtlError) -> str:
+    return failure.message + (f" ({failure.hint})" if failure.hint else "")

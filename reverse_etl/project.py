@@ -1,0 +1,321 @@
+"""Project: the composition root. What the command line, the daemon and a script call; it joins the parts and runs them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.abc
+
+from reverse_etl import clock, registry
+from reverse_etl.config import files
+from reverse_etl.config.project import ProjectConfig, SourceConfig
+from reverse_etl.config.schedule import After
+from reverse_etl.config.sync import SyncConfig
+from reverse_etl.errors import ConfigError, Interrupted
+from reverse_etl.model import JSON, ObjectSchema, Problem
+from reverse_etl.protocols import Destination, Memory, Opening, Source
+from reverse_etl.report import RunReport
+from reverse_etl.standing import RefusedRow
+
+if TYPE_CHECKING:
+    from reverse_etl.deliver import Stop
+    from reverse_etl.explain import Explanation
+    from reverse_etl.run import Job, Observer
+    from reverse_etl.state.ledger import Ledger
+    from reverse_etl.state.store import StateStore
+
+GRAVEST = (2, 6, 130, 143, 1, 4, 3, 5)
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """Every run that was asked for, and the exit code that says the gravest thing about them."""
+
+    runs: list[RunReport]
+    exit_code: int
+
+    def to_json(self) -> dict[str, JSON]:
+        return {"runs": [report.to_json() for report in self.runs]}
+
+
+@dataclass(frozen=True)
+class SyncStatus:
+    """A sync as `status` shows it."""
+
+    sync: str
+    schedule: str | None
+    last_run: RunReport | None
+    known_rows: int
+    rejected: int
+    in_doubt: int
+    cursor: str | None
+
+
+class Project:
+    """A folder with reverse_etl.yml and syncs/, understood. Nothing is contacted before a method is called."""
+
+    def __init__(self, config: ProjectConfig, syncs: Mapping[str, SyncConfig], env: Mapping[str, str]) -> None:
+        self.config = config
+        self.syncs = syncs
+        self.root = config.root
+        self._env = env
+
+    @classmethod
+    def load(
+        cls, path: Path | str | None = None, *, env: Mapping[str, str] | None = None, only: Sequence[str] | None = None
+    ) -> Project:
+        """Read the project at `path`, by default the nearest one upwards. `only` reads just these syncs and what they
+        use. Raises ConfigError with every problem at once."""
+        env = os.environ if env is None else env
+        root = files.find_root(Path.cwd(), env, project=None if path is None else Path(path))
+        config, syncs = files.load(root, env, only=only)
+        return cls(config, syncs, env)
+
+    # --- running ----------------------------------------------------------------------------------------------------------
+
+    def sync(
+        self,
+        *names: str,
+        dry_run: bool = False,
+        full: bool = False,
+        tag: str | None = None,
+        limit: int | None = None,
+        approve: str | None = None,
+        observer: Observer | None = None,
+    ) -> SyncResult:
+        """Run these syncs, by default every enabled one, parents before their children. Reports, never raises, what goes
+        wrong in a run; raises ConfigError for a name or tag that is not there."""
+        return anyio.run(
+            lambda: self.sync_async(
+                *names, dry_run=dry_run, full=full, tag=tag, limit=limit, approve=approve, observer=observer
+            )
+        )
+
+    async def sync_async(self, *names: str, tag: str | None = None, **wishes: object) -> SyncResult:
+        """`sync` for callers with an event loop of their own."""
+        return await self._run_all(self._chosen(names, tag), **wishes)
+
+    def retry(self, name: str, observer: Observer | None = None) -> SyncResult:
+        """Offer only the rows that were refused before, now."""
+        chosen = self._chosen((name,), None)
+        return anyio.run(lambda: self._run_all(chosen, refused_only=True, observer=observer))
+
+    # --- looking ------------------------------------------------------------------------------------------------------------
+
+    def check(self, *names: str, connect: bool = False) -> list[Problem]:
+        """What is wrong beyond the files: with `connect`, credentials, the query's columns, the destination's fields."""
+        chosen = self._chosen(names, None) if names else list(self.syncs.values())
+        if not connect:
+            return []
+        from reverse_etl.inspect import inspect  # noqa: PLC0415  # reads Arrow schemas: only when asked to
+
+        async def inspect_all() -> list[Problem]:
+            return [
+                problem
+                for sync in chosen
+                for problem in await inspect(
+                    sync, lambda: self._source(sync), lambda: self._destination(sync.destination)
+                )
+            ]
+
+        return list(dict.fromkeys(anyio.run(inspect_all)))
+
+    def status(self) -> list[SyncStatus]:
+        """Every sync of the project, in order of name."""
+        return [self._status(sync) for sync in self.syncs.values()]
+
+    def runs(self, sync: str | None = None, limit: int = 50) -> list[RunReport]:
+        """The latest runs, newest first."""
+        with self._store() as store:
+            found = store.runs(sync, limit=limit) if store is not None else []
+        return [RunReport.from_json(document) for document in found]
+
+    def run(self, run_id: str) -> RunReport:
+        """One run. Raises ConfigError when there is none with this id."""
+        with self._store() as store:
+            found = store.run(run_id) if store is not None else None
+        if found is None:
+            raise ConfigError([Problem("", 0, 0, run_id, "no run has this id")], hint="`reverse-etl runs` lists them")
+        return RunReport.from_json(found)
+
+    def rejected(self, sync: str) -> list[RefusedRow]:
+        """Rows that are not delivered, and why: rejected, invalid and in doubt."""
+        with closing(self._ledger(self._named(sync))) as ledger:
+            return ledger.refused()
+
+    def explain(self, sync: str, key: str) -> Explanation:
+        """One key's story. Raises ConfigError for a key that isn't one of this sync's form."""
+        from reverse_etl.explain import explain  # noqa: PLC0415  # needs the local database: only when asked to
+
+        named = self._named(sync)
+        with closing(self._ledger(named)) as ledger:
+            try:
+                return explain(named, lambda: self._source(named), ledger, key, _run_id())
+            except ValueError as failure:
+                raise ConfigError([named.problem("key", message=str(failure))]) from failure
+
+    def fields(self, destination: str, object: str) -> ObjectSchema:
+        """An object's fields, as the destination describes them."""
+        everything, _ = files.load(self.root, self._env, only=[], connections_of_all=True)
+        if destination not in everything.destinations:
+            message = f"there is no such destination; there are {', '.join(everything.destinations) or 'none'}"
+            raise ConfigError([Problem(files.PROJECT_FILE, 0, 0, destination, message)])
+
+        async def describe() -> ObjectSchema:
+            opened = _opened(destination, everything)
+            try:
+                return await opened.describe(object)
+            finally:
+                await opened.aclose()
+
+        return anyio.run(describe)
+
+    # --- forgetting ---------------------------------------------------------------------------------------------------------
+
+    def reset(self, sync: str) -> None:
+        """Forget a sync's snapshot, cursor and lists, unreadable ones too; touches nothing at the destination."""
+        self._ledger(self._named(sync)).reset()
+
+    def forget(self, sync: str, key: str) -> bool:
+        """Remove one key from state and lists. Returns whether anything was known of it."""
+        from reverse_etl.explain import canonical_key  # noqa: PLC0415
+
+        named = self._named(sync)
+        with closing(self._ledger(named)) as ledger:
+            return ledger.forget(canonical_key(key, named), _run_id(), clock.SYSTEM.now())
+
+    # --- inside -----------------------------------------------------------------------------------------------------------
+
+    async def _run_all(self, chosen: Sequence[SyncConfig], **wishes: object) -> SyncResult:
+        from reverse_etl.deliver import Stop  # noqa: PLC0415  # heavy, and not needed to look
+        from reverse_etl.run import run  # noqa: PLC0415
+
+        stop, reports = Stop(), []
+        async with anyio.create_task_group() as tasks:
+            if threading.current_thread() is threading.main_thread():
+                await tasks.start(_stop_on_signal, stop)
+            for sync in chosen:
+                if not stop.asked:
+                    reports.append(await run(self._job(sync, stop, **wishes)))
+            tasks.cancel_scope.cancel()
+        return SyncResult(reports, gravest(reports))
+
+    def _job(self, sync: SyncConfig, stop: Stop, **wishes: object) -> Job:
+        from reverse_etl.run import Job, Unwatched  # noqa: PLC0415
+
+        ledger = self._ledger(sync)
+        memory = ledger.memory(sync.destination, lasting=not wishes.get("dry_run", False))
+        return Job(
+            sync=sync,
+            run_id=_run_id(),
+            ledger=ledger,
+            source=lambda: self._source(sync),
+            destination=lambda: _opened(sync.destination, self.config, memory),
+            stop=stop,
+            observer=wishes.pop("observer", None) or Unwatched(),  # type: ignore[arg-type]
+            **wishes,  # type: ignore[arg-type]
+        )
+
+    def _chosen(self, names: Sequence[str], tag: str | None) -> list[SyncConfig]:
+        """The syncs asked for, parents first. A disabled one only runs when named."""
+        wanted = [self._named(name) for name in dict.fromkeys(names)] or [s for s in self.syncs.values() if s.enabled]
+        if tag is not None:
+            wanted = [sync for sync in wanted if tag in sync.tags]
+            if not wanted:
+                tags = sorted({word for sync in self.syncs.values() for word in sync.tags})
+                message = f"no sync has this tag; there are {', '.join(tags) or 'none'}"
+                raise ConfigError([Problem("", 0, 0, tag, message)])
+        by_name = {sync.name: sync for sync in wanted}
+        parents = {sync.name: sync.schedule.syncs if isinstance(sync.schedule, After) else () for sync in wanted}
+        return [by_name[name] for name in TopologicalSorter(parents).static_order() if name in by_name]
+
+    def _named(self, name: str) -> SyncConfig:
+        if name not in self.syncs:
+            known = ", ".join(self.syncs) or "none"
+            raise ConfigError([Problem("", 0, 0, name, f"there is no such sync; there are {known}")])
+        return self.syncs[name]
+
+    def _ledger(self, sync: SyncConfig) -> Ledger:
+        from reverse_etl.state.home import StateHome  # noqa: PLC0415  # SQLAlchemy: not for --help
+        from reverse_etl.state.ledger import Ledger  # noqa: PLC0415
+
+        kind = getattr(self.config.destinations[sync.destination], "type", sync.destination)
+        identity = {"key": list(sync.key), "type": kind, "object": sync.object, "match": sync.match}
+        return Ledger(StateHome(self.root), self.config.state.url.get_secret_value(), sync.name, identity)
+
+    @contextmanager
+    def _store(self) -> Iterator[StateStore | None]:
+        from reverse_etl.state.ledger import store_of  # noqa: PLC0415
+
+        store = store_of(self.config.state.url.get_secret_value())
+        try:
+            yield store
+        finally:
+            if store is not None:
+                store.close()
+
+    def _status(self, sync: SyncConfig) -> SyncStatus:
+        with closing(self._ledger(sync)) as ledger:
+            state, standing = ledger.state(), ledger.refused()
+        latest = self.runs(sync.name, limit=1)
+        return SyncStatus(
+            sync=sync.name,
+            schedule=sync.schedule.text if sync.schedule is not None else None,
+            last_run=latest[0] if latest else None,
+            known_rows=state.known_rows if state is not None else 0,
+            rejected=sum(row.count for row in standing if row.kind != "in_doubt"),
+            in_doubt=sum(row.count for row in standing if row.kind == "in_doubt"),
+            cursor=state.cursor_value if state is not None else None,
+        )
+
+    def _source(self, sync: SyncConfig) -> Source:
+        config: SourceConfig = self.config.sources[sync.source]
+        return registry.source(config.dialect)(config)
+
+    def _destination(self, name: str) -> Destination:
+        return _opened(name, self.config)
+
+
+def gravest(reports: Sequence[RunReport]) -> int:
+    """The exit code for several runs: skipped ones only count when every run was skipped."""
+    codes = {report.exit_code for report in reports}
+    if codes != {5}:
+        codes.discard(5)
+    return next((code for code in GRAVEST if code in codes), 0)
+
+
+def _opened(name: str, config: ProjectConfig, memory: Memory | None = None) -> Destination:
+    from reverse_etl.state.ledger import FleetingMemory  # noqa: PLC0415
+
+    settings = config.destinations[name]
+    connector = registry.destination(getattr(settings, "type", name))
+    return connector(settings, Opening(name, memory or FleetingMemory()))
+
+
+async def _stop_on_signal(stop: Stop, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+    """The first SIGINT or SIGTERM lets what is under way be answered and recorded; a second one ends the process."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for number in signals:
+            if stop.asked:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            name = signal.Signals(number).name
+            stop.ask(
+                Interrupted(f"interrupted by {name}", hint="the next run goes on from here", exit_code=128 + number)
+            )
+
+
+def _run_id() -> str:
+    """Sortable by time, unique over machines."""
+    return f"{clock.SYSTEM.now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
