@@ -35,13 +35,13 @@ def demo(
     ] = None,
     log_level: options.Level = WARNING,
     log_format: options.Format = TEXT,
-) -> None:
+) -> int:
     """Watch the whole job: sample warehouse, sandbox, four runs."""
     from reverse_etl.cli.audience import ScreenAudience
     from reverse_etl.demo.story import tell
 
     session = Session(log_level=log_level, log_format=log_format)
-    tell(ScreenAudience(session.screen), folder)
+    return tell(ScreenAudience(session.screen), folder)
 
 
 @app.command()
@@ -227,7 +227,7 @@ def fields(
     if object is None:
         edge.refuse("Missing argument 'OBJECT'.")
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
-    schema = session.load(only=[]).fields(destination, object)
+    schema = session.load_connections().fields(destination, object)
     session.show(documents.fields(schema), lambda: tables.fields(schema))
 
 

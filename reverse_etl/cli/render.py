@@ -106,8 +106,8 @@ def _headline(report: RunReport) -> Line:
     if report.finished_at is not None:
         took = f" in {text.duration((report.finished_at - report.started_at).total_seconds())}"
     if report.dry_run:
-        verdict = _VERDICTS["guarded"] if report.status.value == "guarded" else Span("dry run", "strong")
-        return line(name, "  ", verdict, Span(took + ", nothing was written", "dim"))
+        ended = _VERDICTS.get(report.status.value) if report.plan is None else None
+        return line(name, "  ", ended or Span("dry run", "strong"), Span(took + ", nothing was written", "dim"))
     if _idle(report):
         return line(name, "  ", Span("✓ nothing new", "good"), Span(took, "dim"))
     return line(name, "  ", _VERDICTS[report.status.value], Span(took, "dim"))
@@ -119,7 +119,7 @@ def _idle(report: RunReport) -> bool:
 
 
 def _facts(report: RunReport) -> Iterator[tuple[Part, Part]]:
-    if report.status.value == "skipped":
+    if report.status.value == "skipped" or (report.error is not None and not report.rows.read and not report.requests):
         return
     yield "rows", _rows(report)
     delivered = _delivered(report)

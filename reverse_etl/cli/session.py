@@ -49,6 +49,15 @@ class Session:
         REDACTOR.learn(secrets_in(project.config))
         return project
 
+    def load_connections(self) -> Project:
+        """The project without its syncs, for a command that may open any connection."""
+        from reverse_etl.config.files import load
+
+        project = self.load(only=[])
+        everything, _ = load(project.root, os.environ, only=[], connections_of_all=True)
+        REDACTOR.learn(secrets_in(everything))
+        return project
+
     def show(self, document: Mapping[str, object], blocks: Callable[[], Iterable[Block]]) -> None:
         """The answer of a command: one JSON document with --json, else text."""
         if self.json:

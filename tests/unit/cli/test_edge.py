@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from reverse_etl.model import Problem
 
 
 @pytest.fixture(autouse=True)
-def streams_and_signals(monkeypatch: pytest.MonkeyPatch) -> Any:
+def streams_signals_and_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """`run` replaces signal handlers as a whole program may; a test gives them back."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(edge, "guard_standard_streams", lambda redactor: None)
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
