@@ -106,8 +106,8 @@ def _headline(report: RunReport) -> Line:
     if report.finished_at is not None:
         took = f" in {text.duration((report.finished_at - report.started_at).total_seconds())}"
     if report.dry_run:
-        ended = _VERDICTS.get(report.status.value) if report.plan is None else None
-        return line(name, "  ", ended or Span("dry run", "strong"), Span(took + ", nothing was written", "dim"))
+        ended = _VERDICTS[report.status.value] if report.error is not None else Span("dry run", "strong")
+        return line(name, "  ", ended, Span(took + ", nothing was written", "dim"))
     if _idle(report):
         return line(name, "  ", Span("✓ nothing new", "good"), Span(took, "dim"))
     return line(name, "  ", _VERDICTS[report.status.value], Span(took, "dim"))

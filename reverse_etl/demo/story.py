@@ -66,17 +66,17 @@ def _open(audience: Audience, file: Path, url: str) -> None:
 
 def _play(audience: Audience, project: Project, file: Path, crm: Crm) -> int:
     """The chapters, up to the first that doesn't end well; returns that one's exit code, else 0."""
-    planned = _run(audience, project, "1. A dry run", "What would be sent. Nothing is written anywhere.", dry_run=True)
-    if planned or (first := _run(audience, project, "2. The first run", "Every row is new to both CRMs.")):
-        return planned or first
+    code = _run(audience, project, "1. A dry run", "What would be sent. Nothing is written anywhere.", dry_run=True)
+    code = code or _run(audience, project, "2. The first run", "Every row is new to both CRMs.")
+    if code:
+        return code
     ada, before = Person.found(crm), crm.counts()
     day = warehouse.add_day(file)
     happened = f"{day.day} {day:%B %Y} is added to the warehouse: {warehouse.day_in_words(file, day)}."
-    changed = _run(audience, project, "3. A day later", happened, "Of a changed row only the changed fields go out.")
-    if changed or (
-        idle := _run(audience, project, "4. Once more, with nothing new", "No row differs: no call is made.")
-    ):
-        return changed or idle
+    code = _run(audience, project, "3. A day later", happened, "Of a changed row only the changed fields go out.")
+    code = code or _run(audience, project, "4. Once more, with nothing new", "No row differs, so no call is made.")
+    if code:
+        return code
     summary(audience, crm, before, ada)
     return 0
 
