@@ -30,7 +30,7 @@ destinations:
     type: hubspot
     access_token: sandbox-token
     base_url: {address}
-    rate_limit: {{requests: 1000000, per: 10s}}
+    rate_limit: {{requests: 100000, per: 10s}}
 """
 
 SYNC = """\

@@ -122,13 +122,13 @@ class Comparison:
             return
         cases = " ".join(f"WHEN {rule.condition} THEN {number}" for number, rule in enumerate(rules))
         self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE flawed AS SELECT at, rule FROM "
-            f"(SELECT rowid AS at, CASE {cases} END AS rule FROM delta) WHERE rule IS NOT NULL"
+            f"CREATE OR REPLACE TEMP TABLE flawed AS SELECT place, rule FROM "
+            f"(SELECT rowid AS place, CASE {cases} END AS rule FROM delta) WHERE rule IS NOT NULL"
         )
         for number in [row[0] for row in self.connection.execute("SELECT DISTINCT rule FROM flawed").fetchall()]:
             rule = rules[number]
             self._invalidate(
-                f"rowid IN (SELECT at FROM flawed WHERE rule = {number})", rule.code, rule.column, rule.message
+                f"rowid IN (SELECT place FROM flawed WHERE rule = {number})", rule.code, rule.column, rule.message
             )
 
     def set_aside_clashes(self, match: PayloadColumn, *, folds_case: bool, refuse_all: bool) -> None:
@@ -143,7 +143,7 @@ class Comparison:
         known = _folded(match, match.name, folds_case) if has_match else "NULL"
         order = ", ".join(f"d.{quoted(key.name)}" for key in self.shape.keys)
         self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT rowid AS at, key, {new} AS m, "
+            f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT rowid AS place, key, {new} AS m, "
             f"coalesce({acknowledged} = {new}, false) AS owns FROM delta WHERE {new} IS NOT NULL"
         )
         self.connection.execute(
@@ -154,12 +154,12 @@ class Comparison:
         rank = "row_number() OVER (PARTITION BY w.m ORDER BY w.owns DESC, " + order + ")"
         many = "count(*) OVER (PARTITION BY w.m)"
         self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE clashing AS SELECT at FROM (SELECT w.at, {rank} AS nth, {many} AS n, w.m IN "
-            "(SELECT m FROM taken) AS owned FROM wanted w JOIN delta d ON d.rowid = w.at) "
+            f"CREATE OR REPLACE TEMP TABLE clashing AS SELECT place FROM (SELECT w.place, {rank} AS nth, {many} AS n, w.m IN "
+            "(SELECT m FROM taken) AS owned FROM wanted w JOIN delta d ON d.rowid = w.place) "
             f"WHERE owned OR {'n > 1' if refuse_all else 'nth > 1'}"
         )
         message = f"another row has the same {match.field}, which finds one record only"
-        self._invalidate("rowid IN (SELECT at FROM clashing)", "invalid_match_clash", match.field, message)
+        self._invalidate("rowid IN (SELECT place FROM clashing)", "invalid_match_clash", match.field, message)
 
     def forget_taken_over(self, match: PayloadColumn, *, folds_case: bool) -> None:
         """A removed row whose record another row of the result has taken over isn't a removal: its record lives on."""
@@ -246,8 +246,8 @@ class Comparison:
         payload = ", ".join(f"i.{quoted(column.name)}" for column in self.shape.payload)
         rows: list[dict[str, Any]] = _table(
             self.connection.sql(
-                f"SELECT v.key, v.code, v.field, v.message, v.n, {payload} FROM invalid v JOIN incoming i ON i.rowid = v.at "
-                "ORDER BY v.at"
+                f"SELECT v.key, v.code, v.field, v.message, v.n, {payload} FROM invalid v JOIN incoming i ON i.rowid = v.place "
+                "ORDER BY v.place"
             )
         ).to_pylist()
         return rows
@@ -292,12 +292,12 @@ class Comparison:
     def _find_doubled(self) -> None:
         self.connection.execute(
             "CREATE TABLE invalid (key VARCHAR, code VARCHAR, field VARCHAR, message VARCHAR, n BIGINT, "
-            "reread BOOLEAN, at BIGINT)"
+            "reread BOOLEAN, place BIGINT)"
         )
         self.connection.execute("CREATE TABLE doubled (key VARCHAR, n BIGINT)")
         rows, keys, fingerprints = self.connection.execute(
             "SELECT count(*), count(key), count(DISTINCT hash(key)) FILTER (key IS NOT NULL) FROM incoming"
-        ).fetchone() or (0, 0, 0)
+        ).fetchall()[0]
         if keys < rows:
             self.connection.execute(
                 "INSERT INTO invalid SELECT NULL, 'invalid_null_key', NULL, 'the key is NULL', count(*), bool_and(reread), min(rowid) "
@@ -320,8 +320,8 @@ class Comparison:
         if scope.keys_only:
             differs = "o.h IS NULL OR i.h IS NULL"
         self.connection.execute(
-            "CREATE TABLE candidate AS SELECT i.at AS i_at, o.position AS o_at "
-            f"FROM (SELECT key, h, rowid AS at FROM incoming WHERE key IS NOT NULL) i {join} "
+            "CREATE TABLE candidate AS SELECT i.place AS i_at, o.position AS o_at "
+            f"FROM (SELECT key, h, rowid AS place FROM incoming WHERE key IS NOT NULL) i {join} "
             f"(SELECT key, h, position FROM known) o USING (key) WHERE {differs}"
         )
 
@@ -408,8 +408,7 @@ class Comparison:
         return more == 0
 
     def _number(self, sql: str) -> int:
-        row = self.connection.execute(sql).fetchone()
-        return int(row[0]) if row else 0
+        return int(self.connection.execute(sql).fetchall()[0][0])
 
 
 class _Watched:

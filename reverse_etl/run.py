@@ -354,16 +354,19 @@ def _blame(report: RunReport, failure: ReverseEtlError) -> None:
 
 
 def _local(failure: duckdb.Error, stop: Stop) -> ReverseEtlError:
-    """An error of the local database: we were interrupted, the disk is full, or the definition asks for the impossible."""
+    """An error of the local database: we were interrupted, the disk is full, or a definition asks for the impossible."""
     if isinstance(stop.reason, ReverseEtlError) and isinstance(failure, duckdb.InterruptException):
         return stop.reason
     words = str(failure).strip().splitlines()[0]
-    if "No space left" in str(failure):
-        return ReverseEtlError(
-            words, code="disk_full", hint="make room for .reverse_etl/spool and run again; nothing was sent"
-        )
-    return ReverseEtlError(
-        f"the rows could not be compared: {words}",
-        code="compare",
-        hint="see whether every `default` fits its column's type",
-    )
+    if isinstance(failure, duckdb.IOException | duckdb.OutOfMemoryException):
+        hint = "make room where .reverse_etl/spool lies and run again; nothing was sent that could not be recorded"
+        return ReverseEtlError(f"the rows could not be spooled: {words}", code="disk", hint=hint)
+    if isinstance(failure, duckdb.ConversionException):
+        hint = "see whether every `default` and `value` fits the column beside it"
+        return ReverseEtlError(f"the rows could not be compared: {words}", code="compare", hint=hint)
+    return _bug(failure)
+
+
+def _bug(failure: Exception) -> ReverseEtlError:
+    words = f"a bug in reverse-etl stopped the run: {type(failure).__name__}: {str(failure).strip().splitlines()[:1]}"
+    return ReverseEtlError(words, code="bug", hint="run again with --log-level debug, and report it")

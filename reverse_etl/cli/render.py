@@ -38,14 +38,17 @@ class Commands:
         return Span(shlex.join(["reverse-etl", *words, *where]), "command")
 
 
-def run(report: RunReport, commands: Commands) -> list[Block]:
-    """One run: its verdict, its figures, and what to type next if something is left to do."""
+def run(report: RunReport, commands: Commands, *, samples: int = SHOWN_PER_CHANGE) -> list[Block]:
+    """One run: its verdict, its figures, and what to type next if something is left to do.
+
+    `samples` is how many rows of each kind of change a dry run shows.
+    """
     facts = list(_facts(report))
     blocks: list[Block] = [_headline(report)]
     if facts:
         blocks.append(Table(facts, indent=2))
     if report.plan is not None:
-        blocks.extend(_plan(report.plan, report.pending))
+        blocks.extend(_plan(report.plan, report.pending, samples))
     blocks.extend(_next_steps(report, commands))
     return blocks
 
@@ -171,23 +174,23 @@ def _calls(report: RunReport) -> str:
     return f"{said}, {text.count(report.throttled)} of them told to wait" if report.throttled else said
 
 
-def _plan(plan: PlanSummary, pending: int) -> Iterator[Block]:
+def _plan(plan: PlanSummary, pending: int, samples: int) -> Iterator[Block]:
     if not pending:
         yield line("  would send nothing")
     else:
-        yield from _outlook(plan, pending)
+        yield from _outlook(plan, pending, samples)
     if plan.problems:
         yield line("  would be refused before any call")
         yield _refusals(plan)
 
 
-def _outlook(plan: PlanSummary, pending: int) -> Iterator[Block]:
+def _outlook(plan: PlanSummary, pending: int, samples: int) -> Iterator[Block]:
     yield line(
         "  would send ",
         Span(text.plural(pending, "row"), "strong"),
         f" in {text.plural(plan.requests, 'call')}, about {text.duration(plan.seconds_at_limit)} at the rate limit",
     )
-    shown = _chosen(plan.sample)
+    shown = _chosen(plan.sample, samples)
     for sample in shown:
         yield line("    ", _MARKS.get(sample.change, sample.change), " ", Span(text.key(sample.key), "strong"))
         if sample.fields:
@@ -196,12 +199,12 @@ def _outlook(plan: PlanSummary, pending: int) -> Iterator[Block]:
         yield line("    ", Span(f"… and {text.count(pending - len(shown))} more", "dim"))
 
 
-def _chosen(sample: Sequence[RowSample]) -> list[RowSample]:
+def _chosen(sample: Sequence[RowSample], most: int) -> list[RowSample]:
     seen: dict[str, int] = {}
     chosen = []
     for row in sample:
         seen[row.change] = seen.get(row.change, 0) + 1
-        if seen[row.change] <= SHOWN_PER_CHANGE:
+        if seen[row.change] <= most:
             chosen.append(row)
     return chosen
 

@@ -69,10 +69,14 @@ class Places:
 
     def has(self, path: Path) -> bool:
         """Whether the file gives a value here."""
+        return self.node(path) is not None
+
+    def node(self, path: Path) -> Node | None:
+        """The value at a path of this very file."""
         node = self.root
         for step in path:
             node = node.child(step) if node is not None else None
-        return node is not None
+        return node
 
     def place_of(self, path: Path) -> tuple[int, int]:
         """Line and column of a value, (0, 0) when the file is not known."""
@@ -133,7 +137,7 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def _problem(error: ErrorDetails, places: Places, model: type[BaseModel], at: Path) -> Problem:
-    location = error["loc"]
+    location = _without_branches(error["loc"], model, places.node(at))
     path = (*at, *location)
     context: Mapping[str, Any] = error.get("ctx", {})
     word = str(location[-1]) if location else ""
@@ -197,7 +201,7 @@ def _said(error: ErrorDetails, context: Mapping[str, Any]) -> str:
 
 def _known_keys(model: type[BaseModel], location: Path) -> list[str]:
     known: list[str] = []
-    for reached in _reached(model, location):
+    for reached in _models(_annotations(model, location)):
         known += [info.alias or name for name, info in reached.model_fields.items()]
     return sorted(dict.fromkeys(known))
 
@@ -208,20 +212,42 @@ def _secret(model: type[BaseModel], location: Path) -> bool:
     return any(issubclass(found, SecretStr | SecretBytes) for annotation in annotations for found in _types(annotation))
 
 
-def _reached(model: type[BaseModel], location: Path) -> list[type[BaseModel]]:
-    types = [found for annotation in _annotations(model, location) for found in _types(annotation)]
-    return [found for found in types if issubclass(found, BaseModel)]
+def _without_branches(location: Path, model: type[BaseModel], node: Node | None) -> Path:
+    """pydantic's path without the values that chose one of several models: a key may be called like one of them."""
+    here: list[Any] = [model]
+    path: list[str | int] = []
+    for step in location:
+        chosen_by = node.value.values() if node is not None and isinstance(node.value, dict) else ()
+        models = _models(here)
+        if len(models) > 1 and any(other.value == step for other in chosen_by):
+            here = [found for found in models if _is_chosen_by(found, step)]
+            continue
+        path.append(step)
+        here = _below(here, step)
+        node = (node.child(step) or node) if node is not None else None
+    return path
+
+
+def _is_chosen_by(model: type[BaseModel], value: str | int) -> bool:
+    return any(value in get_args(info.annotation) for info in model.model_fields.values())
 
 
 def _annotations(model: type[BaseModel], location: Path) -> list[Any]:
-    """What may stand at a path. Steps that are no field (a branch's name, a position, a free key) change nothing."""
+    """What may stand at a path."""
     here: list[Any] = [model]
     for step in location:
-        models = [found for annotation in here for found in _types(annotation) if issubclass(found, BaseModel)]
-        fields = [_field(found, step) for found in models]
-        below = [annotation for annotation in fields if annotation is not None]
-        here = below or here
+        here = _below(here, step)
     return here
+
+
+def _below(annotations: list[Any], step: str | int) -> list[Any]:
+    """What may stand one step further. Steps that are no field (a position, a free key) change nothing."""
+    fields = [_field(found, step) for found in _models(annotations)]
+    return [annotation for annotation in fields if annotation is not None] or annotations
+
+
+def _models(annotations: list[Any]) -> list[type[BaseModel]]:
+    return [found for annotation in annotations for found in _types(annotation) if issubclass(found, BaseModel)]
 
 
 def _field(model: type[BaseModel], step: str | int) -> Any | None:

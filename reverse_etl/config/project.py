@@ -65,7 +65,7 @@ class SourceConfig(_Part):
     @property
     def dialect(self) -> str:
         """What comes before `+` or `://` in the URL: the name that finds the connector."""
-        return self.url.get_secret_value().partition("://")[0].partition("+")[0]
+        return dialect_of(self.url.get_secret_value())
 
 
 class StateConfig(_Part):
@@ -185,8 +185,11 @@ class ReadProject:
         kind = node.child("type")
         known = registry.names(registry.DESTINATIONS)
         if kind is None or not isinstance(kind.value, str):
-            where = at if kind is None else (*at, "type")
-            self._complain(where, f"`type` is missing: one of {', '.join(known)}", of_key=True)
+            listed = ", ".join(known)
+            if kind is None:
+                self._complain(at, f"`type` is missing here: one of {listed}", of_key=True)
+            else:
+                self._complain((*at, "type"), f"should be one of {listed}")
             return None
         try:
             return self._connector(kind.value)

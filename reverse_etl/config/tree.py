@@ -216,10 +216,12 @@ class _Reader:
         message = f"this isn't valid YAML: {failure.problem}"
         if "\t" in written[: mark.column + 1]:
             message = "a tab can't indent YAML: use spaces"
-        elif "${" in written[: mark.column]:
+        elif "${" in written[: mark.column + 1]:
             message += '; between { } a variable needs quotes: "${NAME}"'
+        key, colon, value = written.strip().partition(": ")
+        if ": " in value or value.endswith(":"):
+            message += "; a value that holds `: ` or ends in `:` needs quotes"
         # Only the key of the line is repeated: what follows it may be a secret.
-        key, colon, _ = written.strip().partition(": ")
         self._note(mark.line + 1, mark.column + 1, key if colon else "", message)
 
     def _note(self, line: int, column: int, text: str, message: str) -> None:

@@ -26,6 +26,7 @@ class Admin:
         self,
         hubspot: HubSpot,
         salesforce: Salesforce,
+        *,
         faults: Faults,
         requests: RequestLog,
         ledger: Ledger,

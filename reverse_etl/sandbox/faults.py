@@ -18,6 +18,12 @@ them with `probability` (seeded), at most `times` times. Kinds:
     lock         `rows` records are refused for a lock (Salesforce UNABLE_TO_LOCK_ROW, HubSpot 423)
     expire       the request's token is no longer valid
     html         a gateway's page with `status`, 502 unless told
+
+Of Salesforce's bulk jobs, ordered on the request that closes the upload (method PATCH, path jobs/ingest):
+
+    fail_job     fails after `rows` rows, the rest stays unprocessed, `message` is its errorMessage
+    vanish       `rows` rows of each chunk of 200 are carried out and in none of the result files
+    stuck        is in progress for ever
 """
 
 from __future__ import annotations
@@ -30,23 +36,8 @@ from typing import Any
 from reverse_etl.sandbox.messages import Request
 
 KINDS = frozenset(
-    [
-        "status",
-        "throttle",
-        "slow",
-        "drip",
-        "cut",
-        "truncate",
-        "empty",
-        "omit",
-        "reverse",
-        "duplicate",
-        "stranger",
-        "refuse",
-        "lock",
-        "expire",
-        "html",
-    ]
+    {"status", "throttle", "slow", "drip", "cut", "truncate", "empty", "omit", "reverse", "duplicate", "stranger"}
+    | {"refuse", "lock", "expire", "html", "fail_job", "vanish", "stuck"}
 )
 
 

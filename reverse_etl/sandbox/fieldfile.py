@@ -13,10 +13,10 @@
         - {name: Amount__c, type: currency, precision: 16, scale: 2, required: true}
         - {name: Partner__c, type: reference, reference_to: [Account], relationship: Partner__r}
 
-Every field needs a `name` and a `type`. Common: `label`, `options`, `unique`, `read_only`, `calculated`. HubSpot types are
-string, number, bool, enumeration, date, datetime, with `field_type`, `group`, `hidden`. Salesforce types are those of
-describe, with `length`, `precision`, `scale`, `digits`, `required`, `external_id`, `case_sensitive`, `restricted`,
-`reference_to` and `relationship`.
+Every field needs a `name` and a `type`. Common: `label`, `options`, `unique`, `read_only`, `calculated`.
+HubSpot types are string, number, bool, enumeration, date, datetime, with `field_type`, `group`, `hidden`.
+Salesforce types are those of describe, with `length`, `precision`, `scale`, `digits`, `required`, `external_id`,
+`case_sensitive`, `restricted`, `reference_to` and `relationship`.
 """
 
 from __future__ import annotations
@@ -31,41 +31,12 @@ from reverse_etl.sandbox.hubspot.properties import Property
 from reverse_etl.sandbox.salesforce.app import Salesforce
 from reverse_etl.sandbox.salesforce.fields import Field, make
 
-HUBSPOT_KEYS = frozenset(
-    [
-        "name",
-        "type",
-        "label",
-        "options",
-        "unique",
-        "read_only",
-        "calculated",
-        "field_type",
-        "group",
-        "hidden",
-        "description",
-    ]
-)
-SALESFORCE_KEYS = frozenset(
-    [
-        "name",
-        "type",
-        "label",
-        "options",
-        "unique",
-        "read_only",
-        "calculated",
-        "length",
-        "precision",
-        "scale",
-        "digits",
-        "required",
-        "external_id",
-        "case_sensitive",
-        "restricted",
-        "reference_to",
-        "relationship",
-    ]
+COMMON_KEYS = frozenset({"name", "type", "label", "options", "unique", "read_only", "calculated"})
+HUBSPOT_KEYS = COMMON_KEYS | {"field_type", "group", "hidden", "description"}
+SALESFORCE_KEYS = (
+    COMMON_KEYS
+    | {"length", "precision", "scale", "digits", "required", "external_id", "case_sensitive", "restricted"}
+    | {"reference_to", "relationship"}
 )
 FIELD_TYPES = {"string": "text", "bool": "booleancheckbox", "enumeration": "select", "datetime": "date"}
 
@@ -96,11 +67,11 @@ def _known(kind: str, kinds: list[str]) -> str:
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be a mapping")
-    return value
+    return dict(value)
 
 
-def _checked(entry: Any, keys: frozenset[str]) -> dict[str, Any]:
-    entry = _mapping(entry, "a field")
+def _checked(given: Any, keys: frozenset[str]) -> dict[str, Any]:
+    entry = _mapping(given, "a field")
     unknown = sorted(set(entry) - keys)
     if unknown:
         raise ValueError(f"field {entry.get('name')}: unknown {', '.join(unknown)}; it takes {', '.join(sorted(keys))}")

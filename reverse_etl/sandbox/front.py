@@ -50,7 +50,7 @@ class Front:
     def _answer(self, vendor: HubSpot | Salesforce, request: Request, struck: list[Fault]) -> Response:
         """The vendor's answer, or what a fault puts in its place."""
         for fault in struck:
-            if fault.kind in ("refuse", "lock"):
+            if fault.kind in ("refuse", "lock", "fail_job", "vanish", "stuck"):
                 request.notes.setdefault(fault.kind, []).append(fault)
         instead = next((found for fault in struck if (found := _instead(vendor, request, fault)) is not None), None)
         if instead is not None:

@@ -37,13 +37,15 @@ HOST = "127.0.0.1"
 PORT = 8750
 RATE = 190
 SAVE_EVERY = 30.0
+BULK_PAUSE = 0.02
 
 
 @dataclass(frozen=True)
 class Settings:
     """`rate`: HubSpot requests in ten seconds, None for no limit. `search_lag`: seconds until search sees a write.
 
-    `daily`: requests a day, of each platform. `seed` decides ids' gaps, the order of results and probabilities.
+    `hubspot_daily` and `salesforce_daily`: requests a day. `bulk_polls`: how often a finished bulk job is still seen in
+    progress. `seed` decides ids' gaps, the order of results and probabilities.
     """
 
     data: Path | None = None
@@ -53,6 +55,7 @@ class Settings:
     search_lag: float = 2.0
     hubspot_daily: int = 625_000
     salesforce_daily: int = 100_000
+    bulk_polls: int = 1
     rules: Rules = field(default_factory=Rules)
 
 
@@ -75,14 +78,27 @@ class Sandbox:
             rules=settings.rules,
         )
         self.salesforce = Salesforce(
-            self.clock, self.ledger, seed=settings.seed, daily_requests=settings.salesforce_daily, origin=url
+            self.clock,
+            self.ledger,
+            seed=settings.seed,
+            daily_requests=settings.salesforce_daily,
+            origin=url,
+            bulk_polls=settings.bulk_polls,
         )
         if settings.fields is not None:
             add_fields(settings.fields, self.hubspot, self.salesforce)
         self._file = DataFile(settings.data, self.hubspot, self.salesforce) if settings.data else None
         if self._file is not None:
             self._file.load()
-        admin = Admin(self.hubspot, self.salesforce, self.faults, self.requests, self.ledger, self.clock, self.reset)
+        admin = Admin(
+            self.hubspot,
+            self.salesforce,
+            faults=self.faults,
+            requests=self.requests,
+            ledger=self.ledger,
+            clock=self.clock,
+            reset=self.reset,
+        )
         self.application = Front(self.hubspot, self.salesforce, self.faults, self.requests, admin)
 
     def reset(self) -> None:
@@ -154,16 +170,26 @@ async def _serve(sandbox: Sandbox, listener: socket.socket, stop: asyncio.Event,
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(sandbox.application, connections), sock=listener
     )
+    worker = asyncio.create_task(_work(sandbox))
     ready()
     while not stop.is_set():
         try:
             await asyncio.wait_for(stop.wait(), SAVE_EVERY)
         except TimeoutError:
             sandbox.save()
+    worker.cancel()
     server.close()
     for connection in list(connections):
         connection.close()
     await server.wait_closed()
+
+
+async def _work(sandbox: Sandbox) -> None:
+    """Carries bulk jobs out, a chunk at a time between requests."""
+    while True:
+        with sandbox.application.lock:
+            busy = sandbox.salesforce.bulk.step()
+        await asyncio.sleep(0 if busy else BULK_PAUSE)
 
 
 def _listen(port: int) -> socket.socket:

@@ -221,8 +221,7 @@ def _widen_to_text(connection: duckdb.DuckDBPyConnection, table: str, name: str,
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
-    row = connection.execute(sql).fetchone()
-    return int(row[0]) if row else 0
+    return int(connection.execute(sql).fetchall()[0][0])
 
 
 def _patiently(open: Callable[[], object], wait: float = WAIT_SECONDS) -> None:

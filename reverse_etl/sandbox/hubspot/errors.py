@@ -108,6 +108,7 @@ def missing_rows(singular: str, ids: list[str]) -> Body:
     return {
         "status": "error",
         "category": "OBJECT_NOT_FOUND",
-        "message": f"Could not get some {singular} objects, they may be deleted or not exist. Check that ids are valid.",
+        "message": f"Could not get some {singular} objects, they may be deleted or not exist. "
+        "Check that ids are valid.",
         "context": {"ids": ids},
     }

@@ -81,7 +81,7 @@ class Metadata:
             case "GET", [name]:
                 return json_response(200, self._property(kind, name).document())
             case "DELETE", [name]:
-                self._property(kind, name).archived = True
+                kind.archive_property(self._property(kind, name).name)
                 return empty()
         raise not_found()
 

@@ -60,6 +60,7 @@ class ObjectType:
             folds["email"] = fold_email
         self.table = Table(folds)
         self.unique = set(folds) - {"hs_unique_creation_key"}
+        self._sort_properties()
 
     @property
     def modified(self) -> str:
@@ -67,9 +68,24 @@ class ObjectType:
 
     def add_property(self, prop: Property) -> None:
         self.properties[prop.name] = prop
+        self._sort_properties()
         if prop.unique and prop.name not in self.unique:
             self.unique.add(prop.name)
             self.table.add_index(prop.name, str)
+
+    def archive_property(self, name: str) -> None:
+        self.properties[name].archived = True
+        self._sort_properties()
+
+    def _sort_properties(self) -> None:
+        """Tells apart the properties whose values need no more than a look, as nearly all of them do."""
+        free = [prop for prop in self.properties.values() if not (prop.read_only or prop.calculated or prop.archived)]
+        self.plain = frozenset(prop.name for prop in free if prop.type == "string" and prop.name != "email")
+        self.choices = {
+            prop.name: frozenset(prop.options)
+            for prop in free
+            if prop.type == "enumeration" and prop.external is None and prop.field_type != "checkbox"
+        }
 
     def resolve(self, record_id: str) -> str | None:
         """The live record that this id reaches, through merges; None when there is none."""

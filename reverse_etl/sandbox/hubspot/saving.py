@@ -30,6 +30,7 @@ class Saver:
         self._kind = kind
         self._now = portal.clock.iso()
         self._undo: list[tuple[str, dict[str, Any] | None]] = []
+        self._secondary: dict[str, str] | None = None
         self.writes: list[tuple[str, str, dict[str, str]]] = []
 
     def create(self, properties: dict[str, Any]) -> Body:
@@ -73,6 +74,8 @@ class Saver:
                 self._kind.table.remove(record_id, keep=False)
             else:
                 self._kind.table.put(record_id, before, self._kind.table.get(record_id))
+        if self._secondary is not None:
+            self._kind.secondary = self._secondary
         self._undo.clear()
         self.writes.clear()
 
@@ -80,8 +83,12 @@ class Saver:
         """The values as they would be stored; raises `InvalidValues` with everything that is wrong with them."""
         sent: dict[str, str] = {}
         problems: list[Body] = []
+        plain, choices = self._kind.plain, self._kind.choices
         for name, given in properties.items():
-            value = checks.text(given)
+            value = given if isinstance(given, str) else checks.text(given)
+            if (name in plain and len(value) <= checks.MOST_TEXT) or value in choices.get(name, ()):
+                sent[name] = value
+                continue
             try:
                 sent[name] = self._value(name, value, before)
             except checks.Invalid as invalid:
@@ -162,10 +169,11 @@ class Saver:
         if kind.name != "contacts" or not email or not old or kind.secondary.get(fold_email(email)) != record_id:
             return
         others = [other for other in before.get("hs_additional_emails", "").split(";") if other and other != email]
-        before_text = ";".join([*others, old])
+        if self._secondary is None:
+            self._secondary = dict(kind.secondary)
         del kind.secondary[email]
         kind.secondary[old] = record_id
-        sent["hs_additional_emails"] = before_text
+        sent["hs_additional_emails"] = ";".join([*others, old])
 
     def _echo(self, record_id: str, sent: dict[str, str], values: dict[str, Any]) -> Body:
         """A write's answer: what was sent (cleared as ""), and the system properties."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from reverse_etl.sandbox.clock import iso
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal
 from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, record
 from reverse_etl.sandbox.hubspot.writes import document
@@ -76,8 +77,6 @@ class Search:
         return hits, gone
 
     def _indexed(self, at: str, seen_until: float) -> bool:
-        from reverse_etl.sandbox.clock import iso
-
         return self.lag == 0 or at <= iso(seen_until)
 
 

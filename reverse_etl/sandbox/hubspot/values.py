@@ -12,6 +12,7 @@ from reverse_etl.sandbox.hubspot.properties import Property
 MOST_TEXT = 65_536
 NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 DIGITS = re.compile(r"-?\d+", re.ASCII)
+CANONICAL = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 EMAIL = re.compile(r"[^@\s,;<>()\[\]\"]+@[^@\s,;<>()\[\]\"]+\.[^@\s.,;<>()\[\]\"]{2,}")
 
@@ -91,6 +92,8 @@ def _datetime(prop: Property, value: str) -> str:
     moment = _moment(value)
     if moment is None:
         raise Invalid("INVALID_LONG", f"{value} was not a valid long.")
+    if CANONICAL.fullmatch(value):
+        return value
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 

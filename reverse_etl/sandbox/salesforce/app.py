@@ -10,10 +10,14 @@ from reverse_etl.sandbox.journal import Ledger
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
 from reverse_etl.sandbox.salesforce import describe
 from reverse_etl.sandbox.salesforce.auth import Sessions, concurrent_limit, daily_limit
+from reverse_etl.sandbox.salesforce.bulk import Ingest
+from reverse_etl.sandbox.salesforce.bulk_query import QueryJobs
 from reverse_etl.sandbox.salesforce.collections import JSON, Collections, json_body
+from reverse_etl.sandbox.salesforce.composite import composite
 from reverse_etl.sandbox.salesforce.errors import OAuthRefusal, Refusal, RowError, expired_session, not_found
 from reverse_etl.sandbox.salesforce.fields import Field
 from reverse_etl.sandbox.salesforce.org import Org, SObject
+from reverse_etl.sandbox.salesforce.query import Queries
 from reverse_etl.sandbox.salesforce.records import by_id, external_field, keyed, record
 from reverse_etl.sandbox.salesforce.saving import Saver, parse_row
 
@@ -26,11 +30,16 @@ class Salesforce:
 
     name = "salesforce"
 
-    def __init__(self, clock: Clock, ledger: Ledger, *, seed: int, daily_requests: int, origin: str) -> None:
+    def __init__(
+        self, clock: Clock, ledger: Ledger, *, seed: int, daily_requests: int, origin: str, bulk_polls: int
+    ) -> None:
         self.origin = origin
         self.sessions = Sessions(clock, daily_requests)
         self.org = Org(clock, ledger, seed)
         self._collections = Collections(self.org)
+        self._queries = Queries(self.org)
+        self.bulk = Ingest(self.org, bulk_polls)
+        self._query_jobs = QueryJobs(self.org, self._queries, bulk_polls)
 
     def serves(self, request: Request) -> bool:
         return request.segments[:1] in (["services"], ["id"])
@@ -106,19 +115,32 @@ class Salesforce:
         if request.method == "POST" and "_HttpMethod" in request.query:
             request.method = request.query["_HttpMethod"]
         match rest:
-            case []:
-                return json_response(200, describe.resources(version, self.origin), content_type=JSON)
-            case ["limits"]:
-                return json_response(200, describe.limits(self.sessions, 0), content_type=JSON)
-            case ["sobjects"]:
-                briefs = [describe.brief(kind, version) for kind in self.org.objects.values()]
-                answer = {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": briefs}
-                return json_response(200, answer, content_type=JSON)
+            case [] | ["limits"] | ["sobjects"]:
+                return json_response(200, self._description(version, rest), content_type=JSON)
             case ["sobjects", *tail]:
                 return self._sobjects(request, version, tail)
             case ["composite", "sobjects", *tail]:
                 return self._collection(request, tail)
+            case ["composite"] if request.method == "POST":
+                return composite(request, self.answer)  # its subrequests are answered like any other, and not counted
+            case ["jobs", "ingest", *tail]:
+                return self.bulk.answer(request, tail)
+            case ["jobs", "query", *tail]:
+                return self._query_jobs.answer(request, tail)
+            case [("query" | "queryAll") as word, *tail] if request.method == "GET":
+                return self._query(request, tail, deleted=word == "queryAll")
         raise not_found()
+
+    def _description(self, version: str, rest: list[str]) -> dict[str, Any]:
+        if rest == ["limits"]:
+            return describe.limits(self.sessions, self.bulk.batches)
+        if rest == ["sobjects"]:
+            briefs = [describe.brief(kind, version) for kind in self.org.objects.values()]
+            return {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": briefs}
+        return dict(describe.resources(version, self.origin))
+
+    def _query(self, request: Request, tail: list[str], *, deleted: bool) -> Response:
+        return self._queries.more(request, tail[0]) if tail else self._queries.answer(request, deleted=deleted)
 
     def _collection(self, request: Request, tail: list[str]) -> Response:
         match request.method, tail:
@@ -271,6 +293,8 @@ class Salesforce:
 
     def clear(self) -> None:
         self.org.clear()
+        self.bulk.clear()
+        self._query_jobs.clear()
         self.sessions.reset()
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from reverse_etl.sandbox.faults import Fault
 from reverse_etl.sandbox.messages import MalformedBody, Request, Response, json_response
 from reverse_etl.sandbox.salesforce.errors import Refusal, RowError
 from reverse_etl.sandbox.salesforce.org import Org, SObject, read_id
@@ -180,17 +181,20 @@ def _existing(sobject: SObject, given: str) -> str:
 def struck_rows(org: Org, request: Request, count: int) -> dict[int, RowError]:
     """The rows that ordered faults refuse, by position."""
     struck: dict[int, RowError] = {}
-    for fault in request.notes.get("refuse", []):
+    for fault in [*request.notes.get("refuse", []), *request.notes.get("lock", [])]:
         for position in org.random.sample(range(count), min(fault.rows, count)):
-            struck[position] = RowError(
-                fault.code or "FIELD_CUSTOM_VALIDATION_EXCEPTION", fault.message or "refused by order", fault.fields
-            )
-    for fault in request.notes.get("lock", []):
-        for position in org.random.sample(range(count), min(fault.rows, count)):
-            struck[position] = RowError(
-                "UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record or 200 records: 001SbLOCKED"
-            )
+            struck[position] = ordered_error(fault)
     return struck
+
+
+def ordered_error(fault: Fault) -> RowError:
+    """The error of a row that an ordered fault refuses."""
+    if fault.kind == "lock":
+        lock = "unable to obtain exclusive access to this record or 200 records: 001Sb0000000001"
+        return RowError("UNABLE_TO_LOCK_ROW", fault.message or lock)
+    return RowError(
+        fault.code or "FIELD_CUSTOM_VALIDATION_EXCEPTION", fault.message or "refused by order", fault.fields
+    )
 
 
 def _rolled_back(result: Result) -> Result:

@@ -9,7 +9,7 @@ from typing import Any
 
 TYPE = re.compile(r"(\w+)(?:\((\d+)(?:,(\d+))?\))?")
 TEXT_TYPES = frozenset(
-    ["string", "textarea", "phone", "url", "email", "picklist", "multipicklist", "combobox", "encryptedstring"]
+    {"string", "textarea", "phone", "url", "email", "picklist", "multipicklist", "combobox", "encryptedstring"}
 )
 NUMBER_TYPES = frozenset(["double", "currency", "percent"])
 SOAP_TYPES = {
@@ -164,35 +164,31 @@ def make(name: str, label: str, kind: str, flags: str) -> Field:
     return made
 
 
+SWITCHES: dict[str, dict[str, Any]] = {
+    "": {},
+    "ro": {"createable": False, "updateable": False},
+    "c": {"updateable": False},
+    "req": {"nillable": False},
+    "lookup": {"id_lookup": True},
+    "ext": {"external_id": True, "id_lookup": True},
+    "unique": {"unique": True},
+    "case": {"case_sensitive": True},
+    "calc": {"calculated": True},
+    "restricted": {"restricted": True},
+}
+
+
 def _set(made: Field, flag: str, value: str = "") -> None:
-    match flag:
-        case "ro":
-            made.createable = made.updateable = False
-        case "c":
-            made.updateable = False
-        case "req":
-            made.nillable = False
-        case "def":
-            made.defaulted = True
-            made.default = False if made.type == "boolean" else value or None
-        case "lookup":
-            made.id_lookup = True
-        case "ext":
-            made.external_id = made.id_lookup = True
-        case "unique":
-            made.unique = True
-        case "case":
-            made.case_sensitive = True
-        case "calc":
-            made.calculated = True
-        case "restricted":
-            made.restricted = True
-        case "pick":
-            made.picklist = value.split(",")
-        case "ref":
-            targets, _, relationship = value.rstrip(")").partition("(")
-            made.reference_to, made.relationship = targets.split(","), relationship
-        case "":
-            pass
-        case _:
-            raise ValueError(f"field {made.name}: unknown flag {flag!r}")
+    if flag == "def":
+        made.defaulted = True
+        made.default = False if made.type == "boolean" else value or None
+    elif flag == "pick":
+        made.picklist = value.split(",")
+    elif flag == "ref":
+        targets, _, relationship = value.rstrip(")").partition("(")
+        made.reference_to, made.relationship = targets.split(","), relationship
+    elif flag in SWITCHES:
+        for name, setting in SWITCHES[flag].items():
+            setattr(made, name, setting)
+    else:
+        raise ValueError(f"field {made.name}: unknown flag {flag!r}")
