@@ -41,6 +41,8 @@ class Admin:
         self._pages = Pages(hubspot, salesforce, requests)
 
     def __call__(self, request: Request) -> Response:
+        if not _from_here(request):
+            return json_response(403, {"message": "the sandbox's own pages are for this machine's own browser only"})
         match request.method, request.path:
             case "GET", "/__requests":
                 return json_response(200, self._requests.document())
@@ -88,3 +90,10 @@ class Admin:
             for number, write in enumerate(self._ledger)
             if number >= after and platform in (None, write["platform"]) and kind in (None, write["object"])
         ]
+
+
+def _from_here(request: Request) -> bool:
+    """Whether the page asked for is ours: no other site may reach it, nor through a name that leads here."""
+    host = request.headers.get("host", "")
+    origin = request.headers.get("origin")
+    return host.rpartition(":")[0] in ("127.0.0.1", "localhost") and origin in (None, f"http://{host}")

@@ -154,6 +154,21 @@ class HubSpot:
         source = chosen.table.removed_items() if archived else chosen.table.items()
         return [record(chosen, record_id, values) for record_id, values in source]
 
+    def count(self, kind: str) -> int:
+        return len(self.portal.type(kind).table)
+
+    def some(self, kind: str, start: int, stop: int) -> list[dict[str, Any]]:
+        """Records by their place in the order they were made."""
+        chosen = self.portal.type(kind)
+        return [record(chosen, record_id, values) for record_id, values in chosen.table.items(start, stop)]
+
+    def search_text(self, kind: str, wanted: str) -> list[dict[str, Any]]:
+        """Records that a person may mean by an id or the value of a unique property."""
+        chosen = self.portal.type(kind)
+        found = [chosen.resolve(wanted), *[chosen.find(name, wanted) for name in sorted(chosen.unique)]]
+        ids = dict.fromkeys(record_id for record_id in found if record_id is not None)
+        return [shown for record_id in ids if (shown := self.record(kind, record_id)) is not None]
+
     def record(self, kind: str, record_id: str) -> dict[str, Any] | None:
         """One live record, also by an id that was merged into it."""
         chosen = self.portal.type(kind)

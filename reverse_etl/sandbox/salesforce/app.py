@@ -16,7 +16,7 @@ from reverse_etl.sandbox.salesforce.collections import JSON, Collections, json_b
 from reverse_etl.sandbox.salesforce.composite import composite
 from reverse_etl.sandbox.salesforce.errors import OAuthRefusal, Refusal, RowError, expired_session, not_found
 from reverse_etl.sandbox.salesforce.fields import Field
-from reverse_etl.sandbox.salesforce.org import Org, SObject
+from reverse_etl.sandbox.salesforce.org import Org, SObject, read_id
 from reverse_etl.sandbox.salesforce.query import Queries
 from reverse_etl.sandbox.salesforce.records import by_id, external_field, keyed, record
 from reverse_etl.sandbox.salesforce.saving import Saver, parse_row
@@ -119,14 +119,10 @@ class Salesforce:
                 return json_response(200, self._description(version, rest), content_type=JSON)
             case ["sobjects", *tail]:
                 return self._sobjects(request, version, tail)
-            case ["composite", "sobjects", *tail]:
-                return self._collection(request, tail)
-            case ["composite"] if request.method == "POST":
-                return composite(request, self.answer)  # its subrequests are answered like any other, and not counted
-            case ["jobs", "ingest", *tail]:
-                return self.bulk.answer(request, tail)
-            case ["jobs", "query", *tail]:
-                return self._query_jobs.answer(request, tail)
+            case ["composite", *tail]:
+                return self._composite(request, tail)
+            case ["jobs", ("ingest" | "query") as kind, *tail]:
+                return self.bulk.answer(request, tail) if kind == "ingest" else self._query_jobs.answer(request, tail)
             case [("query" | "queryAll") as word, *tail] if request.method == "GET":
                 return self._query(request, tail, deleted=word == "queryAll")
         raise not_found()
@@ -142,8 +138,12 @@ class Salesforce:
     def _query(self, request: Request, tail: list[str], *, deleted: bool) -> Response:
         return self._queries.more(request, tail[0]) if tail else self._queries.answer(request, deleted=deleted)
 
-    def _collection(self, request: Request, tail: list[str]) -> Response:
-        match request.method, tail:
+    def _composite(self, request: Request, tail: list[str]) -> Response:
+        if request.method == "POST" and not tail:
+            return composite(request, self.answer)  # its subrequests are answered like any other, and not counted
+        if tail[:1] != ["sobjects"]:
+            raise not_found()
+        match request.method, tail[1:]:
             case "PATCH", [name, key]:
                 return self._collections.upsert(name, key, request)
             case "POST", []:
@@ -262,6 +262,23 @@ class Salesforce:
         table = self.org.object(kind).table
         source = table.removed_items() if deleted else table.items()
         return [{"Id": record_id, **values} for record_id, values in source]
+
+    def count(self, kind: str) -> int:
+        return len(self.org.object(kind).table)
+
+    def some(self, kind: str, start: int, stop: int) -> list[dict[str, Any]]:
+        """Records by their place in the order they were made."""
+        return [{"Id": record_id, **values} for record_id, values in self.org.object(kind).table.items(start, stop)]
+
+    def search_text(self, kind: str, wanted: str) -> list[dict[str, Any]]:
+        """Records that a person may mean by an id or the value of an identifying field."""
+        sobject = self.org.object(kind)
+        whole = read_id(wanted)
+        found = [whole] if whole else []
+        for field in sobject.fields.values():
+            if field.id_lookup and field.name != "Id":
+                found += sobject.table.find(field.name, wanted)
+        return [shown for record_id in dict.fromkeys(found) if (shown := self.record(kind, record_id)) is not None]
 
     def record(self, kind: str, record_id: str) -> dict[str, Any] | None:
         values = self.org.object(kind).table.get(record_id)
