@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from reverse_etl.sandbox.hubspot.app import HubSpot
 from reverse_etl.sandbox.journal import RequestLog
 from reverse_etl.sandbox.messages import HTML, Handler, Request, Response, json_response
 from reverse_etl.sandbox.salesforce.app import Salesforce
+
+LOG = logging.getLogger(__name__)
 
 GATEWAY_PAGE = (
     "<html><head><title>{status}</title></head><body><center><h1>{status} Bad Gateway</h1></center></body></html>"
@@ -32,9 +35,13 @@ class Front:
         self.lock = threading.RLock()
 
     def __call__(self, request: Request) -> Response:
-        with self.lock:
-            vendor = next((vendor for vendor in self._vendors if vendor.serves(request)), None)
-            return self._own_pages(request) if vendor is None else self._serve(vendor, request)
+        vendor = next((vendor for vendor in self._vendors if vendor.serves(request)), None)
+        try:
+            with self.lock:
+                return self._own_pages(request) if vendor is None else self._serve(vendor, request)
+        except Exception:  # the edge: a mistake of the sandbox's own must not look like a lost connection
+            LOG.exception("the sandbox failed to answer %s %s", request.method, request.path)
+            return json_response(500, {"message": "the sandbox itself failed; its log says how"})
 
     def _serve(self, vendor: HubSpot | Salesforce, request: Request) -> Response:
         struck = self._faults.strike(request, vendor.name) if self._faults else []

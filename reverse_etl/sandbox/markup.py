@@ -11,7 +11,7 @@ class Html(str):
     __slots__ = ()
 
 
-def element(name: str, *children: object, **attributes: object) -> Html:
+def element(tag: str, /, *children: object, **attributes: object) -> Html:
     """An element; a trailing underscore of an attribute's name is left away (`class_`), one of None too."""
     shown = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
@@ -19,7 +19,7 @@ def element(name: str, *children: object, **attributes: object) -> Html:
         if value is not None
     )
     inner = "".join(text(child) for child in children)
-    return Html(f"<{name}{shown}>{inner}</{name}>")
+    return Html(f"<{tag}{shown}>{inner}</{tag}>")
 
 
 def text(child: object) -> str:
@@ -28,10 +28,10 @@ def text(child: object) -> str:
     return "" if child is None else escape(str(child))
 
 
-def void(name: str, **attributes: object) -> Html:
+def void(tag: str, /, **attributes: object) -> Html:
     """An element that has no end, such as `input`."""
     shown = "".join(f' {key.rstrip("_")}="{escape(str(value))}"' for key, value in attributes.items())
-    return Html(f"<{name}{shown}>")
+    return Html(f"<{tag}{shown}>")
 
 
 def join(*children: object) -> Html:

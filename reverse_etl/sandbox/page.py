@@ -179,7 +179,9 @@ def _request_table(entries: list[Entry]) -> Html:
     if not entries:
         return element("div", element("p", "No requests yet.", class_="empty"), class_="card")
     columns = ("time", "method", "path", "rows", "status")
-    head = element("thead", element("tr", *[element("th", name) for name in columns]))
+    head = element(
+        "thead", element("tr", *[element("th", name, class_="number" if name == "rows" else None) for name in columns])
+    )
     rows = [
         element(
             "tr",

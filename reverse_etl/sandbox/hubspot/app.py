@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from reverse_etl.sandbox.clock import Clock, iso
+from reverse_etl.sandbox.hubspot.associations import Associations
 from reverse_etl.sandbox.hubspot.errors import Refusal, expired, not_found
+from reverse_etl.sandbox.hubspot.events import Events
 from reverse_etl.sandbox.hubspot.limits import Limits, daily, secondly, ten_secondly
+from reverse_etl.sandbox.hubspot.lists import Lists
 from reverse_etl.sandbox.hubspot.metadata import Metadata
+from reverse_etl.sandbox.hubspot.oauth import OAuth
 from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, record
 from reverse_etl.sandbox.hubspot.properties import Property
 from reverse_etl.sandbox.hubspot.reads import Reads
 from reverse_etl.sandbox.hubspot.saving import Saver
+from reverse_etl.sandbox.hubspot.schemas import Schemas
 from reverse_etl.sandbox.hubspot.search import Search
 from reverse_etl.sandbox.hubspot.writes import Rules, Writes
 from reverse_etl.sandbox.journal import Ledger
@@ -54,10 +60,28 @@ class HubSpot:
         self.rules = rules
         self.limits = Limits(clock, rate, daily_requests)
         self.portal = Portal(clock, ledger, seed)
-        self._writes = Writes(self.portal, rules)
+        self._associations = Associations(self.portal)
+        self._writes = Writes(self.portal, rules, self._associations)
         self._reads = Reads(self.portal)
         self.search = Search(self.portal, search_lag)
         self._metadata = Metadata(self.portal, self.limits)
+        self._schemas = Schemas(self.portal)
+        self.lists = Lists(self.portal)
+        self.events = Events(self.portal)
+        self.oauth = OAuth(self.limits)
+        self._areas: dict[str, Callable[[Request, list[str]], Response]] = {
+            "crm/properties": self._metadata.properties,
+            "crm/owners": self._metadata.owners,
+            "crm/pipelines": self._metadata.pipelines,
+            "account-info": self._metadata.account,
+            "crm/lists": self.lists.answer,
+            "crm/schemas": self._schemas.answer,
+            "crm-object-schemas": lambda request, rest: self._schemas.answer(request, rest[1:]),
+            "events": self.events.answer,
+            "events/custom": self.events.answer,
+            "events/event-occurrences": lambda request, rest: self.events.occurrences(request),
+            "oauth": self.oauth.answer,
+        }
 
     def serves(self, request: Request) -> bool:
         return request.segments[:1] != [] and request.segments[0] in ROOTS
@@ -66,6 +90,11 @@ class HubSpot:
         """Counts the request and checks its token; the refusal, if it gets one."""
         try:
             area, _, rest = split(request.segments)
+            if area == "oauth":
+                return None
+            if area.startswith("events") and rest[:1] == ["send"]:
+                self.limits.identify(request)  # outside both buckets
+                return None
             request.notes["search"] = area == "crm/objects" and rest[-1:] == ["search"]
             self.limits.admit(request, _scopes(request, area, rest), search=request.notes["search"])
         except Refusal as refusal:
@@ -96,18 +125,14 @@ class HubSpot:
 
     def _route(self, request: Request) -> Response:
         area, version, rest = split(request.segments)
-        match area:
-            case "crm/objects" if rest:
-                return self._objects(request, version, self.portal.type(rest[0]), rest[1:])
-            case "crm/properties":
-                return self._metadata.properties(request, rest)
-            case "crm/owners":
-                return self._metadata.owners(request, rest)
-            case "crm/pipelines":
-                return self._metadata.pipelines(request, rest)
-            case "account-info":
-                return self._metadata.account(request, rest)
-        raise not_found()
+        if area == "crm/objects" and rest:
+            return self._objects(request, version, self.portal.type(rest[0]), rest[1:])
+        if area == "crm/associations":
+            return self._associations.answer(request, version, rest)
+        answer = self._areas.get(area)
+        if answer is None:
+            raise not_found()
+        return answer(request, rest)
 
     def _objects(self, request: Request, version: str, kind: ObjectType, rest: list[str]) -> Response:
         match request.method, rest:
@@ -140,6 +165,8 @@ class HubSpot:
                 return self._reads.get(kind, record_id, request)
             case "PATCH", [record_id]:
                 return self._writes.update(kind, record_id, request)
+            case _, [record_id, "associations", *tail] if tail:
+                return self._associations.pair(request, kind, record_id, tail)
             case "DELETE", [record_id]:
                 self._writes.archive(kind, [record_id])
                 return empty()
@@ -195,13 +222,17 @@ class HubSpot:
         self.portal.type(kind).add_property(prop)
 
     def dump(self) -> dict[str, Any]:
-        return self.portal.dump()
+        return {"schemas": self._schemas.dump(), "objects": self.portal.dump()}
 
     def load(self, document: dict[str, Any]) -> None:
-        self.portal.load(document)
+        for schema in document["schemas"]:
+            self._schemas.create(schema)
+        self.portal.load(document["objects"])
 
     def clear(self) -> None:
         self.portal.clear()
+        self.lists.clear()
+        self.events.clear()
         self.limits.reset()
 
 

@@ -46,7 +46,7 @@ class Limits:
 
     def admit(self, request: Request, scopes: list[str], *, search: bool) -> None:
         """Counts the request; raises the 401, 403 or 429 that it gets."""
-        token = self._token(request)
+        token = self.identify(request)
         if token.scopes is not None and not token.scopes.issuperset(scopes):
             raise missing_scopes(scopes)
         self._count_day(token)
@@ -95,7 +95,8 @@ class Limits:
         self.used_today = 0
         self._searches.clear()
 
-    def _token(self, request: Request) -> Token:
+    def identify(self, request: Request) -> Token:
+        """The request's token; raises the 401 for none, an unknown and an expired one."""
         given = request.bearer()
         if given is None:
             raise no_credentials()

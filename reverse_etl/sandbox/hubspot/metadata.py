@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from reverse_etl.sandbox.clock import iso
+from reverse_etl.sandbox.hubspot.bodies import document, inputs
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
 from reverse_etl.sandbox.hubspot.limits import Limits
 from reverse_etl.sandbox.hubspot.portal import (
@@ -17,7 +18,6 @@ from reverse_etl.sandbox.hubspot.portal import (
     Portal,
 )
 from reverse_etl.sandbox.hubspot.properties import MADE_AT, UPDATED_AT, Property
-from reverse_etl.sandbox.hubspot.writes import document, inputs
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")

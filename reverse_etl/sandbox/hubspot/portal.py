@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from reverse_etl.sandbox.clock import Clock
 from reverse_etl.sandbox.hubspot import catalog
 from reverse_etl.sandbox.hubspot.errors import Refusal
-from reverse_etl.sandbox.hubspot.properties import Property, parse
+from reverse_etl.sandbox.hubspot.properties import MADE_AT, Property, parse
 from reverse_etl.sandbox.journal import Ledger
 from reverse_etl.sandbox.table import Table
 
@@ -33,6 +33,9 @@ OWNERS = [
 ]
 
 
+Link = tuple[str, int]  # an association's category and type id
+
+
 def fold_email(value: Any) -> str:
     return str(value).strip().lower()
 
@@ -51,6 +54,7 @@ class ObjectType:
     merged: dict[str, str] = field(default_factory=dict)
     secondary: dict[str, str] = field(default_factory=dict)
     archived_at: dict[str, str] = field(default_factory=dict)
+    links: dict[str, dict[str, set[Link]]] = field(default_factory=dict)
     next_id: int = FIRST_ID
 
     def __post_init__(self) -> None:
@@ -145,6 +149,11 @@ class Portal:
                 "merged": kind.merged,
                 "secondary": kind.secondary,
                 "archived_at": kind.archived_at,
+                "links": {
+                    first: {second: sorted(types) for second, types in others.items()}
+                    for first, others in kind.links.items()
+                },
+                "properties": [asdict(prop) for prop in kind.properties.values() if prop.made_at != MADE_AT],
                 "next_id": kind.next_id,
             }
             for kind in self.types.values()
@@ -153,7 +162,13 @@ class Portal:
     def load(self, document: dict[str, Any]) -> None:
         for name, held in document.items():
             kind = self.type(name)
+            for prop in held["properties"]:
+                kind.add_property(Property(**prop))
             kind.table.load(held)
+            kind.links = {
+                first: {second: {(category, number) for category, number in types} for second, types in others.items()}
+                for first, others in held["links"].items()
+            }
             kind.merged, kind.secondary = held["merged"], held["secondary"]
             kind.archived_at, kind.next_id = held["archived_at"], held["next_id"]
 
@@ -163,6 +178,7 @@ class Portal:
             kind.merged.clear()
             kind.secondary.clear()
             kind.archived_at.clear()
+            kind.links.clear()
             kind.next_id = FIRST_ID
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from reverse_etl.sandbox.hubspot.bodies import document, inputs
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal, missing_rows, not_found
 from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, record
-from reverse_etl.sandbox.hubspot.writes import check_unique, document, inputs
+from reverse_etl.sandbox.hubspot.writes import check_unique
 from reverse_etl.sandbox.messages import Request, Response, json_response
 
 MOST_PAGE = 100

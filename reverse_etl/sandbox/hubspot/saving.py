@@ -68,6 +68,12 @@ class Saver:
         self.writes.append(("update", record_id, sent))
         return self._echo(record_id, sent, values)
 
+    def undo_last(self) -> None:
+        """Takes back the record that was just made."""
+        record_id, _ = self._undo.pop()
+        self._kind.table.remove(record_id, keep=False)
+        self.writes.pop()
+
     def undo(self) -> None:
         for record_id, before in reversed(self._undo):
             if before is None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from reverse_etl.sandbox.clock import iso
+from reverse_etl.sandbox.hubspot.bodies import document
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal
 from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, record
-from reverse_etl.sandbox.hubspot.writes import document
 from reverse_etl.sandbox.messages import Request, Response, json_response
 
 MOST_HITS = 10_000

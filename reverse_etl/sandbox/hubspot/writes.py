@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from reverse_etl.sandbox.faults import Fault
+from reverse_etl.sandbox.hubspot.associations import Associations
+from reverse_etl.sandbox.hubspot.bodies import document, inputs
 from reverse_etl.sandbox.hubspot.errors import Body, InvalidValues, Refusal, RowError, invalid_values, missing_rows
 from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, fold_email, record
 from reverse_etl.sandbox.hubspot.saving import Saver
-from reverse_etl.sandbox.messages import MalformedBody, Request, Response, empty, json_response
-
-MOST_INPUTS = 100
+from reverse_etl.sandbox.messages import Request, Response, empty, json_response
 
 
 @dataclass
@@ -30,28 +30,6 @@ class Rules:
     update_traces: bool = True
     echo_trace_ids: bool = False
     strict: bool = False
-
-
-def document(request: Request) -> dict[str, Any]:
-    """The body as a JSON object."""
-    try:
-        value = request.json()
-    except MalformedBody as error:
-        raise Refusal(400, f"Invalid input JSON on {error}") from None
-    if not isinstance(value, dict):
-        raise Refusal(400, "Invalid input JSON on line 1, column 1: Cannot deserialize value of type object")
-    return value
-
-
-def inputs(request: Request, most: int = MOST_INPUTS) -> list[dict[str, Any]]:
-    rows = document(request).get("inputs")
-    if not isinstance(rows, list) or not rows:
-        raise Refusal(400, "Some required fields were not set: [inputs]", "VALIDATION_ERROR")
-    if len(rows) > most:
-        raise Refusal(400, f"The maximum number of inputs is {most}, received {len(rows)}.", "VALIDATION_ERROR")
-    if not all(isinstance(row, dict) for row in rows):
-        raise Refusal(400, "Invalid input JSON on line 1, column 1: Cannot deserialize value of type input")
-    return rows
 
 
 def refuse_duplicates(keys: list[str]) -> None:
@@ -77,9 +55,10 @@ def check_unique(kind: ObjectType, name: str) -> None:
 
 
 class Writes:
-    def __init__(self, portal: Portal, rules: Rules) -> None:
+    def __init__(self, portal: Portal, rules: Rules, associations: Associations) -> None:
         self._portal = portal
         self._rules = rules
+        self._associations = associations
 
     def batch_upsert(self, kind: ObjectType, request: Request, version: str) -> Response:
         rows = inputs(request)
@@ -120,7 +99,7 @@ class Writes:
         self._check_schema(rows, "properties", "associations")
 
         def create(row: dict[str, Any], saver: Saver) -> Body:
-            return saver.create(row.get("properties") or {})
+            return self._create(kind, row, saver)
 
         return _Batch(self._portal, self._rules, kind, request, version).run(rows, create, 201)
 
@@ -146,7 +125,7 @@ class Writes:
 
     def create(self, kind: ObjectType, request: Request) -> Response:
         body = document(request)
-        return json_response(201, self._single(kind, lambda saver: saver.create(body.get("properties") or {})), rows=1)
+        return json_response(201, self._single(kind, lambda saver: self._create(kind, body, saver)), rows=1)
 
     def update(self, kind: ObjectType, given: str, request: Request) -> Response:
         body = document(request)
@@ -193,6 +172,13 @@ class Writes:
             kind.table.remove(record_id, keep=False)
             self._portal.ledger.add("hubspot", kind.name, [("delete", record_id, None)])
         return empty()
+
+    def _create(self, kind: ObjectType, row: dict[str, Any], saver: Saver) -> Body:
+        result = saver.create(row.get("properties") or {})
+        if not self._associations.inline(kind, result["id"], row.get("associations") or []):
+            saver.undo_last()
+            raise RowError("INVALID_OBJECT_IDS", "One or more associations are invalid")
+        return result
 
     def _single(self, kind: ObjectType, save: Callable[[Saver], Body]) -> Body:
         saver = Saver(self._portal, kind)

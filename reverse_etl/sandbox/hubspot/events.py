@@ -1,0 +1,97 @@
+"""Custom events: a 204 says that they were taken, not that they led to a contact; of one uuid only the first is kept.
+
+https://developers.hubspot.com/docs/api-reference/legacy/events/send-event-data/guide (November 2026)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reverse_etl.sandbox.hubspot.bodies import document, inputs
+from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
+from reverse_etl.sandbox.hubspot.portal import PORTAL_ID, Portal
+from reverse_etl.sandbox.messages import Request, Response, empty, json_response
+
+MOST_BATCH = 500
+
+
+class Events:
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+        self._definitions: dict[str, Body] = {}
+        self._uuids: set[tuple[str, str]] = set()
+        self.taken: list[Body] = []
+
+    def answer(self, request: Request, rest: list[str]) -> Response:
+        match request.method, rest:
+            case "POST", ["send"]:
+                self._take([document(request)])
+                return empty()
+            case "POST", ["send", "batch"]:
+                rows = inputs(request, MOST_BATCH)
+                self._take(rows)
+                response = empty()
+                response.rows = len(rows)
+                return response
+            case "GET", ["event-definitions"]:
+                return json_response(200, {"results": list(self._definitions.values())})
+            case "POST", ["event-definitions"]:
+                return json_response(201, self._define(document(request)))
+            case "GET", ["events"]:
+                return self.occurrences(request)
+        raise not_found()
+
+    def occurrences(self, request: Request) -> Response:
+        """What is known of one object's events, or of all."""
+        query = request.query
+        kind = query.get("eventType")
+        hits = [
+            event
+            for event in self.taken
+            if kind in (None, event["eventType"])
+            and query.get("objectId") in (None, event["objectId"])
+            and event["occurredAt"] >= query.get("occurredAfter", "")
+        ]
+        start, limit = int(query.get("after") or 0), int(query.get("limit") or 100)
+        answer: Body = {"results": hits[start : start + limit]}
+        if start + limit < len(hits):
+            answer["paging"] = {"next": {"after": str(start + limit)}}
+        return json_response(200, answer)
+
+    def clear(self) -> None:
+        self.taken.clear()
+        self._uuids.clear()
+
+    def _define(self, body: Body) -> Body:
+        name = str(body.get("name") or "")
+        if not name:
+            raise Refusal(400, "Some required fields were not set: [name]", "VALIDATION_ERROR")
+        full_name = f"pe{PORTAL_ID}_{name}"
+        made = {**body, "name": name, "fullyQualifiedName": full_name, "properties": body.get("properties") or []}
+        self._definitions[full_name] = made
+        return made
+
+    def _take(self, rows: list[Body]) -> None:
+        if any(not row.get("eventName") for row in rows):
+            raise Refusal(400, "Some required fields were not set: [eventName]", "VALIDATION_ERROR")
+        contacts = self._portal.types["contacts"]
+        writes: list[tuple[str, str, Any]] = []
+        for row in rows:
+            name, uuid = str(row["eventName"]), str(row.get("uuid") or "")
+            given = str(row.get("objectId") or "")
+            email = str(row.get("email") or "")
+            record_id = contacts.resolve(given) if given else contacts.find("email", email) if email else None
+            if record_id is None or (uuid and (name, uuid) in self._uuids):
+                continue  # dropped in silence, as the real service drops what leads nowhere
+            self._uuids.add((name, uuid))
+            event = {
+                "id": uuid or f"{len(self.taken) + 1}",
+                "eventType": name,
+                "objectType": "CONTACT",
+                "objectId": record_id,
+                "occurredAt": str(row.get("occurredAt") or self._portal.clock.iso()),
+                "properties": row.get("properties") or {},
+            }
+            self.taken.append(event)
+            writes.append(("event", record_id, event))
+        self._portal.ledger.add("hubspot", "events", writes)

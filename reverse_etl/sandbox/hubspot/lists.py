@@ -1,0 +1,167 @@
+"""Lists of records and who is in them. Memberships are written by record id, and only in lists that aren't dynamic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from reverse_etl.sandbox.hubspot.bodies import document
+from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
+from reverse_etl.sandbox.hubspot.portal import Portal
+from reverse_etl.sandbox.messages import Request, Response, empty, json_response
+
+PAGE = 250
+
+
+@dataclass
+class RecordList:
+    id: str
+    name: str
+    type_id: str
+    processing: str
+    made: str
+    members: dict[str, str] = field(default_factory=dict)
+
+    def document(self) -> Body:
+        return {
+            "listId": self.id,
+            "name": self.name,
+            "objectTypeId": self.type_id,
+            "processingType": self.processing,
+            "processingStatus": "COMPLETE",
+            "listVersion": 1,
+            "size": len(self.members),
+            "createdAt": self.made,
+            "updatedAt": self.made,
+            "filtersUpdatedAt": self.made,
+            "createdById": "1",
+            "updatedById": "1",
+        }
+
+
+class Lists:
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+        self._lists: dict[str, RecordList] = {}
+        self._next = 15
+
+    def answer(self, request: Request, rest: list[str]) -> Response:
+        match request.method, rest:
+            case "POST", []:
+                return self._create(document(request))
+            case "POST", ["search"]:
+                return self._search(document(request))
+            case "GET", ["object-type-id", type_id, "name", name]:
+                found = [
+                    entry for entry in self._lists.values() if entry.type_id == type_id and _same(entry.name, name)
+                ]
+                if not found:
+                    raise not_found()
+                return json_response(200, {"list": found[0].document()})
+            case method, [list_id, *tail] if list_id in self._lists:
+                return self._one(method, request, self._lists[list_id], tail)
+        raise not_found()
+
+    def members(self, list_id: str) -> list[str]:
+        return list(self._lists[list_id].members)
+
+    def clear(self) -> None:
+        self._lists.clear()
+
+    def _one(self, method: str, request: Request, chosen: RecordList, tail: list[str]) -> Response:
+        match method, tail:
+            case "GET", []:
+                return json_response(200, {"list": chosen.document()})
+            case "DELETE", []:
+                del self._lists[chosen.id]
+                return empty()
+            case "GET", ["memberships"]:
+                return self._page(request, chosen)
+            case "PUT", ["memberships", "add"]:
+                return self._write(chosen, self._ids(request), [])
+            case "PUT", ["memberships", "remove"]:
+                return self._write(chosen, [], self._ids(request))
+            case "PUT", ["memberships", "add-and-remove"]:
+                body = document(request)
+                return self._write(chosen, body.get("recordIdsToAdd") or [], body.get("recordIdsToRemove") or [])
+            case "DELETE", ["memberships"]:
+                chosen.members.clear()
+                return empty()
+        raise not_found()
+
+    def _create(self, body: Body) -> Response:
+        name, type_id, processing = body.get("name"), body.get("objectTypeId"), body.get("processingType")
+        if not name or not type_id or processing not in ("MANUAL", "SNAPSHOT", "DYNAMIC"):
+            raise Refusal(400, "name, objectTypeId and processingType are required", "VALIDATION_ERROR")
+        if any(entry.type_id == type_id and _same(entry.name, name) for entry in self._lists.values()):
+            raise Refusal(400, f"A list named {name} already exists", "VALIDATION_ERROR")
+        made = RecordList(
+            str(self._next), name, self._portal.type(type_id).type_id, processing, self._portal.clock.iso()
+        )
+        self._next += 1
+        self._lists[made.id] = made
+        return json_response(200, {"list": made.document()})
+
+    def _search(self, body: Body) -> Response:
+        wanted = str(body.get("query") or "").lower()
+        ids, kinds = body.get("listIds") or [], body.get("processingTypes") or []
+        hits = [
+            entry
+            for entry in self._lists.values()
+            if wanted in entry.name.lower()
+            and (not ids or entry.id in ids)
+            and (not kinds or entry.processing in kinds)
+        ]
+        start, count = int(body.get("offset") or 0), min(500, int(body.get("count") or 20))
+        page = hits[start : start + count]
+        answer = {
+            "lists": [entry.document() for entry in page],
+            "total": len(hits),
+            "offset": start + len(page),
+            "hasMore": start + len(page) < len(hits),
+        }
+        return json_response(200, answer)
+
+    def _ids(self, request: Request) -> list[Any]:
+        ids = request.json()
+        if not isinstance(ids, list):
+            raise Refusal(400, "Invalid input JSON on line 1, column 1: Cannot deserialize value of type list")
+        return ids
+
+    def _write(self, chosen: RecordList, adding: list[Any], removing: list[Any]) -> Response:
+        """Ids that are in the list already, or weren't, appear nowhere in the answer."""
+        if chosen.processing == "DYNAMIC":
+            raise Refusal(400, "Memberships of a dynamic list can't be changed", "VALIDATION_ERROR")
+        kind, now = self._portal.type(chosen.type_id), self._portal.clock.iso()
+        added, removed, missing = [], [], []
+        for given in adding:
+            record_id = kind.resolve(str(given))
+            if record_id is None:
+                missing.append(str(given))
+            elif record_id not in chosen.members:
+                chosen.members[record_id] = now
+                added.append(record_id)
+        for given in removing:
+            if kind.resolve(str(given)) is None:
+                missing.append(str(given))
+            elif chosen.members.pop(str(given), None) is not None:
+                removed.append(str(given))
+        writes = [("join", record_id, {"list": chosen.id}) for record_id in added]
+        writes += [("leave", record_id, {"list": chosen.id}) for record_id in removed]
+        self._portal.ledger.add("hubspot", "lists", writes)
+        answer = {"recordsIdsAdded": added, "recordIdsRemoved": removed, "recordIdsMissing": missing}
+        return json_response(200, answer, rows=len(adding) + len(removing))
+
+    def _page(self, request: Request, chosen: RecordList) -> Response:
+        limit = min(PAGE, int(request.query.get("limit") or PAGE))
+        start = int(request.query.get("after") or 0)
+        members = list(chosen.members.items())
+        page = [{"recordId": key, "membershipTimestamp": at} for key, at in members[start : start + limit]]
+        answer: Body = {"results": page, "total": len(members)}
+        if start + limit < len(members):
+            answer["paging"] = {"next": {"after": str(start + limit)}}
+        return json_response(200, answer, rows=len(page))
+
+
+def _same(one: str, other: str) -> bool:
+    return one.lower() == other.lower()

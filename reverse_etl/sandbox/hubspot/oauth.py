@@ -1,0 +1,65 @@
+"""The token endpoint for OAuth apps: form fields in the body, tokens of half an hour, the same refresh token back."""
+
+from __future__ import annotations
+
+from reverse_etl.sandbox.hubspot.errors import Refusal, not_found
+from reverse_etl.sandbox.hubspot.limits import Limits
+from reverse_etl.sandbox.hubspot.portal import PORTAL_ID
+from reverse_etl.sandbox.messages import Request, Response, empty, json_response
+
+CLIENT_ID = "sandbox"
+CLIENT_SECRET = "sandbox-secret"  # noqa: S105  # the emulator's published credential
+REFRESH_TOKEN = "sandbox-refresh-token"  # noqa: S105  # likewise
+
+
+class OAuth:
+    """`seconds`: a token's life. `refresh_tokens` can be emptied, as an account does that removes the app."""
+
+    def __init__(self, limits: Limits, seconds: float = 1800) -> None:
+        self._limits = limits
+        self.seconds = seconds
+        self.refresh_tokens = {REFRESH_TOKEN}
+
+    def answer(self, request: Request, rest: list[str]) -> Response:
+        form = request.form()
+        match request.method, rest:
+            case "POST", ["token"]:
+                return self._token(form)
+            case "POST", ["token", "introspect"]:
+                known = self._limits.tokens.get(form.get("token", ""))
+                return json_response(200, {"active": known is not None, "hub_id": PORTAL_ID})
+            case "POST", ["token", "revoke"]:
+                self.refresh_tokens.discard(form.get("token", ""))
+                self._limits.tokens.pop(form.get("token", ""), None)
+                return empty()
+        raise not_found()
+
+    def _token(self, form: dict[str, str]) -> Response:
+        grant, refresh = form.get("grant_type"), form.get("refresh_token", "")
+        if grant not in ("refresh_token", "authorization_code", "client_credentials"):
+            raise _refused("BAD_GRANT_TYPE", "unsupported_grant_type", "missing or unknown grant_type")
+        if form.get("client_id") != CLIENT_ID:
+            raise _refused("BAD_CLIENT_ID", "invalid_client", "missing or invalid client id")
+        if form.get("client_secret") != CLIENT_SECRET:
+            raise _refused("BAD_CLIENT_SECRET", "invalid_client", "missing or invalid client secret")
+        if grant == "refresh_token" and refresh not in self.refresh_tokens:
+            raise _refused("BAD_REFRESH_TOKEN", "invalid_grant", "refresh token is invalid, expired or revoked")
+        if grant == "authorization_code" and not form.get("code"):
+            raise _refused("BAD_AUTH_CODE", "invalid_grant", "missing or invalid auth code")
+        answer = {
+            "access_token": self._limits.grant(self.seconds),
+            "refresh_token": refresh or REFRESH_TOKEN,
+            "expires_in": int(self.seconds),
+            "token_type": "bearer",
+            "hub_id": PORTAL_ID,
+            "user_id": 456,
+            "scopes": ["oauth", "crm.objects.contacts.read", "crm.objects.contacts.write"],
+            "token_use": "access_token",
+        }
+        return json_response(200, answer)
+
+
+def _refused(status: str, error: str, description: str) -> Refusal:
+    refusal = Refusal(400, description, error=error, error_description=description)
+    refusal.body["status"] = status
+    return refusal

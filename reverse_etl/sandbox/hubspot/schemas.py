@@ -1,0 +1,89 @@
+"""Custom object types: listed, made, and then served like the standard ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reverse_etl.sandbox.hubspot import catalog
+from reverse_etl.sandbox.hubspot.bodies import document
+from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
+from reverse_etl.sandbox.hubspot.portal import PORTAL_ID, ObjectType, Portal
+from reverse_etl.sandbox.hubspot.properties import Property, parse
+from reverse_etl.sandbox.messages import Request, Response, json_response
+
+FIRST_TYPE = 3456
+
+
+class Schemas:
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+        self._made: dict[str, Body] = {}
+
+    def answer(self, request: Request, rest: list[str]) -> Response:
+        match request.method, rest:
+            case "GET", []:
+                return json_response(200, {"results": [self._shown(body) for body in self._made.values()]})
+            case "GET", [name]:
+                kind = self._portal.type(name)
+                if kind.type_id not in self._made:
+                    raise not_found()
+                return json_response(200, self._shown(self._made[kind.type_id]))
+            case "POST", []:
+                return json_response(201, self._shown(self.create(document(request))))
+        raise not_found()
+
+    def create(self, body: Body) -> Body:
+        """Makes the type that a schema document describes; raises the 400 for one that is incomplete."""
+        name, labels, properties = body.get("name"), body.get("labels"), body.get("properties")
+        if not name or not labels or not isinstance(properties, list):
+            raise Refusal(400, "Some required fields were not set: [name, labels, properties]", "VALIDATION_ERROR")
+        if name in self._portal.types:
+            raise Refusal(409, f"An object type named {name} already exists", "OBJECT_ALREADY_EXISTS")
+        type_id = f"2-{FIRST_TYPE + len(self._made)}"
+        group = f"{name}_information"
+        system = catalog.SYSTEM.format(group=group) + catalog.CUSTOM_OBJECT.format(group=group)
+        known = {prop.name: prop for prop in parse(system)}
+        for entry in properties:
+            prop = _property(entry, group)
+            known[prop.name] = prop
+        needed = tuple(body.get("requiredProperties") or [])
+        full_name = f"p{PORTAL_ID}_{name}"
+        self._portal.add_type(ObjectType(name, type_id, name.upper(), (), needed, known), full_name)
+        self._made[type_id] = {**body, "objectTypeId": type_id, "fullyQualifiedName": full_name}
+        return self._made[type_id]
+
+    def dump(self) -> list[Body]:
+        return list(self._made.values())
+
+    def _shown(self, body: Body) -> Body:
+        kind = self._portal.type(body["objectTypeId"])
+        now = self._portal.clock.iso()
+        return {
+            "id": body["objectTypeId"].partition("-")[2],
+            "objectTypeId": body["objectTypeId"],
+            "fullyQualifiedName": body["fullyQualifiedName"],
+            "name": body["name"],
+            "labels": body["labels"],
+            "primaryDisplayProperty": body.get("primaryDisplayProperty"),
+            "secondaryDisplayProperties": body.get("secondaryDisplayProperties") or [],
+            "requiredProperties": list(kind.all_needed),
+            "searchableProperties": body.get("searchableProperties") or [],
+            "properties": [prop.document() for prop in kind.properties.values()],
+            "associations": [],
+            "archived": False,
+            "createdAt": now,
+            "updatedAt": now,
+        }
+
+
+def _property(entry: dict[str, Any], group: str) -> Property:
+    return Property(
+        str(entry["name"]),
+        str(entry.get("label") or entry["name"]),
+        str(entry.get("type") or "string"),
+        str(entry.get("fieldType") or "text"),
+        str(entry.get("groupName") or group),
+        {str(option["value"]): str(option["label"]) for option in entry.get("options") or []},
+        unique=bool(entry.get("hasUniqueValue")),
+        custom=True,
+    )
