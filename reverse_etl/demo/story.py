@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from reverse_etl.clock import SYSTEM
 from reverse_etl.demo import ground, warehouse
 from reverse_etl.demo.summary import Crm, Person, summary
-from reverse_etl.project import Project
+from reverse_etl.project import Project, SyncResult
 from reverse_etl.sandbox.server import running
 
 if TYPE_CHECKING:
@@ -66,27 +66,32 @@ def _open(audience: Audience, file: Path, url: str) -> None:
 
 def _play(audience: Audience, project: Project, file: Path, crm: Crm) -> int:
     """The chapters, up to the first that doesn't end well; returns that one's exit code, else 0."""
-    code = _run(audience, project, "1. A dry run", "What would be sent. Nothing is written anywhere.", dry_run=True)
-    code = code or _run(audience, project, "2. The first run", "Every row is new to both CRMs.")
-    if code:
-        return code
+    planned = _run(audience, project, "1. A dry run", "What would be sent. Nothing is written anywhere.", dry_run=True)
+    if planned.exit_code:
+        return planned.exit_code
+    first = _run(audience, project, "2. The first run", "Every row is new to both CRMs.")
+    if first.exit_code:
+        return first.exit_code
     ada, before = Person.found(crm), crm.counts()
     day = warehouse.add_day(file)
     happened = f"{day.day} {day:%B %Y} is added to the warehouse: {warehouse.day_in_words(file, day)}."
-    code = _run(audience, project, "3. A day later", happened, "Of a changed row only the changed fields go out.")
-    code = code or _run(audience, project, "4. Once more, with nothing new", "No row differs, so no call is made.")
-    if code:
-        return code
-    summary(audience, crm, before, ada)
-    return 0
+    later = _run(audience, project, "3. A day later", happened, "Of a changed row only the changed fields go out.")
+    idle = _run(audience, project, "4. Once more, with nothing new", "No row differs, so no call is made.")
+    if not (later.exit_code or idle.exit_code):
+        summary(audience, crm, before, ada, [_calls(result) for result in (first, later, idle)])
+    return later.exit_code or idle.exit_code
 
 
-def _run(audience: Audience, project: Project, title: str, *sentences: str, dry_run: bool = False) -> int:
+def _run(audience: Audience, project: Project, title: str, *sentences: str, dry_run: bool = False) -> SyncResult:
     audience.chapter(title, *sentences)
     result = project.sync(*SYNCS, dry_run=dry_run)
     for report in result.runs:
         audience.run(report)
-    return result.exit_code
+    return result
+
+
+def _calls(result: SyncResult) -> int:
+    return sum(report.requests for report in result.runs)
 
 
 def _where(folder: Path, *, kept: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -50,22 +50,25 @@ class Person:
         )
 
 
-def summary(audience: Audience, crm: Crm, before: Mapping[str, int], ada: Person) -> None:
+def summary(audience: Audience, crm: Crm, before: Mapping[str, int], ada: Person, calls: Sequence[int]) -> None:
+    """`before` and `ada` are as they were after the first run; `calls` are those of the three runs."""
     after = crm.counts()
-    audience.chapter("What happened")
+    audience.chapter("What happened in both CRMs")
     rows = [(system, object, f"{before[object]:,}", f"{after[object]:,}") for system, object in OBJECTS]
     rows.append(("HubSpot", "contacts without a workspace", f"{before['drip']:,}", f"{after['drip']:,}"))
     audience.table(("", "records", "first run", "a day later"), rows, numbers=(2, 3))
     audience.say("")
+    first, later, idle = calls
+    audience.say(f"  {first} calls for the first run, {later} a day later, {idle or 'none'} with nothing new.")
+    audience.say("")
     audience.say("Ada Lindqvist created her first workspace.", "strong")
     now = Person.found(crm)
-    audience.table(
-        (),
-        [
-            ("HubSpot contact", *_change(ada.contact, now.contact, "workspaces_total"), "the drip e-mail can stop"),
-            ("Salesforce lead", *_change(ada.lead, now.lead, "Lead_Score__c"), "sales sees that she is active"),
-        ],
-    )
+    contact, lead = _change(ada.contact, now.contact, "workspaces_total"), _change(ada.lead, now.lead, "Lead_Score__c")
+    rows = [
+        ("HubSpot contact", *contact, "the drip e-mail that asks for one can stop"),
+        ("Salesforce lead", *lead, "sales sees that she is active"),
+    ]
+    audience.table((), rows)
 
 
 def _change(before: Record, after: Record, field: str) -> tuple[str, str]:

@@ -77,7 +77,7 @@ def test_with_nothing_new_no_call_is_made(told: Notebook) -> None:
 
 
 def test_ada_s_story_is_told_with_the_values_of_both_crms(told: Notebook) -> None:
-    assert "HubSpot contact workspaces_total 0 → 1 the drip e-mail can stop" in told.lines
+    assert "HubSpot contact workspaces_total 0 → 1 the drip e-mail that asks for one can stop" in told.lines
     assert any(line.startswith("Salesforce lead Lead_Score__c") for line in told.lines)
 
 

@@ -1,0 +1,263 @@
+"""The command as a user runs it: a process of its own, real files, real HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reverse_etl.sandbox.server import Sandbox, running
+
+START = "import sys; from reverse_etl.cli.app import main; sys.argv[0] = 'reverse-etl'; main()"
+PEOPLE = """
+source: warehouse
+query: |
+  select * from (values
+    ('ada@x.example', 'Ada', 3), ('bo@x.example', 'Bo', 1), ('not an address', 'Cy', 2)
+  ) as people(email, first_name, workspaces)
+key: email
+destination: hubspot
+object: contacts
+match: email
+mapping: {email: email, firstname: first_name, workspaces_total: workspaces}
+"""
+
+
+@dataclass
+class Shell:
+    """A folder with an `init`-ed project, and the sandbox that it is pointed at."""
+
+    folder: Path
+    sandbox: Sandbox
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("REVERSE_ETL_")}
+        return {**kept, "HUBSPOT_BASE_URL": self.sandbox.url, "PYTHONWARNINGS": "error"}
+
+    def __call__(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        ended = subprocess.run(
+            [sys.executable, "-c", START, *arguments],
+            cwd=self.folder,
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+        assert "Traceback" not in ended.stdout + ended.stderr
+        return ended
+
+    def json(self, *arguments: str) -> tuple[int, Any]:
+        ended = self(*arguments, "--json")
+        return ended.returncode, json.loads(ended.stdout)
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    with running(rate=None) as sandbox:
+        shell = Shell(tmp_path, sandbox)
+        assert shell("init").returncode == 0
+        yield shell
+
+
+def test_a_new_project_runs_as_it_lies(shell: Shell) -> None:
+    assert shell("check").returncode == 0
+    assert shell("check", "--connect").returncode == 0
+    planned = shell("sync", "--dry-run")
+    assert planned.returncode == 0
+    assert "would send 3 rows in 1 call" in planned.stdout
+    assert not (shell.folder / ".reverse_etl").exists()
+    first, second = shell("sync"), shell("sync")
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "3 created" in first.stdout
+    assert "nothing new" in second.stdout
+    assert len(shell.sandbox.hubspot.records("contacts")) == 3
+
+
+def test_sync_json_is_exactly_one_documented_document(shell: Shell) -> None:
+    code, document = shell.json("sync")
+    (run,) = document["runs"]
+    assert code == 0
+    assert run["rows"] == {
+        "read": 3,
+        "added": 3,
+        "changed": 0,
+        "removed": 0,
+        "unchanged": 0,
+        "invalid": 0,
+        "retried": 0,
+    }
+    assert run["delivered"]["created"] + run["delivered"]["updated"] == 3
+    assert set(run) == {
+        "sync", "run_id", "status", "dry_run", "rows", "delivered", "rejected", "in_doubt", "pending", "requests",
+        "throttled", "cursor", "started_at", "finished_at", "error",
+    }  # fmt: skip
+    planned = shell.json("sync", "--dry-run")[1]["runs"][0]
+    assert set(planned) - set(run) == {"plan"}
+    assert set(planned["plan"]) == {"requests", "seconds_at_limit", "problems", "sample"}
+
+
+def test_P56_a_run_with_rejected_rows_is_exit_3_and_leads_to_them(shell: Shell) -> None:
+    shell.write("syncs/people_to_hubspot.yml", PEOPLE)
+    ended = shell("sync")
+    assert ended.returncode == 3
+    assert ended.stdout.rstrip().endswith("reverse-etl rejected people_to_hubspot")
+    code, document = shell.json("rejected", "people_to_hubspot")
+    (row,) = document["rows"]
+    assert code == 0
+    assert row["key"] == "not an address"
+    assert set(row) >= {
+        "key", "code", "message", "request_id", "attempts", "first_at", "last_at", "next_at", "values",
+    }  # fmt: skip
+    assert row["code"] in shell("rejected", "people_to_hubspot").stdout
+    shell.write("syncs/people_to_hubspot.yml", PEOPLE.replace("not an address", "cy@x.example"))
+    assert shell("sync").returncode == 0
+
+
+def test_explain_answers_for_one_key(shell: Shell) -> None:
+    shell("sync")
+    code, document = shell.json("explain", "people_to_hubspot", "ada@copperfern.example")
+    assert code == 0
+    assert set(document) == {"sync", "key", "row", "payload", "acknowledged", "state", "reason"}
+    assert document["state"] == "unchanged"
+    assert document["acknowledged"]["values"]["firstname"] == "Ada"
+    shown = shell("explain", "people_to_hubspot", "nobody@x.example")
+    assert shown.returncode == 0
+    assert "absent" in shown.stdout
+
+
+def test_status_runs_and_show_tell_what_has_run(shell: Shell) -> None:
+    assert "never" in shell("status").stdout
+    run = shell.json("sync")[1]["runs"][0]
+    assert "succeeded" in shell("status").stdout
+    assert shell.json("status")[1]["syncs"][0]["known_rows"] == 3
+    assert run["run_id"] in shell("runs").stdout
+    assert shell.json("runs", "people_to_hubspot")[1]["runs"][0]["run_id"] == run["run_id"]
+    assert shell.json("show", run["run_id"])[1] == run
+    assert "3 read" in shell("show", run["run_id"]).stdout
+    assert shell("show", "no-such-run").returncode == 2
+
+
+def test_reset_asks_and_forgets(shell: Shell) -> None:
+    shell("sync")
+    assert shell("reset", "people_to_hubspot").returncode == 2
+    assert shell("reset", "people_to_hubspot", "--yes").returncode == 0
+    assert shell.json("sync", "--dry-run")[1]["runs"][0]["rows"]["added"] == 3
+
+
+def test_forget_forgets_one_row(shell: Shell) -> None:
+    shell("sync")
+    assert shell("forget", "people_to_hubspot", "ada@copperfern.example").returncode == 0
+    assert shell.json("sync", "--dry-run")[1]["runs"][0]["rows"]["added"] == 1
+
+
+def test_fields_lists_what_the_destination_describes(shell: Shell) -> None:
+    shown = shell("fields", "hubspot", "contacts")
+    assert shown.returncode == 0
+    assert "app_user_id" in shown.stdout
+    names = [field["name"] for field in shell.json("fields", "hubspot", "contacts")[1]["fields"]]
+    assert {"email", "workspaces_total"} <= set(names)
+    assert shell("fields", "hubspto", "contacts").returncode == 2
+
+
+def test_every_problem_of_the_files_is_listed_at_once_and_nothing_is_contacted(shell: Shell) -> None:
+    shell.write("syncs/people_to_hubspot.yml", PEOPLE.replace("key: email", "kee: email").replace("object:", "objekt:"))
+    before = len(shell.sandbox.requests)
+    code, document = shell.json("sync")
+    assert code == 2
+    assert document["runs"] == []
+    assert len(document["problems"]) >= 2
+    assert all(problem["line"] for problem in document["problems"])
+    assert shell.json("check")[1]["problems"] == document["problems"]
+    assert len(shell.sandbox.requests) == before
+
+
+def test_P56_a_warehouse_that_can_not_be_read_is_exit_1(shell: Shell) -> None:
+    shell.write("syncs/people_to_hubspot.yml", PEOPLE.replace("(values", "(valuse"))
+    code, document = shell.json("sync")
+    assert code == 1
+    assert document["runs"][0]["error"]["code"].startswith("source")
+
+
+def test_S05_a_secret_is_never_printed_at_the_loudest_level_with_failures_forced(shell: Shell) -> None:
+    canary = "canary-token-8842"
+    for arguments in (["check", "--connect"], ["sync"], ["sync", "--json"], ["fields", "hubspot", "contacts"]):
+        ended = shell(*arguments, "--log-level", "debug", HUBSPOT_ACCESS_TOKEN=canary)
+        assert ended.returncode != 0
+        assert canary not in ended.stdout + ended.stderr
+    for path in shell.folder.rglob("*"):
+        assert not path.is_file() or canary.encode() not in path.read_bytes()
+
+
+def test_S06_no_row_value_is_in_the_log(shell: Shell) -> None:
+    shell.write("syncs/people_to_hubspot.yml", PEOPLE)
+    log = shell("sync", "--log-level", "debug", "--log-format", "json").stderr
+    assert [json.loads(line)["level"] for line in log.splitlines()]
+    assert not [word for word in ("ada@x", "not an address", "Bo") if word in log]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_P56_an_interrupted_run_is_130_or_143_and_the_next_one_goes_on(
+    shell: Shell, number: signal.Signals, code: int
+) -> None:
+    shell.sandbox.faults.add("slow", seconds=2.0, path="batch/upsert", times=1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, "sync", "--json"],
+        cwd=shell.folder,
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while not shell.sandbox.requests.matching("GET", "properties") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in err) == (code, False)
+    assert json.loads(out)["runs"][0]["status"] == "interrupted"
+    assert shell("sync").returncode == 0
+    assert len(shell.sandbox.hubspot.records("contacts")) == 3
+
+
+def test_P52_a_reader_who_leaves_changes_no_delivery(shell: Shell) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-c", START, "sync"],
+        cwd=shell.folder,
+        env=shell.environment,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(shell.sandbox.hubspot.records("contacts")) == 3
+
+
+def test_the_flag_beats_the_environment(shell: Shell, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert shell("status", "--project", str(shell.folder), REVERSE_ETL_PROJECT=str(elsewhere)).returncode == 0
+    assert shell("status", REVERSE_ETL_PROJECT=str(elsewhere)).returncode == 2
+
+
+def test_schema_is_json_schema_for_both_kinds_of_file(shell: Shell) -> None:
+    document = json.loads(shell("schema").stdout)
+    assert {"project", "sync"} <= set(document["$defs"])
