@@ -163,8 +163,8 @@ class _Reading:
             assert places.root is not None  # noqa: S101  # for the type checker: it was read from a file
             self.problems += _stray(places.root, places, ())
             data, _ = plain_data(places.root, places)
-            sync, problems = settle(definition, data, defaults, around)
-            self.problems += elsewhere(problems, self.problems)
+            sync, problems = settle(definition, data, defaults, around, self.problems)
+            self.problems += problems
             if sync is not None:
                 syncs[sync.name] = sync
         self.problems += _circles(syncs)

@@ -83,6 +83,15 @@ class Places:
         found = self.problem(path, "")
         return found.line, found.column
 
+    def keys_with(self, problems: Iterable[Problem]) -> set[str]:
+        """The outermost keys of this file that have one of these problems in or under them."""
+        if self.root is None:
+            return set()
+        lines = sorted((key.line, name) for name, key in self.root.keys.items())
+        here = [problem.line for problem in problems if problem.file == self.file]
+        above = [[name for line, name in lines if line <= problem_line] for problem_line in here]
+        return {names[-1] for names in above if names}
+
     def _find(self, path: Path) -> tuple[Node | None, Node]:
         assert self.root is not None  # noqa: S101  # for the type checker: `problem` has looked
         key: Node | None = None

@@ -20,7 +20,7 @@ from reverse_etl.config.definition import (
     RemovedSetFile,
     SyncFile,
 )
-from reverse_etl.config.problems import Places, from_pydantic, nearest
+from reverse_etl.config.problems import Places, elsewhere, from_pydantic, nearest
 from reverse_etl.config.schedule import After, Cron, Every, Schedule, parse_duration, parse_schedule
 from reverse_etl.config.sync import CursorConfig, FieldMapping, GuardConfig, RemovedSet, SyncConfig
 from reverse_etl.config.tree import read_file
@@ -57,21 +57,25 @@ class Definition:
 
 
 def settle(
-    definition: Definition, data: dict[str, Any], defaults: DefaultsFile, around: Surroundings
+    definition: Definition,
+    data: dict[str, Any],
+    defaults: DefaultsFile,
+    around: Surroundings,
+    known: Sequence[Problem] = (),
 ) -> tuple[SyncConfig | None, list[Problem]]:
-    """The sync that a definition describes, or everything that is wrong with it."""
+    """The sync that a definition describes, or everything that is wrong with it beyond the problems known already."""
     problems: list[Problem] = []
-    broken: set[str] = set()
+    broken = definition.places.keys_with(known)
     try:
         written = SyncFile.model_validate(data)
     except ValidationError as failure:
         problems = from_pydantic(failure, definition.places, SyncFile)
-        broken = {str(error["loc"][0]) for error in failure.errors()}
-        broken |= {problem.nearest for problem in problems if problem.nearest is not None}
-        written = SyncFile.model_validate(_STAND_IN | {key: data[key] for key in data if key not in broken})
+        refused = {str(error["loc"][0]) for error in failure.errors()}
+        broken |= refused | {problem.nearest for problem in problems if problem.nearest is not None}
+        written = SyncFile.model_validate(_STAND_IN | {key: data[key] for key in data if key not in refused})
     rules = _Rules(definition, written, _merged(written, defaults), around, broken)
     sync = rules.settled()
-    problems += rules.problems
+    problems = elsewhere([*problems, *rules.problems], known)
     return (None if problems else sync.located(definition.places)), problems
 
 
@@ -231,7 +235,7 @@ class _Rules:
         elif connector is not None and mode not in connector.modes:
             modes = sorted(connector.modes)
             message = f"`{self._merged.destination}` has no mode `{mode}`; it has {', '.join(modes)}"
-            self._complain(("mode",), message, nearest=nearest(mode, modes))
+            self._complain(("mode",), message)
 
     def _on_removed(self, mapping: Mapping[str, FieldMapping]) -> Any:
         written, mirrors = self._merged.on_removed, self._merged.mode == "mirror"

@@ -73,22 +73,28 @@ def _by_type(names: dict[str, str]) -> Schema:
     }
 
 
-def _cleaned(part: Any, *, keys_are_names: bool = False) -> Any:
-    """Without what is an accident of the models: made-up titles, and null as a value. An empty key is an error."""
+def _cleaned(part: Any) -> Any:
+    """Without what is an accident of the models: made-up titles, and null as a way to leave a key out."""
     if isinstance(part, list):
-        return [_cleaned(item) for item in part if item != _NULL]
+        return [_cleaned(item) for item in part]
     if not isinstance(part, dict):
         return part
-    cleaned = {
-        key: _cleaned(value, keys_are_names=key == "properties")
-        for key, value in part.items()
-        if keys_are_names or not (key == "title" or (key == "default" and not isinstance(value, str | bool)))
-    }
-    branches = cleaned.get("anyOf")
-    if isinstance(branches, list) and len(branches) == 1:
-        del cleaned["anyOf"]
-        return {**branches[0], **cleaned}
-    return cleaned
+    meant = {key: value for key, value in part.items() if not _accidental(key, value)}
+    properties = {name: _cleaned(_without_null(value)) for name, value in meant.pop("properties", {}).items()}
+    cleaned = {key: _cleaned(value) for key, value in meant.items()}
+    return {**cleaned, "properties": properties} if properties else cleaned
+
+
+def _accidental(key: str, value: Any) -> bool:
+    return key == "title" or (key == "default" and not isinstance(value, str | bool))
+
+
+def _without_null(value: Schema) -> Schema:
+    choices = [choice for choice in value.get("anyOf", ()) if choice != _NULL]
+    rest = {key: part for key, part in value.items() if key != "anyOf"}
+    if not choices:
+        return value
+    return {**choices[0], **rest} if len(choices) == 1 else {**rest, "anyOf": choices}
 
 
 def _with_variables(definition: Schema) -> Schema:

@@ -204,25 +204,25 @@ class _Reader:
             self._stop(event, "", f"this file unfolds to more than {MAX_NODES} values, the most that is read")
 
     def _syntax(self, failure: yaml.MarkedYAMLError) -> None:
-        lines = self._text.split("\n")
+        lines = self._text.rstrip().split("\n")
         marks = [mark for mark in (failure.problem_mark, failure.context_mark) if mark is not None]
-        # A quote or bracket left open is noticed at the end of the file, but the place to look at is where it opens.
-        inside = [mark for mark in marks if any(line.strip() for line in lines[mark.line :])]
         if not marks:
             self._note(0, 0, "", f"this isn't valid YAML: {failure.problem}")
             return
-        mark = (inside or marks)[0]
-        written = lines[mark.line] if mark.line < len(lines) else ""
+        # A quote or bracket left open is noticed at the end of the file, but the place to look at is where it opens.
+        inside = [(mark.line, mark.column) for mark in marks if mark.line < len(lines)]
+        line, column = inside[0] if inside else (len(lines) - 1, len(lines[-1]))
+        written = lines[line]
         message = f"this isn't valid YAML: {failure.problem}"
-        if "\t" in written[: mark.column + 1]:
+        if "\t" in written[: column + 1]:
             message = "a tab can't indent YAML: use spaces"
-        elif "${" in written[: mark.column + 1]:
+        elif "${" in written[: column + 1]:
             message += '; between { } a variable needs quotes: "${NAME}"'
         key, colon, value = written.strip().partition(": ")
         if ": " in value or value.endswith(":"):
             message += "; a value that holds `: ` or ends in `:` needs quotes"
         # Only the key of the line is repeated: what follows it may be a secret.
-        self._note(mark.line + 1, mark.column + 1, key if colon else "", message)
+        self._note(line + 1, column + 1, key if colon else "", message)
 
     def _note(self, line: int, column: int, text: str, message: str) -> None:
         self.problems.append(Problem(self._shown, line, column, text, message))

@@ -136,7 +136,7 @@ def test_something_done_is_due_when_its_time_has_come() -> None:
         ("0 0 L * *", "`L` is no day of the month of a cron line"),
         (
             "0 0 ? * *",
-            "`?` is no day of the month of a cron line: write a number, a range (1-5), a list or a step (*/10)",
+            "`?` is no day of the month of a cron line: write a number, a range (1-5), a list",
         ),
         ("*-5 * * * *", "`*-5` is no minute of a cron line: write a number"),
         ("22-2 * * * *", "`22-2` holds no minute: a range runs from the lesser to the greater number"),

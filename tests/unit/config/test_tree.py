@@ -48,7 +48,11 @@ def test_every_value_knows_its_place() -> None:
         ("a: b\x07\n", "a.yml:1:5: a control character can't stand in a file (found: U+0007)"),
         ('a: "\\0"\n', "a.yml:1:4: this text holds a character that no text may hold (NUL, or half of a pair)"),
         ("a: [1\n", "a.yml:1:4: this isn't valid YAML: "),
-        ("a: b: c\n", "a.yml:1:5: this isn't valid YAML: mapping values are not allowed in this context (found: a)"),
+        (
+            "a: b: c\n",
+            "a.yml:1:5: this isn't valid YAML: mapping values are not allowed in this context; "
+            "a value that holds `: ` or ends in `:` needs quotes (found: a)",
+        ),
     ],
 )
 def test_P47_what_is_not_strict_yaml_is_refused_with_its_place(text: str, said: str) -> None:
