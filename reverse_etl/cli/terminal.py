@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich import progress as rich_progress
 from rich.console import Console
@@ -54,10 +54,6 @@ class Bars(Reports):
         self._tasks: dict[str, rich_progress.TaskID] = {}
         self._totals: dict[str, int] = {}
 
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -75,6 +71,7 @@ class Bars(Reports):
         self._bars.update(task, completed=done, calls=f"{requests:,} calls")
 
     def finished(self, report: RunReport) -> None:
+        self._bars.stop()  # leaves nothing behind; the next run starts it again
         task = self._tasks.pop(report.sync, None)
         if task is not None:
             self._bars.remove_task(task)
@@ -89,6 +86,7 @@ class Bars(Reports):
 
     def _task(self, sync: str) -> rich_progress.TaskID:
         if sync not in self._tasks:
+            self._bars.start()
             self._tasks[sync] = self._bars.add_task(sync, total=None, stage="starting", calls="")
         return self._tasks[sync]
 

@@ -36,6 +36,7 @@ def test_a_run_is_watched_by_a_bar_with_rate_and_calls_and_ends_as_its_report(mo
     shown = terminal.getvalue()
     assert "people" in shown
     assert "1,000 read" in shown
+    assert "sending" not in shown.split("succeeded", 1)[1], "no bar is drawn over the report"
 
 
 def test_S19_a_sync_s_bar_reads_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
