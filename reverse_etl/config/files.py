@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 from pathlib import Path
 
 from reverse_etl import registry
@@ -13,7 +14,7 @@ from reverse_etl.config.project import Connector, ProjectConfig, ReadProject
 from reverse_etl.config.rules import Definition, Surroundings, settle
 from reverse_etl.config.schedule import After
 from reverse_etl.config.sync import SyncConfig
-from reverse_etl.config.tree import Node, parse, read_file
+from reverse_etl.config.tree import MAX_PROBLEMS, Node, parse, read_file
 from reverse_etl.config.variables import VARIABLE, Variables, parse_dotenv, plain_data
 from reverse_etl.config.words import checked_name
 from reverse_etl.errors import ConfigError
@@ -93,7 +94,7 @@ class _Reading:
         state = project.read_state(self._env.get(STATE_VARIABLE))
         project.read_defaults()
         if defaults is not None:
-            self.problems += _stray(defaults, places, ("defaults",))
+            self.problems += islice(_stray(defaults, places, ("defaults",)), MAX_PROBLEMS)
         syncs = self._syncs(definitions, project)
         self.problems += elsewhere(project.problems, self.problems)
         config = ProjectConfig(
@@ -161,7 +162,7 @@ class _Reading:
         for definition in definitions:
             places = definition.places
             assert places.root is not None  # noqa: S101  # for the type checker: it was read from a file
-            self.problems += _stray(places.root, places, ())
+            self.problems += islice(_stray(places.root, places, ()), MAX_PROBLEMS)
             data, _ = plain_data(places.root, places)
             sync, problems = settle(definition, data, defaults, around, self.problems)
             self.problems += problems

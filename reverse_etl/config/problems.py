@@ -11,14 +11,13 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from reverse_etl.config.tree import Node
+from reverse_etl.config.tree import MAX_PROBLEMS, Node, printable, shortened
 from reverse_etl.model import Problem
 
 Path = Sequence[str | int]
 # The forms that a value can be written in, named as the branches of unions are and as a reader would say it.
 SHORT, LONG, SEVERAL = "the short form", "the long form", "the list"
 FORMS = {SHORT: "text", LONG: "keys with values", SEVERAL: "a list"}
-_LONGEST_TEXT = 80
 _WANTED = "should be "
 
 
@@ -65,7 +64,7 @@ class Places:
         key, value = self._find(path)
         node = key if key is not None and (of_key or not value.text) else value
         shown = node.text if text is None or node is key else text
-        return Problem(self.file, node.line, node.column, _shortened(shown), _printable(message), nearest)
+        return Problem(self.file, node.line, node.column, shortened(shown), printable(message), nearest)
 
     def has(self, path: Path) -> bool:
         """Whether the file gives a value here."""
@@ -109,7 +108,8 @@ class Places:
 def from_pydantic(failure: ValidationError, places: Places, model: type[BaseModel], at: Path = ()) -> list[Problem]:
     """Each of a model's complaints at the place of the value it is about; `at` is where the model's data begins."""
     found: list[Problem] = []
-    for error in failure.errors(include_url=False):
+    errors = failure.errors(include_url=False)
+    for error in errors[:MAX_PROBLEMS]:
         problem = _problem(error, places, model, at)
         before = next((other for other in found if _of_one_value(other, problem)), None)
         if before is None:
@@ -118,6 +118,8 @@ def from_pydantic(failure: ValidationError, places: Places, model: type[BaseMode
             message = f"{before.message}, or {problem.message.removeprefix(_WANTED)}"
             near = before.nearest or problem.nearest
             found[found.index(before)] = replace(before, message=message, nearest=near)
+    if len(errors) > MAX_PROBLEMS:
+        found.append(replace(found[-1], text="", message="there is more; correct what is listed first", nearest=None))
     return found
 
 
@@ -277,15 +279,3 @@ def _types(annotation: Any) -> Iterator[type]:
     of_values = arguments[1:] if isinstance(origin, type) and issubclass(origin, Mapping) else arguments
     for argument in of_values:
         yield from _types(argument)
-
-
-def _shortened(text: str) -> str:
-    first = _printable(text.strip().split("\n")[0])
-    return first if len(first) <= _LONGEST_TEXT else first[: _LONGEST_TEXT - 1] + "…"
-
-
-def _printable(text: str) -> str:
-    """A key can hold anything when it is quoted: what would steer a terminal is spelled out."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )

@@ -19,6 +19,8 @@ from reverse_etl.model import Problem
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 24
 MAX_NODES = 20_000
+MAX_PROBLEMS = 100
+_LONGEST_TEXT = 80
 
 # libyaml, where PyYAML was built with it, is twenty times as fast as the reader in Python; both give the same events.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -210,11 +212,11 @@ class _Reader:
             self._note(0, 0, "", f"this isn't valid YAML: {failure.problem}")
             return
         # A quote or bracket left open is noticed at the end of the file, but the place to look at is where it opens.
-        inside = [(mark.line, mark.column) for mark in marks if mark.line < len(lines)]
-        line, column = inside[0] if inside else (len(lines) - 1, len(lines[-1]))
+        end = (len(lines) - 1, len(lines[-1]))
+        line, column = next((place for mark in marks if (place := (mark.line, mark.column)) < end), end)
         written = lines[line]
         message = f"this isn't valid YAML: {failure.problem}"
-        if "\t" in written[: column + 1]:
+        if "\t" in written[: len(written) - len(written.lstrip())]:
             message = "a tab can't indent YAML: use spaces"
         elif "${" in written[: column + 1]:
             message += '; between { } a variable needs quotes: "${NAME}"'
@@ -225,11 +227,27 @@ class _Reader:
         self._note(line + 1, column + 1, key if colon else "", message)
 
     def _note(self, line: int, column: int, text: str, message: str) -> None:
-        self.problems.append(Problem(self._shown, line, column, text, message))
+        self.problems.append(Problem(self._shown, line, column, shortened(text), message))
+        if len(self.problems) == MAX_PROBLEMS:
+            self.problems.append(Problem(self._shown, line, column, "", "there is more; correct what is listed first"))
+            raise _Stop
 
     def _stop(self, event: yaml.Event, text: str, message: str) -> NoReturn:
         self._note(*_place(event), text, message)
         raise _Stop
+
+
+def shortened(text: str) -> str:
+    """The first line of a value, short enough for a message."""
+    first = printable(text.strip().split("\n")[0])
+    return first if len(first) <= _LONGEST_TEXT else first[: _LONGEST_TEXT - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """A quoted value can hold anything: what would steer a terminal is spelled out."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def _place(event: yaml.Event) -> tuple[int, int]:

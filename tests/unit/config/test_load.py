@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reverse_etl.config.files import find_root, sync_files
+from reverse_etl.config.tree import MAX_PROBLEMS
 from reverse_etl.errors import ConfigError
 from tests.project_folder import PROJECT, ProjectFolder
 
@@ -171,3 +172,15 @@ def test_a_connection_is_read_by_the_connector_that_is_installed(project: Projec
     project.sync()
     settings = project.load()[0].destinations["crm"].model_dump()
     assert (settings["type"], settings["base_url"]) == ("crm", "http://127.0.0.1:8750")
+
+
+def test_S09_a_definition_full_of_unknown_keys_lists_the_first_of_them(project: ProjectFolder) -> None:
+    project.sync(more="\n".join(f"k{number}: 1" for number in range(5000)))
+    problems = project.problems()
+    assert len(problems) == MAX_PROBLEMS + 1
+    assert problems[-1].message == "there is more; correct what is listed first"
+
+
+def test_S09_a_definition_full_of_empty_keys_lists_the_first_of_them(project: ProjectFolder) -> None:
+    project.sync(more="\n".join(f"  f{number}:" for number in range(5000)))
+    assert MAX_PROBLEMS <= len(project.problems()) <= 2 * MAX_PROBLEMS + 1

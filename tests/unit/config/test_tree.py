@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from reverse_etl.config import tree
-from reverse_etl.config.tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, Node, parse, read_file
+from reverse_etl.config.tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, MAX_PROBLEMS, Node, parse, read_file, shortened
 
 
 def complaint(text: str) -> str:
@@ -231,3 +231,14 @@ def test_the_reader_in_python_finds_the_same_as_the_fast_one(text: str, monkeypa
     fast = parse(text, "a.yml")
     monkeypatch.setattr(tree, "_LOADER", yaml.SafeLoader)
     assert parse(text, "a.yml") == fast
+
+
+def test_no_more_problems_are_listed_than_anybody_reads() -> None:
+    _, problems = parse("\n".join(f"k{n}: no" for n in range(9000)), "a.yml")
+    assert len(problems) == MAX_PROBLEMS + 1
+    assert str(problems[-1]) == "a.yml:100:6: there is more; correct what is listed first"
+
+
+def test_a_long_value_is_shown_in_part_and_without_control_characters() -> None:
+    assert shortened("x" * 81) == "x" * 79 + "…"
+    assert shortened("a\x1b[31m\nb") == "a\\x1b[31m"
