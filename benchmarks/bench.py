@@ -77,7 +77,9 @@ def timed(command: Sequence[str], *, well: Sequence[int] = (0,)) -> Measure:
     """Run a command to its end; anything but one of the `well` exit codes stops the benchmark with its words."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT, env=_environment()
+        )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -89,6 +91,12 @@ def timed(command: Sequence[str], *, well: Sequence[int] = (0,)) -> Measure:
                 f"{' '.join(command)} ended with {process.returncode}\n{said[-3000:]}{err.read().decode()[-3000:]}"
             )
         return Measure(seconds, usage.ru_maxrss / 1024, said)
+
+
+def _environment() -> dict[str, str]:
+    """As an installed command has it: compiled modules are kept, also where the caller's shell forbids that."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "reverse-etl-bench-compiled")}
 
 
 def bare(*arguments: str) -> Measure:
@@ -107,11 +115,13 @@ def sync(project: Path, **expected: int) -> Measure:
 
 
 def interleaved(runs: int, pairs: Mapping[str, Callable[[], Measure]]) -> dict[str, Measure]:
-    """The median of each, taken in turns so that a slow minute of the machine falls on all."""
+    """The median of each, taken in turns so that a slow minute of the machine falls on all; a first turn warms up."""
     taken: dict[str, list[Measure]] = {name: [] for name in pairs}
-    for _ in range(runs):
+    for turn in range(runs + 1):
         for name, run in pairs.items():
-            taken[name].append(run())
+            measure = run()
+            if turn:
+                taken[name].append(measure)
     return {
         name: Measure(
             statistics.median(each.seconds for each in measures), max(each.megabytes for each in measures), ""
