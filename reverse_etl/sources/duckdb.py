@@ -142,10 +142,10 @@ class DuckDBSource:
             connection = engine.connect()
             driver = _driver(connection)
             if not driver.execute("SELECT current_setting('lock_configuration')").fetchall()[0][0]:
-                driver.execute(
-                    f"SET GLOBAL TimeZone = 'UTC'; SET enable_external_access = {self._config.external_access}; "
-                    "SET lock_configuration = true"
-                )
+                driver.execute("SET GLOBAL TimeZone = 'UTC'")
+                if not self._config.external_access:
+                    driver.execute("SET enable_external_access = false")
+                driver.execute("SET lock_configuration = true")
         return connection
 
     def _still_held(self, failure: DBAPIError) -> SourceError:
@@ -192,13 +192,14 @@ class DuckDBSource:
     def _asking(self) -> Iterator[None]:
         try:
             yield
-        except (duckdb.Error, DBAPIError) as failure:
+        except (duckdb.Error, DBAPIError, OSError, pa.ArrowException) as failure:
+            # What fails in the middle of a stream comes through Arrow, which knows DuckDB's errors as OSError only.
             raise self._failure(failure) from failure
 
     def _failure(self, failure: Exception) -> SourceError:
         said = stream.words(failure, self._url)
         cause = failure.orig if isinstance(failure, DBAPIError) else failure
-        if isinstance(cause, duckdb.InterruptException):
+        if self._closed.is_set() or isinstance(cause, duckdb.InterruptException):
             return SourceError(f"reading the source {self._config.name!r} was cancelled", code="source_cancelled")
         if isinstance(cause, duckdb.IOException | duckdb.ConnectionException):
             return SourceError(

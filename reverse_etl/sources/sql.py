@@ -174,8 +174,8 @@ class SqlSource:
         with self.asking():
             streaming = {"stream_results": True, "yield_per": BATCH_ROWS}
             result = connection.execute(Verbatim(self._parts(query)), execution_options=streaming)
-            refuse_names(list(result.keys()))
         try:
+            refuse_names(list(result.keys()))
             yield result
         finally:
             with suppress(SQLAlchemyError):

@@ -23,7 +23,7 @@ _GRAMMAR = r"""
     | (?P<quoted>  \$(?P<tag>(?:[A-Za-z_]\w*)?)\$.*?\$(?P=tag)\$
                  | (?<![\w$])[eE]'(?:[^'\\]|\\.|'')*'
                  | STRING | "(?:[^"]|"")*" | `[^`]*` )
-    | (?P<parameter> (?<![\w:"'`\])}]) : (?P<name>[A-Za-z_]\w*) (?![\w:]) )
+    | (?P<parameter> (?<![\w:"'`\])}]) : (?P<name>[A-Za-z_]\w*) (?!\w|:(?!:)) )
     | (?P<end> ; )
 """
 _PLAIN = re.compile(_GRAMMAR.replace("STRING", _PLAIN_STRING), re.VERBOSE | re.DOTALL)

