@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+import traceback
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import structlog
@@ -16,10 +17,11 @@ PACKAGE = "reverse_etl"
 _LEADING = ("timestamp", "level", "event", "exception")
 
 
-def configure(level: LogLevel, form: LogFormat) -> None:
+def configure(level: LogLevel, form: LogFormat, keep: Callable[[str], str]) -> None:
     """Sends our own records and other libraries' to standard error.
 
     Other libraries are heard from WARNING up only, at any level: below that they log addresses, headers and values.
+    `keep` stores the details of a bug that are not shown, and returns where.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
@@ -29,12 +31,15 @@ def configure(level: LogLevel, form: LogFormat) -> None:
         cache_logger_on_first_use=False,
     )
     handler = _StandardError()
+    handler.setLevel(number)
     handler.setFormatter(_formatter(form))
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
-    logging.getLogger(PACKAGE).setLevel(number)
+    ours = logging.getLogger(PACKAGE)
+    ours.setLevel(logging.DEBUG)
+    ours.handlers[:] = [] if level is LogLevel.DEBUG else [_Kept(keep)]
     # A library's warning to its programmers is nothing that a user could act on.
     logging.getLogger("py.warnings").setLevel(logging.WARNING if level is LogLevel.DEBUG else logging.CRITICAL)
 
@@ -45,6 +50,19 @@ class _StandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(self.format(record) + "\n")
         sys.stderr.flush()
+
+
+class _Kept(logging.Handler):
+    """Keeps the details of what was caught and isn't shown, so that it can be reported."""
+
+    def __init__(self, keep: Callable[[str], str]) -> None:
+        super().__init__()
+        self._keep = keep
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[0] is not None:
+            place = self._keep("".join(traceback.format_exception(*record.exc_info)))
+            sys.stderr.write(f"{record.getMessage()}: the details are in {place}\n")
 
 
 def _formatter(form: LogFormat) -> logging.Formatter:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from reverse_etl.cli import render
+from reverse_etl.cli.details import write_details
 from reverse_etl.cli.options import LogFormat, LogLevel
 from reverse_etl.cli.progress import Reports
 from reverse_etl.cli.render import Commands
@@ -35,7 +36,7 @@ class Session:
     ) -> None:
         from reverse_etl.cli.log import configure
 
-        configure(log_level, log_format)
+        configure(log_level, log_format, lambda details: write_details(details, REDACTOR, project))
         self.json = json
         self.where = project
         self.commands = Commands(project if project != os.environ.get("REVERSE_ETL_PROJECT") else None)

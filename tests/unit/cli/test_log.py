@@ -22,10 +22,15 @@ def logging_as_before() -> Iterator[None]:
     root.handlers[:] = kept
     root.setLevel(level)
     logging.getLogger("reverse_etl").setLevel(logging.NOTSET)
+    logging.getLogger("reverse_etl").handlers[:] = []
+
+
+def nowhere(details: str) -> str:
+    raise AssertionError("nothing was to be kept")
 
 
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(LogLevel.INFO, LogFormat.JSON)
+    configure(LogLevel.INFO, LogFormat.JSON, nowhere)
     logging.getLogger("reverse_etl.run").info("run ended", extra={"sync": "people", "read": 3})
     shown = capsys.readouterr()
     event = json.loads(shown.err)
@@ -35,14 +40,14 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_text_is_one_line_and_S19_can_not_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(LogLevel.INFO, LogFormat.TEXT)
+    configure(LogLevel.INFO, LogFormat.TEXT, nowhere)
     logging.getLogger("reverse_etl.run").info("run\x1b[2J ended\nERROR forged", extra={"sync": "people"})
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("info    run\\x1b[2J ended\\nERROR forged sync=people")
 
 
 def test_the_level_decides_what_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(LogLevel.WARNING, LogFormat.TEXT)
+    configure(LogLevel.WARNING, LogFormat.TEXT, nowhere)
     logging.getLogger("reverse_etl.run").info("quiet")
     logging.getLogger("reverse_etl.run").warning("loud")
     assert "loud" in (said := capsys.readouterr().err)
@@ -50,7 +55,7 @@ def test_the_level_decides_what_is_heard(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_S06_other_libraries_are_never_heard_below_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(LogLevel.DEBUG, LogFormat.TEXT)
+    configure(LogLevel.DEBUG, LogFormat.TEXT, nowhere)
     logging.getLogger("httpx").info("POST https://api.example/ada@example.com")
     logging.getLogger("httpcore.http11").debug("Authorization: Bearer x")
     logging.getLogger("sqlalchemy.pool").warning("pool is full")
@@ -60,7 +65,7 @@ def test_S06_other_libraries_are_never_heard_below_warning(capsys: pytest.Captur
 
 
 def test_a_library_s_warning_to_programmers_is_no_news_for_users(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(LogLevel.WARNING, LogFormat.TEXT)
+    configure(LogLevel.WARNING, LogFormat.TEXT, nowhere)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(True)
@@ -69,7 +74,7 @@ def test_a_library_s_warning_to_programmers_is_no_news_for_users(capsys: pytest.
 
 
 def test_the_details_of_an_exception_follow_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(LogLevel.DEBUG, LogFormat.TEXT)
+    configure(LogLevel.DEBUG, LogFormat.TEXT, nowhere)
     try:
         raise ValueError("no")
     except ValueError as failure:
@@ -77,3 +82,14 @@ def test_the_details_of_an_exception_follow_its_line(capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().err.splitlines()
     assert "a run broke" in lines[0]
     assert lines[-1] == "ValueError: no"
+
+
+def test_at_other_levels_the_details_are_kept_and_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    kept: list[str] = []
+    configure(LogLevel.WARNING, LogFormat.TEXT, lambda details: kept.append(details) or "bug-1.txt")  # type: ignore[func-returns-value]
+    try:
+        raise ValueError("no")
+    except ValueError as failure:
+        logging.getLogger("reverse_etl.run").debug("a run broke", exc_info=failure)
+    assert capsys.readouterr().err == "a run broke: the details are in bug-1.txt\n"
+    assert "ValueError: no" in kept[0]
