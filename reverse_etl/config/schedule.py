@@ -114,11 +114,6 @@ class After:
 Schedule = Every | Cron | After
 
 
-def due(schedule: Every | Cron, last: datetime | None, now: datetime, timezone: str) -> bool:
-    """Whether a time has come since the last start; without one, it has."""
-    return last is None or schedule.next_after(last, timezone) <= now
-
-
 def parse_schedule(text: str) -> Every | Cron:
     """`every N units`, or a cron line of five fields. ValueError says what is wrong with it."""
     words = text.strip()

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from reverse_etl.config.schedule import Cron, Every, due, parse_duration, parse_schedule
+from reverse_etl.config.schedule import Cron, Every, parse_duration, parse_schedule
 
 
 def at(text: str) -> datetime:
@@ -105,17 +105,6 @@ def test_P54_a_line_of_every_hour_goes_by_the_hours_that_pass(start: str) -> Non
 def test_P54_two_times_in_the_skipped_hour_stay_in_order() -> None:
     times = firings("0,30 2,3 * * *", "2026-03-29T00:30:00+00:00", 3, "Europe/Berlin")
     assert times == ["03-29 01:00", "03-29 01:30", "03-30 00:00"]
-
-
-def test_something_never_done_is_due_at_once() -> None:
-    assert due(parse_schedule("every 1 day"), None, at("2026-11-23T00:00:00+00:00"), "UTC")
-
-
-def test_something_done_is_due_when_its_time_has_come() -> None:
-    daily = parse_schedule("0 4 * * *")
-    last = at("2026-11-23T05:00:00+00:00")
-    assert not due(daily, last, at("2026-11-24T03:59:59+00:00"), "UTC")
-    assert due(daily, last, at("2026-11-24T04:00:00+00:00"), "UTC")
 
 
 @pytest.mark.parametrize(
