@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
+from functools import partial
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
@@ -20,15 +22,22 @@ EXACT_IN_DOUBLE = 2**53
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a result: its name, its Arrow type, and what turns a driver's value into one that Arrow takes."""
+    """A column of a result: its name, its Arrow type, and what turns a driver's values into some that Arrow takes.
+
+    `kinds` are the Python types it may hold, None where the driver vouches for them: Arrow itself would cut 1.5 to fit
+    a whole number and a time to fit a date.
+    """
 
     name: str
     type: pa.DataType
     prepare: Callable[[Sequence[Any]], Any] | None = None
+    kinds: frozenset[type] | None = None
 
     def array(self, values: Sequence[Any]) -> pa.Array:
         """The values in the column's type, exactly; SourceError when one of them doesn't fit."""
         try:
+            if self.kinds is not None and not self.kinds.issuperset(map(type, values)):
+                raise ValueError("a value of another type")
             ready = values if self.prepare is None else self.prepare(values)
             return ready if isinstance(ready, pa.Array) else pa.array(ready, self.type)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError) as failure:
@@ -68,42 +77,53 @@ def columns_seen(
 
 def _column_seen(name: str, values: Sequence[Any], digits: tuple[Any, Any]) -> Column:
     kinds = {type(value) for value in values if value is not None}
-    if not kinds or kinds == {str}:
+    if not kinds or kinds in ({str}, {UUID}):
         return Column(name, pa.string(), texts)
     if kinds == {bool}:
-        return Column(name, pa.bool_())
+        return _strict(name, pa.bool_(), bool)
     if kinds == {int}:
         small = all(-(2**63) <= value < 2**63 for value in values if value is not None)
-        return Column(name, pa.int64() if small else pa.decimal128(38, 0))
+        return _strict(name, pa.int64() if small else pa.decimal128(38, 0), int)
     if kinds <= {int, float}:
-        return Column(name, pa.float64(), _doubles)
+        return _strict(name, pa.float64(), int, float, prepare=_doubles)
     if kinds <= {int, Decimal}:
-        return _decimal_seen(name, values, digits)
-    if kinds == {UUID}:
-        return Column(name, pa.string(), texts)
+        return _strict(name, _decimal_type(values, digits), int, Decimal)
     return _moments_seen(name, kinds, values)
 
 
-def _decimal_seen(name: str, values: Sequence[Any], digits: tuple[Any, Any]) -> Column:
+def _strict(
+    name: str, type: pa.DataType, *kinds: type, prepare: Callable[[Sequence[Any]], Any] | None = None
+) -> Column:
+    return Column(name, type, prepare, frozenset({*kinds, NoneType}))
+
+
+def _decimal_type(values: Sequence[Any], digits: tuple[Any, Any]) -> pa.DataType:
     precision, scale = digits
     if isinstance(precision, int) and isinstance(scale, int) and 0 < precision <= 38 and 0 <= scale <= precision:
-        return Column(name, pa.decimal128(precision, scale))
-    finite = [Decimal(value).as_tuple().exponent for value in values if value is not None]
-    places = max((-exponent for exponent in finite if isinstance(exponent, int)), default=0)
-    return Column(name, pa.decimal128(38, max(0, places)))
+        return pa.decimal128(precision, scale)
+    exponents = [Decimal(value).as_tuple().exponent for value in values if value is not None]
+    return pa.decimal128(38, max([0, *(-exponent for exponent in exponents if isinstance(exponent, int))]))
 
 
 def _moments_seen(name: str, kinds: set[type], values: Sequence[Any]) -> Column:
     if kinds == {date}:
-        return Column(name, pa.date32())
+        return _strict(name, pa.date32(), date)
     if kinds == {time}:
-        return Column(name, pa.time64("us"))
-    if kinds <= {datetime, date}:
-        zoned = {value.tzinfo is not None for value in values if isinstance(value, datetime)}
-        if len(zoned) == 1:
-            return Column(name, pa.timestamp("us", "UTC" if True in zoned else None))
+        return _strict(name, pa.time64("us"), time)
+    if kinds == {datetime}:
+        zones = {value.tzinfo is not None for value in values if value is not None}
+        if zones == {True}:
+            return _strict(name, pa.timestamp("us", "UTC"), datetime, prepare=partial(_all_zoned, zoned=True))
+        if zones == {False}:
+            return _strict(name, pa.timestamp("us"), datetime, prepare=partial(_all_zoned, zoned=False))
     spelled = ", ".join(sorted(kind.__name__ for kind in kinds))
     raise unsupported(name, spelled, "has no exact form", "varchar")
+
+
+def _all_zoned(values: Sequence[Any], *, zoned: bool) -> Sequence[Any]:
+    if any(value is not None and (value.tzinfo is not None) is not zoned for value in values):
+        raise ValueError("times with and without an offset")
+    return values
 
 
 def texts(values: Sequence[Any]) -> list[str | None]:
