@@ -74,7 +74,7 @@ def _table(params: list[Any]) -> str:
 
 def _spelled(param: Any) -> str:
     if param.param_type_name == "argument":
-        return f"`{_argument(param)}`"
+        return f"`{_argument(param)}`".replace("|", "\\|")
     takes = "" if param.is_flag else f" {param.metavar or _choices(param)}"
     return f"`{param.opts[0]}{takes}`".replace("|", "\\|")
 
