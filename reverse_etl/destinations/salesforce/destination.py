@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from pydantic import BaseModel
+
 from reverse_etl import values
 from reverse_etl.destinations.salesforce import collections, errors, schema, soql
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
@@ -28,7 +30,7 @@ _VERBS = {
 class Salesforce:
     """Records of any object, found by an external id or by their record id; removal goes to the recycle bin."""
 
-    Config: ClassVar[type[SalesforceConfig]] = SalesforceConfig
+    Config: ClassVar[type[BaseModel]] = SalesforceConfig
     modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror"})
     removal: ClassVar[str] = "delete"
 

@@ -1,5 +1,5 @@
 # ruff: noqa: S101  # a suite is made of assertions
-"""Conformance suites for connectors, ours and yours: subclass one, say how to make the connector, run pytest.
+"""What every source must do, as a suite: subclass it, say how to make your source, run pytest.
 
 class TestMySource(SourceSuite):
     def make_source(self):
