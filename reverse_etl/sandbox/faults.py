@@ -1,7 +1,8 @@
 """Faults that a test orders: which requests they strike, how often, and what goes wrong.
 
 A fault is matched by method, platform and a pattern on the path, and strikes the `nth` matching request, or each of
-them with `probability` (seeded), at most `times` times. Kinds:
+them with `probability` (seeded), at most `times` times (once unless told; None: always). Requests that their token or a
+limit refuses are not counted. Kinds:
 
     status       answer `status` (with `body`, `headers`, `retry_after`); `applied`: carry the request out first
     throttle     a 429 of `policy` ten_secondly, secondly or daily; for Salesforce a 403 of `policy` daily or concurrent

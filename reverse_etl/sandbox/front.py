@@ -44,9 +44,10 @@ class Front:
             return json_response(500, {"message": "the sandbox itself failed; its log says how"})
 
     def _serve(self, vendor: HubSpot | Salesforce, request: Request) -> Response:
-        struck = self._faults.strike(request, vendor.name) if self._faults else []
+        struck: list[Fault] = []
         response = vendor.admit(request)
         if response is None:
+            struck = self._faults.strike(request, vendor.name) if self._faults else []
             response = self._answer(vendor, request, struck)
         vendor.finish(request, response)
         for fault in struck:

@@ -120,23 +120,22 @@ class Sandbox:
 @contextmanager
 def running(port: int = 0, **settings: Any) -> Iterator[Sandbox]:
     """A sandbox in a thread of its own, answering until the block is left. Takes what `Settings` has."""
-    listener = _listen(port)
-    sandbox = Sandbox(_url(listener), Settings(**settings))
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-    ready = threading.Event()
-    thread = threading.Thread(
-        target=loop.run_until_complete, args=[_serve(sandbox, listener, stop, ready.set)], name="sandbox", daemon=True
-    )
-    thread.start()
-    ready.wait()
-    try:
-        yield sandbox
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
-        sandbox.save()
+    with _listen(port) as listener:
+        sandbox = Sandbox(_url(listener), Settings(**settings))
+        loop = asyncio.new_event_loop()
+        stop = asyncio.Event()
+        ready = threading.Event()
+        main = _serve(sandbox, listener, stop, ready.set)
+        thread = threading.Thread(target=loop.run_until_complete, args=[main], name="sandbox", daemon=True)
+        thread.start()
+        ready.wait()
+        try:
+            yield sandbox
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join()
+            loop.close()
+            sandbox.save()
 
 
 def serve(
@@ -151,8 +150,7 @@ def serve(
 
     Raises OSError when the port is taken, ValueError when a file can't be used.
     """
-    listener = _listen(port)
-    with listener:
+    with _listen(port) as listener:
         sandbox = Sandbox(_url(listener), Settings(data=data, rate=rate, fields=fields))
 
         async def main() -> None:

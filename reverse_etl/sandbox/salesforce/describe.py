@@ -15,7 +15,7 @@ def versions() -> list[dict[str, str]]:
     names = ("Spring", "Summer", "Winter")
     return [
         {
-            "label": f"{names[(number - 31) % 3]} '{14 + (number - 30 + 1) // 3:02d}",
+            "label": f"{names[(number - 30) % 3]} '{14 + (number - 29) // 3:02d}",
             "url": f"/services/data/v{number}.0",
             "version": f"{number}.0",
         }
