@@ -1,20 +1,26 @@
-"""The command as a user runs it: a process of its own, real files, real HTTP."""
+"""The command line whole: real files, real HTTP, and a process of its own where that matters."""
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
+from reverse_etl.cli import edge
+from reverse_etl.cli.app import app
 from reverse_etl.sandbox.server import Sandbox, running
 
 START = "import sys; from reverse_etl.cli.app import main; sys.argv[0] = 'reverse-etl'; main()"
@@ -32,6 +38,13 @@ mapping: {email: email, firstname: first_name, workspaces_total: workspaces}
 """
 
 
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @dataclass
 class Shell:
     """A folder with an `init`-ed project, and the sandbox that it is pointed at."""
@@ -39,23 +52,35 @@ class Shell:
     folder: Path
     sandbox: Sandbox
 
-    @property
-    def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("REVERSE_ETL_")}
-        return {**kept, "HUBSPOT_BASE_URL": self.sandbox.url, "PYTHONWARNINGS": "error"}
+    def __call__(self, *arguments: str, **variables: str) -> Ended:
+        """The command line from its arguments to its exit code, in this process: starting one takes a while."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(out),
+            redirect_stderr(err),
+            _kept(),
+        ):
+            patch.chdir(self.folder)
+            for name in [name for name in os.environ if name.startswith("REVERSE_ETL_")]:
+                patch.delenv(name)
+            for name, value in {"HUBSPOT_BASE_URL": self.sandbox.url, **variables}.items():
+                patch.setenv(name, value)
+            code = edge.run(typer.main.get_command(app).main, arguments)
+        assert "Traceback" not in out.getvalue() + err.getvalue()
+        return Ended(code, out.getvalue(), err.getvalue())
 
-    def __call__(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        ended = subprocess.run(
-            [sys.executable, "-c", START, *arguments],
+    def start(self, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """The same as a process of its own."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("REVERSE_ETL_")}
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", START, *arguments],
             cwd=self.folder,
-            env={**self.environment, **variables},
-            capture_output=True,
+            env={**kept, "HUBSPOT_BASE_URL": self.sandbox.url},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=90,
         )
-        assert "Traceback" not in ended.stdout + ended.stderr
-        return ended
 
     def json(self, *arguments: str) -> tuple[int, Any]:
         ended = self(*arguments, "--json")
@@ -63,6 +88,22 @@ class Shell:
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Signal handlers and loggers are a whole program's to set; a test gives them back."""
+    root, ours = logging.getLogger(), logging.getLogger("reverse_etl")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    listeners, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        logging.captureWarnings(False)
+        root.handlers[:], ours.handlers[:] = listeners, []
+        root.setLevel(level)
 
 
 @pytest.fixture
@@ -80,9 +121,12 @@ def test_a_new_project_runs_as_it_lies(shell: Shell) -> None:
     assert planned.returncode == 0
     assert "would send 3 rows in 1 call" in planned.stdout
     assert not (shell.folder / ".reverse_etl").exists()
-    first, second = shell("sync"), shell("sync")
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert "3 created" in first.stdout
+    process = shell.start("sync")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "3 created" in out
+    second = shell("sync")
+    assert second.returncode == 0
     assert "nothing new" in second.stdout
     assert len(shell.sandbox.hubspot.records("contacts")) == 3
 
@@ -214,19 +258,15 @@ def test_P56_an_interrupted_run_is_130_or_143_and_the_next_one_goes_on(
     shell: Shell, number: signal.Signals, code: int
 ) -> None:
     shell.sandbox.faults.add("slow", seconds=2.0, path="batch/upsert", times=1)
-    process = subprocess.Popen(
-        [sys.executable, "-c", START, "sync", "--json"],
-        cwd=shell.folder,
-        env=shell.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = shell.start("sync", "--json")
     deadline = time.monotonic() + 30
     while not shell.sandbox.requests.matching("GET", "properties") and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert (process.returncode, "Traceback" in err) == (code, False)
     assert json.loads(out)["runs"][0]["status"] == "interrupted"
     assert shell("sync").returncode == 0
@@ -236,18 +276,10 @@ def test_P56_an_interrupted_run_is_130_or_143_and_the_next_one_goes_on(
 def test_P52_a_reader_who_leaves_changes_no_delivery(shell: Shell) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    ended = subprocess.run(
-        [sys.executable, "-c", START, "sync"],
-        cwd=shell.folder,
-        env=shell.environment,
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        timeout=90,
-    )
+    process = shell.start("sync", stdout=writing)
     os.close(writing)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
     assert len(shell.sandbox.hubspot.records("contacts")) == 3
 
 
