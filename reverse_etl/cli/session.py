@@ -36,9 +36,9 @@ class Session:
     ) -> None:
         from reverse_etl.cli.log import configure
 
-        configure(log_level, log_format, lambda details: write_details(details, REDACTOR, project))
-        self.json = json
         self.where = project
+        configure(log_level, log_format, lambda details: write_details(details, REDACTOR, self.where))
+        self.json = json
         self.commands = Commands(project if project != os.environ.get("REVERSE_ETL_PROJECT") else None)
         self.screen: Screen = open_screen()
 
@@ -48,6 +48,7 @@ class Session:
 
         project = Project.load(self.where, only=only)
         REDACTOR.learn(secrets_in(project.config))
+        self.where = str(project.root)
         return project
 
     def load_connections(self) -> Project:
