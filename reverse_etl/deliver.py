@@ -53,7 +53,7 @@ class Stop:
             raise self.reason
 
 
-async def deliver(parcels: Iterator[Parcel], destination: Destination, record: Record, stop: Stop) -> None:
+async def deliver(parcels: Iterator[list[Parcel]], destination: Destination, record: Record, stop: Stop) -> None:
     """Send every parcel and have its outcome recorded. Raises what stopped it, after everything answered is recorded."""
     send, receive = anyio.create_memory_object_stream[Parcel](destination.limits.in_flight)
     async with anyio.create_task_group() as tasks:
@@ -65,14 +65,15 @@ async def deliver(parcels: Iterator[Parcel], destination: Destination, record: R
         raise stop.reason
 
 
-async def _feed(parcels: Iterator[Parcel], send: MemoryObjectSendStream[Parcel], stop: Stop) -> None:
+async def _feed(parcels: Iterator[list[Parcel]], send: MemoryObjectSendStream[Parcel], stop: Stop) -> None:
     """Batches come out of the local database in a thread; the stream is short, so that they wait there."""
     async with send:
         while not stop.asked:
-            parcel = await to_thread.run_sync(next, parcels, None)
-            if parcel is None:
+            some = await to_thread.run_sync(next, parcels, None)
+            if some is None:
                 return
-            await send.send(parcel)
+            for parcel in some:
+                await send.send(parcel)
 
 
 async def _work(
@@ -141,8 +142,7 @@ async def _halve(parcel: Parcel, refusal: BatchRefused, destination: Destination
     for start, length in ((0, middle), (middle, size - middle)):
         if stop.asked:
             return
-        part = replace(parcel, batch=parcel.batch.slice(start, length), hashes=parcel.hashes.slice(start, length))
-        await _settle(part, destination, record, stop)
+        await _settle(parcel.part(start, length), destination, record, stop)
 
 
 async def _ask_again(batch: Batch, outcomes: Outcomes, destination: Destination) -> None:

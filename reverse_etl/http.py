@@ -127,6 +127,7 @@ class _Call:
     deadline: float
     pace: Pace
     attempts: int = 0
+    waited: bool = False  # after the first try
     generation: int = 0  # of the credential that the latest try used
 
     def worth_retrying(self, error: BaseException) -> bool:
@@ -244,6 +245,17 @@ class Http:
         return path_or_url
 
     async def _with_retries(self, call: _Call) -> Answer:
+        call.attempts = 0
+        try:
+            return await self._try(call)
+        except DestinationError as error:
+            if not call.worth_retrying(error):
+                raise
+            return await self._retried(call, error)
+
+    async def _retried(self, call: _Call, first: DestinationError) -> Answer:
+        """The tries after the first, which failed with `first`."""
+
         def pause_everyone(state: RetryCallState) -> None:
             if state.outcome and isinstance(state.outcome.exception(), Throttled) and state.next_action:
                 call.pace.pause(state.next_action.sleep)
@@ -256,14 +268,20 @@ class Http:
             before_sleep=pause_everyone,
             reraise=True,
         )
-        call.attempts = 0
         try:
-            return await retrying(self._try, call)
+            return await retrying(self._again, call, first)
         except DestinationError as error:
             if call.attempts > 1:
                 error.message += f" ({call.attempts} attempts)"
                 error.args = (error.message,)
             raise
+
+    async def _again(self, call: _Call, first: DestinationError) -> Answer:
+        """The first try has been made: it only tells how long to wait."""
+        if call.attempts == 1 and not call.waited:
+            call.waited = True
+            raise first
+        return await self._try(call)
 
     async def _try(self, call: _Call) -> Answer:
         call.generation = self._generation
@@ -353,18 +371,25 @@ class Http:
 async def _read(client: httpx.AsyncClient, request: httpx.Request, place: str) -> Answer:
     response = await client.send(request, stream=True)
     try:
+        told = response.headers.get("content-length")
+        if told is not None and told.isdecimal() and "content-encoding" not in response.headers:
+            if int(told) > MOST_BYTES:
+                raise _too_large(place)
+            return Answer(response.status_code, dict(response.headers), await response.aread())
         parts: list[bytes] = []
         size = 0
         async for part in response.aiter_bytes():
             size += len(part)
             if size > MOST_BYTES:
-                raise InDoubt(
-                    f"{place}: the answer is larger than {MOST_BYTES // 2**20} MiB", code="destination_unreadable"
-                )
+                raise _too_large(place)
             parts.append(part)
     finally:
         await response.aclose()
     return Answer(response.status_code, dict(response.headers), b"".join(parts))
+
+
+def _too_large(place: str) -> InDoubt:
+    return InDoubt(f"{place}: the answer is larger than {MOST_BYTES // 2**20} MiB", code="destination_unreadable")
 
 
 def _body(json: Any, content: bytes | None, form: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:

@@ -192,6 +192,10 @@ class Outcomes:
         self._settle(position, Verdict.REJECTED, None)
         self.refusals[position] = refusal
 
+    @property
+    def all_delivered(self) -> bool:
+        return DELIVERED.issuperset(self.verdicts)
+
     def unanswered(self) -> list[int]:
         """Positions that no part of the answer spoke of."""
         return [position for position, verdict in enumerate(self.verdicts) if verdict is Verdict.NO_ANSWER]
@@ -199,6 +203,21 @@ class Outcomes:
     def _settle(self, position: int, verdict: Verdict, record_id: str | None) -> None:
         self.verdicts[position] = verdict
         self.record_ids[position] = record_id
+
+
+class Chunk:
+    """Rows as they come out of the local database, many batches at once; a column is rendered once for all of them."""
+
+    def __init__(self, rows: pa.RecordBatch) -> None:
+        self.rows = rows
+        self._rendered: dict[tuple[Wire, str], Sequence[Any]] = {}
+
+    def rendered(self, wire: Wire, field: Field) -> Sequence[Any]:
+        """A whole column as wire values."""
+        known = self._rendered.get((wire, field.name))
+        if known is None:
+            known = self._rendered[wire, field.name] = wire(self.rows.column(field.name), field)
+        return known
 
 
 @dataclass(frozen=True)
@@ -219,25 +238,28 @@ class Batch:
     record_ids: pa.StringArray
     sends: pa.RecordBatch | None = None
     recreates: bool = True  # whether a record found to be gone may be made anew
+    chunk: Chunk | None = None  # the larger part that `rows` is a window on, from `start`
+    start: int = 0
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
     def slice(self, start: int, size: int) -> Batch:
         """A part of the same batch, without copying."""
-        return self._with(lambda columns: columns.slice(start, size))
+        part = self._with(lambda columns: columns.slice(start, size))
+        return replace(part, start=self.start + start)
 
     def take(self, positions: Sequence[int]) -> Batch:
         """The rows at these positions, in this order."""
         chosen = pa.array(positions, pa.int64())
-        return self._with(lambda columns: columns.take(chosen))
+        return replace(self._with(lambda columns: columns.take(chosen)), chunk=None, start=0)
 
     def records(self, wire: Wire) -> Iterator[dict[str, Any]]:
         """Each row as the destination's field names and wire values: None clears a field, an absent one is left alone.
 
         `wire` renders a whole column for a field and returns as many values; see `values`.
         """
-        columns = [wire(column, field) for column, field in zip(self.rows.columns, self.fields, strict=True)]
+        columns = [self._rendered(wire, field) for field in self.fields]
         names = [field.name for field in self.fields]
         if self.sends is None:
             for values in zip(*columns, strict=True):
@@ -249,8 +271,12 @@ class Batch:
 
     def match_values(self, wire: Wire) -> Sequence[Any]:
         """The value that finds each row's record, as it goes on the wire."""
-        position = self.rows.schema.get_field_index(self.match)
-        return wire(self.rows.column(position), self.fields[position])
+        return self._rendered(wire, next(field for field in self.fields if field.name == self.match))
+
+    def _rendered(self, wire: Wire, field: Field) -> Sequence[Any]:
+        if self.chunk is None:
+            return wire(self.rows.column(field.name), field)
+        return self.chunk.rendered(wire, field)[self.start : self.start + len(self)]
 
     def _with(self, cut: Callable[[pa.RecordBatch | pa.Array], pa.RecordBatch | pa.Array]) -> Batch:
         return replace(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -19,13 +19,14 @@ from reverse_etl.config.sync import RemovedSet, SyncConfig
 from reverse_etl.diff import Comparison, Counts, Scope
 from reverse_etl.localdb import quoted
 from reverse_etl.mapping import Shape, key_kinds, literal_as
-from reverse_etl.model import Batch, Limits, ObjectSchema, Operation
+from reverse_etl.model import Batch, Chunk, Limits, ObjectSchema, Operation
 from reverse_etl.report import PlanSummary, RowProblem, RowSample
 from reverse_etl.standing import RefusedRow, key_value, slot_of
 
 SAMPLES = 20
 KEYS_SHOWN = 5
-CHUNK = 20_000  # rows in one hop from the local database to the sender
+CHUNK = 20_000  # rows that the local database gives at once
+BATCHES = 40  # batches in one hop from the local database's thread to the senders
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Parcel:
     hashes: pa.Array
     again: bool  # rows that were refused before travel apart from the others
     removal: bool = False
+
+    def part(self, start: int, size: int) -> Parcel:
+        """Some of its rows, without copying."""
+        return replace(self, batch=self.batch.slice(start, size), hashes=self.hashes.slice(start, size))
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,13 @@ class Plan:
     def to_send(self) -> int:
         return sum(group.rows for group in self.groups)
 
-    def parcels(self, limits: Limits) -> Iterator[Parcel]:
-        """The rows to send, group by group, in batches as large as the destination takes."""
+    def parcels(self, limits: Limits) -> Iterator[list[Parcel]]:
+        """The rows to send, group by group, in batches as large as the destination takes; many at a time."""
+        size = limits.batch_size
         for group in self.groups:
-            for chunk in _chunks(self._rows(group), limits.batch_size):
-                yield self._parcel(group, chunk)
+            for rows in _chunks(self._rows(group), size * BATCHES):
+                whole = self._parcel(group, rows)
+                yield [whole.part(start, size) for start in range(0, rows.num_rows, size)]
 
     def summary(self, limits: Limits, requests_per_second: float) -> PlanSummary:
         """What a dry run shows."""
@@ -111,12 +118,14 @@ class Plan:
         payload = self.shape.payload
         names = [column.field for column in payload]
         whole = group.operation in (Operation.UPSERT, Operation.CREATE)
+        values = pa.RecordBatch.from_arrays([rows.column(column.name) for column in payload], names=names)
         batch = Batch(
             object=self.schema.name,
             operation=group.operation,
             match=self.sync.match,
             fields=tuple(self.schema.fields[name] for name in names),
-            rows=pa.RecordBatch.from_arrays([rows.column(column.name) for column in payload], names=names),
+            rows=values,
+            chunk=Chunk(values),
             keys=rows.column("key"),
             record_ids=rows.column("record_id"),
             recreates=self.sync.mode != "update" and not group.removal,

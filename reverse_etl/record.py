@@ -6,23 +6,24 @@ set the pace. A caller of `record` comes back when its rows are stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import anyio
 import pyarrow as pa
+import pyarrow.compute as pc
 from anyio import to_thread
 
 from reverse_etl import clock, values
 from reverse_etl.clock import Clock
-from reverse_etl.localdb import literal, quoted
+from reverse_etl.localdb import quoted
 from reverse_etl.mapping import Shape, key_kinds
-from reverse_etl.model import DELIVERED, Operation, Outcomes, Refusal, Verdict
+from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import CHUNK, Parcel, Plan
 from reverse_etl.protocols import Ledger
 from reverse_etl.read import Bound
 from reverse_etl.report import RunReport
-from reverse_etl.standing import Acknowledgement, RefusedRow, key_value, slot_of
+from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, key_value, slot_of
 
 FOLD_ROWS = 200_000  # rows in the journal from which it is folded during a run
 NO_ANSWER = Refusal("in_doubt", "the destination's answer does not speak of this row")
@@ -51,7 +52,7 @@ class Recorder:
         self._ledger = ledger
         self._report = report
         self._fields = [column.field for column in shape.payload]
-        self._types = [(column.name, column.field) for column in shape.payload]
+        self._names = ["key", "record_id", "h", *(column.name for column in shape.payload)]
         self._kinds = key_kinds(shape)
         self._listed = {row.slot: row for row in refused}
         self._cursor = cursor
@@ -108,49 +109,42 @@ class Recorder:
                 answered.stored.set()
 
     async def _fold_now_and_then(self, done: Acknowledgement) -> None:
-        self._journaled += 0 if done.acknowledged is None else done.acknowledged.num_rows
+        self._journaled += sum(part.rows.num_rows for part in done.acknowledged)
         if self._journaled >= FOLD_ROWS:
             self._journaled = 0
             await to_thread.run_sync(self._ledger.fold)
 
     def _acknowledgement(self, group: list[_Answered]) -> Acknowledgement:
-        tables, settled, refused = [], [], []
+        acknowledged: list[Acknowledged] = []
+        settled: list[str] = []
+        refused: list[RefusedRow] = []
         for answered in group:
-            delivered = [at for at, verdict in enumerate(answered.outcomes.verdicts) if verdict in DELIVERED]
-            if delivered:
-                tables.append(self._acknowledged(answered, delivered))
+            acknowledged += self._acknowledged(answered)
             if self._listed:
-                slots = (
-                    slot_of(key) for key in answered.parcel.batch.keys.take(pa.array(delivered, pa.int64())).to_pylist()
-                )
+                keys = answered.parcel.batch.keys.to_pylist()
+                verdicts = zip(keys, answered.outcomes.verdicts, strict=True)
+                slots = (slot_of(key) for key, verdict in verdicts if verdict in DELIVERED)
                 settled += [slot for slot in slots if slot in self._listed]
-            if len(delivered) < len(answered.outcomes):
+            if not answered.outcomes.all_delivered:
                 refused += self._refused(answered)
-        acknowledged = pa.concat_tables(tables).combine_chunks() if tables else None
         return Acknowledgement(self._report.sync, self._report.run_id, acknowledged, settled, refused)
 
-    def _acknowledged(self, answered: _Answered, delivered: list[int]) -> pa.Table:
-        """Delivered rows as the snapshot will hold them."""
-        batch, outcomes, removal = answered.parcel.batch, answered.outcomes, answered.parcel.removal
-        size = len(batch)
+    def _acknowledged(self, answered: _Answered) -> Iterator[Acknowledged]:
+        """Delivered rows as the snapshot will hold them; records that were only found to exist apart."""
+        batch, outcomes, parcel = answered.parcel.batch, answered.outcomes, answered.parcel
         ids = pa.array(outcomes.record_ids, pa.string())
-        kept = pa.compute.coalesce(ids, batch.record_ids.cast(pa.string()))
-        skipped_new = batch.operation is Operation.CREATE
-        sent = [not skipped_new or verdict is not Verdict.SKIPPED for verdict in outcomes.verdicts]
-        table = pa.table(
-            {
-                "key": batch.keys,
-                "record_id": kept,
-                "run_id": pa.repeat(self._report.run_id, size),
-                "acked_at": pa.repeat(clock.text(self._clock.now()), size),
-                "sent": pa.array(sent),
-                "gone": pa.repeat(removal, size),
-                "removed": pa.repeat(batch.operation is Operation.REMOVE, size),
-                "h": answered.parcel.hashes,
-                **{name: batch.rows.column(field) for name, field in self._types},
-            }
-        )
-        return table if len(delivered) == size else table.take(pa.array(delivered, pa.int64()))
+        if ids.null_count:
+            ids = pc.coalesce(ids, batch.record_ids)
+        rows = pa.RecordBatch.from_arrays([batch.keys, ids, parcel.hashes, *batch.rows.columns], names=self._names)
+        told = {"gone": parcel.removal, "removed": batch.operation is Operation.REMOVE}
+        at = clock.text(self._clock.now())
+        if outcomes.all_delivered and batch.operation is not Operation.CREATE:
+            yield Acknowledged(rows, self._report.run_id, at, **told)
+            return
+        for sent in (True, False):
+            places = [place for place, verdict in enumerate(outcomes.verdicts) if _as_sent(batch, verdict) is sent]
+            if places:
+                yield Acknowledged(rows.take(pa.array(places, pa.int64())), self._report.run_id, at, sent=sent, **told)
 
     def _refused(self, answered: _Answered) -> list[RefusedRow]:
         """Rows that were refused, or that nobody answered for, as they go on the list."""
@@ -198,10 +192,16 @@ def record_baseline(made: Plan, ledger: Ledger, report: RunReport, clock_: Clock
     """Remember every row as known without sending it; no record of it is ever removed."""
     payload = ", ".join(quoted(column.name) for column in made.shape.payload)
     relation = made.comparison.connection.cursor().sql(
-        f"SELECT key, CAST(NULL AS VARCHAR) AS record_id, {literal(report.run_id)} AS run_id, "
-        f"{literal(clock.text(clock_.now()))} AS acked_at, false AS sent, false AS gone, false AS removed, h, {payload} "
-        "FROM delta"
+        f"SELECT key, CAST(NULL AS VARCHAR) AS record_id, h, {payload} FROM delta"
     )
     read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
     for rows in read(CHUNK):
-        ledger.record(Acknowledgement(report.sync, report.run_id, pa.Table.from_batches([rows])))
+        known = Acknowledged(rows, report.run_id, clock.text(clock_.now()), sent=False)
+        ledger.record(Acknowledgement(report.sync, report.run_id, [known]))
+
+
+def _as_sent(batch: Batch, verdict: Verdict) -> bool | None:
+    """Whether the record is this sync's own; None for a row that isn't delivered."""
+    if verdict not in DELIVERED:
+        return None
+    return not (batch.operation is Operation.CREATE and verdict is Verdict.SKIPPED)

@@ -269,7 +269,7 @@ class _Run:
         """Rows refused by us, and the end of entries that nothing is owed to any more."""
         self.ledger.note_keys(key_kinds(made.shape))
         if made.invalid or made.gone:
-            self.ledger.record(Acknowledgement(self.sync.name, self.job.run_id, None, made.gone, made.invalid))
+            self.ledger.record(Acknowledgement(self.sync.name, self.job.run_id, (), made.gone, made.invalid))
 
     async def _deliver(self, made: Plan, refused: list[RefusedRow], asked: read.Question) -> None:
         """Send what the plan says; every outcome is stored before its slot takes the next batch."""

@@ -153,16 +153,31 @@ class RefusedRow:
 
 
 @dataclass(frozen=True)
+class Acknowledged:
+    """Rows that the destination acknowledged together: `key`, `record_id`, `h` and one `f_` column a field.
+
+    `sent` False: only known by a baseline, or found to exist; `gone`: their rows left the result; `removed`: so did their
+    records.
+    """
+
+    rows: pa.RecordBatch
+    run_id: str
+    at: str
+    sent: bool = True
+    gone: bool = False
+    removed: bool = False
+
+
+@dataclass(frozen=True)
 class Acknowledgement:
     """What one group of answers settled, to be stored in one transaction.
 
-    `acknowledged` holds rows as the snapshot will hold them (see `state.snapshot`); `settled` are places to take off the
-    list of refused rows, `refused` rows to put on it.
+    `settled` are places to take off the list of refused rows, `refused` rows to put on it.
     """
 
     sync: str
     run_id: str
-    acknowledged: pa.Table | None = None
+    acknowledged: Sequence[Acknowledged] = ()
     settled: Sequence[str] = ()
     refused: Sequence[RefusedRow] = ()
 

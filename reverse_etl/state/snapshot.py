@@ -7,6 +7,7 @@ and one `f_<field>` a mapped field. The file is open for writing only while the 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import pyarrow as pa
 from reverse_etl import localdb
 from reverse_etl.errors import StateError
 from reverse_etl.localdb import canonical_text, column_types, literal, quoted
+from reverse_etl.standing import Acknowledged
 
 FORMAT = 1
 STORAGE = "v1.4.0"  # the oldest DuckDB we support must be able to read the file
@@ -154,32 +156,47 @@ def overlay(
     return folded
 
 
-def encode(rows: pa.Table | pa.RecordBatch) -> bytes:
-    """Acknowledged rows as a journal entry's body."""
+def encode(part: Acknowledged) -> bytes:
+    """Acknowledged rows as a journal entry's body: Arrow IPC, with what holds for all of them beside its schema."""
+    facts = json.dumps(
+        {"run_id": part.run_id, "acked_at": part.at, "sent": part.sent, "gone": part.gone, "removed": part.removed}
+    )
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write(rows)
+    schema = part.rows.schema.with_metadata({"facts": facts})
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write(part.rows)
     body: bytes = sink.getvalue().to_pybytes()
     return body
 
 
+def _decoded(entry: Entry) -> Iterator[pa.RecordBatch]:
+    """An entry's rows with every column that the snapshot has, and `removed`."""
+    with pa.ipc.open_stream(entry.body) as reader:
+        facts = json.loads(reader.schema.metadata[b"facts"])
+        for rows in reader:
+            columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+            for name in ("run_id", "acked_at"):
+                columns[name] = pa.repeat(pa.scalar(facts[name], pa.string()), rows.num_rows)
+            for name in ("sent", "gone", "removed"):
+                columns[name] = pa.repeat(pa.scalar(facts[name], pa.bool_()), rows.num_rows)
+            yield pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
 def _grouped(entries: Iterable[Entry], after: int) -> Iterator[tuple[pa.Schema, list[pa.RecordBatch], int]]:
     """Runs of entries with one schema, in order: the mapping may have been edited between two of them."""
-    schema: pa.Schema | None = None
     batches: list[pa.RecordBatch] = []
     last = after
     for entry in entries:
         if entry.seq <= after:
             continue
-        with pa.ipc.open_stream(entry.body) as reader:
-            if schema is not None and reader.schema != schema:
-                yield schema, batches, last
+        for rows in _decoded(entry):
+            if batches and rows.schema != batches[0].schema:
+                yield batches[0].schema, batches, last
                 batches = []
-            schema = reader.schema
-            batches.extend(reader)
+            batches.append(rows)
         last = entry.seq
-    if schema is not None and batches:
-        yield schema, batches, last
+    if batches:
+        yield batches[0].schema, batches, last
 
 
 def _apply(connection: duckdb.DuckDBPyConnection, rows: pa.Table, database: str = "snap") -> None:

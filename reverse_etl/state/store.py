@@ -23,6 +23,9 @@ from reverse_etl.state import engine, migrations, tables
 from reverse_etl.state.snapshot import Entry, encode
 
 
+_ADD_ENTRIES = sa.insert(tables.journal)
+
+
 class StateStore:
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         """Opens lazily. `read_only` writes nothing at all, not even an empty database."""
@@ -62,16 +65,14 @@ class StateStore:
     # --- a run's life ---------------------------------------------------------------------------------------------
 
     def sync_state(self, sync: str) -> SyncState | None:
-        with self._reading() as connection:
-            row = connection.execute(sa.select(tables.syncs).where(tables.syncs.c.sync == sync)).mappings().first()
-        return None if row is None else SyncState(**row)
+        return next(iter(self.syncs(sync)), None)
 
     def begin(self, report: RunReport, identity: str) -> None:
         """Durably: a run of this sync has begun, for this target."""
         with self._writing(durable=True) as connection:
             known = sa.select(tables.syncs.c.sync).where(tables.syncs.c.sync == report.sync)
             if connection.scalar(known) is None:
-                fresh = {"sync": report.sync, "identity": identity, "last_seq": 0, "folded_seq": 0, "known_rows": 0}
+                fresh = {"sync": report.sync, "identity": identity, "folded_seq": 0, "known_rows": 0}
                 connection.execute(sa.insert(tables.syncs).values(fresh))
             connection.execute(
                 sa.insert(tables.runs).values(
@@ -87,29 +88,22 @@ class StateStore:
         with self._writing(durable=True) as connection:
             connection.execute(sa.update(tables.syncs).where(tables.syncs.c.sync == sync).values(**facts))
 
-    def record(self, done: Acknowledgement) -> int:
-        """One transaction: what was delivered goes into the journal, what was refused onto the list. Returns its number."""
-        rows = done.acknowledged
-        body = None if rows is None else encode(rows)
+    def record(self, done: Acknowledgement, after: int) -> int:
+        """One transaction: what was delivered goes into the journal, what was refused onto the list.
+
+        Entries are numbered on from `after`, the sync's last number, which only its holder moves. Returns the new last one.
+        """
+        entries = [
+            {"sync": done.sync, "seq": seq, "run_id": part.run_id, "rows": part.rows.num_rows, "body": encode(part)}
+            for seq, part in enumerate(done.acknowledged, after + 1)
+        ]
         with self._writing() as connection:
-            seq = int(
-                connection.execute(
-                    sa.update(tables.syncs)
-                    .where(tables.syncs.c.sync == done.sync)
-                    .values(last_seq=tables.syncs.c.last_seq + (0 if body is None else 1))
-                    .returning(tables.syncs.c.last_seq)
-                ).scalar_one()
-            )
-            if rows is not None:
-                connection.execute(
-                    sa.insert(tables.journal).values(
-                        sync=done.sync, seq=seq, run_id=done.run_id, rows=rows.num_rows, body=body
-                    )
-                )
+            if entries:
+                connection.execute(_ADD_ENTRIES, entries)
             self._drop_refused(connection, done.sync, [*done.settled, *(row.slot for row in done.refused)])
             if done.refused:
                 connection.execute(sa.insert(tables.refused), [row.stored(done.sync) for row in done.refused])
-        return seq
+        return after + len(entries)
 
     def journal(self, sync: str, after: int = 0) -> Iterator[Entry]:
         """Acknowledged rows not known to be folded, oldest first."""
@@ -178,9 +172,15 @@ class StateStore:
             row = connection.execute(query).mappings().first()
         return None if row is None else _report(row)
 
-    def syncs(self) -> list[SyncState]:
+    def syncs(self, sync: str | None = None) -> list[SyncState]:
+        """Where syncs are: all of them, or one."""
+        newest = sa.select(sa.func.max(tables.journal.c.seq)).where(tables.journal.c.sync == tables.syncs.c.sync)
+        query = sa.select(tables.syncs, newest.scalar_subquery().label("last_seq"))
+        if sync is not None:
+            query = query.where(tables.syncs.c.sync == sync)
         with self._reading() as connection:
-            return [SyncState(**row) for row in connection.execute(sa.select(tables.syncs)).mappings()]
+            rows = connection.execute(query).mappings().all()
+        return [SyncState(**{**row, "last_seq": max(row["folded_seq"], row["last_seq"] or 0)}) for row in rows]
 
     # --- what people ask for ------------------------------------------------------------------------------------------
 

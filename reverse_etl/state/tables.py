@@ -24,8 +24,7 @@ syncs = sa.Table(
     sa.Column("cursor_type", sa.Text),  # its Arrow type
     sa.Column("last_run_at", sa.Text),  # start of the last run that counts for :last_run_at
     sa.Column("last_full_at", sa.Text),  # start of the last run that read completely
-    sa.Column("last_seq", sa.BigInteger, nullable=False),  # newest journal entry ever written
-    sa.Column("folded_seq", sa.BigInteger, nullable=False),  # newest one known to be in the snapshot
+    sa.Column("folded_seq", sa.BigInteger, nullable=False),  # newest journal entry known to be in the snapshot
     sa.Column("known_rows", sa.BigInteger, nullable=False),  # rows in the snapshot at the last fold
 )
 
@@ -47,7 +46,7 @@ journal = sa.Table(
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),  # Arrow IPC: the rows one transaction acknowledged
+    sa.Column("body", sa.LargeBinary, nullable=False),  # Arrow IPC: rows acknowledged together
 )
 
 refused = sa.Table(

@@ -1,0 +1,110 @@
+"""The folder `.reverse_etl`: who may write what where, and the locks that end with their process.
+
+project.json        the project's id, and the syncs that have state
+state.db            the SQL store (unless state.url says otherwise)
+snapshots/NAME.duckdb
+locks/NAME.lock     held while a sync runs; its text names the holder
+spool/RUN/          where a run's comparison spills to; gone when it ends, or when the next one starts
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reverse_etl.errors import StateError, SyncBusy
+
+
+class StateHome:
+    def __init__(self, root: Path) -> None:
+        self.folder = root / ".reverse_etl"
+        self.project_file = self.folder / "project.json"
+        self.snapshots = self.folder / "snapshots"
+
+    def project(self) -> dict[str, Any] | None:
+        """What `project.json` says; None before the first real run."""
+        if not self.project_file.exists():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(self.project_file.read_text("utf-8"))
+            return {"id": str(found["id"]), "syncs": list(found["syncs"])}
+        except (ValueError, KeyError, TypeError) as failure:
+            raise StateError(
+                f"{self.project_file.name} can't be read: {failure}",
+                hint="restore .reverse_etl from a backup; nothing was sent or changed",
+            ) from failure
+
+    def prepare(self) -> None:
+        """Make the folders, private to their owner under any umask. Links in their place are refused."""
+        for folder in (self.folder, self.snapshots, self.folder / "locks", self.folder / "spool"):
+            if folder.is_symlink():
+                raise StateError(
+                    f"{folder.name} is a link; state is only kept in a real folder", hint="remove the link"
+                )
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
+
+    def enter(self, sync: str) -> str:
+        """Note that this sync has state from now on. Returns the project's id."""
+        project = self.project() or {"id": secrets.token_hex(8), "syncs": []}
+        if sync not in project["syncs"] or not self.project_file.exists():
+            project["syncs"] = sorted({*project["syncs"], sync})
+            self._write(project)
+        return str(project["id"])
+
+    def leave(self, sync: str) -> None:
+        """The sync has no state any more."""
+        project = self.project()
+        if project is not None and sync in project["syncs"]:
+            self._write(project | {"syncs": [name for name in project["syncs"] if name != sync]})
+
+    @contextmanager
+    def lock(self, sync: str, holder: str) -> Iterator[None]:
+        """Hold a sync alone. The operating system lets go with the process, however it ends. Raises SyncBusy."""
+        path = self.folder / "locks" / f"{sync}.lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                named = os.pread(handle, 500, 0).decode("utf-8", "replace").strip()
+                raise SyncBusy(
+                    f"{sync} is held by another run{f' ({named})' if named else ''}",
+                    hint="it goes on by itself; try later",
+                ) from None
+            os.truncate(handle, 0)
+            os.pwrite(handle, holder.encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def spool(self, run_id: str) -> Iterator[Path]:
+        """A folder for one run to spill to, removed afterwards. The caller holds a lock; what dead runs left goes too."""
+        folder = self.folder / "spool" / run_id
+        folder.mkdir(mode=0o700, parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self, sync: str) -> None:
+        """Remove what killed runs of this sync left in the spool. The caller holds its lock."""
+        for left in (self.folder / "spool").glob(f"{sync}.*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _write(self, project: dict[str, Any]) -> None:
+        fresh = self.project_file.with_suffix(".new")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(project, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self.project_file)

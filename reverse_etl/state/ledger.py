@@ -1,0 +1,303 @@
+"""What the project remembers of one sync: store, snapshot and lock as one thing that a run can hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from reverse_etl import clock
+from reverse_etl.errors import StateError
+from reverse_etl.report import RunReport
+from reverse_etl.protocols import Memory
+from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, SyncState, slot_of
+from reverse_etl.state import engine
+from reverse_etl.state.home import StateHome
+from reverse_etl.state.snapshot import Snapshot, overlay
+from reverse_etl.state.store import StateStore
+
+
+class Ledger:
+    """Open one to look, `hold` it to run. Nothing is created before `begin`."""
+
+    def __init__(self, home: StateHome, url: str, sync: str, identity: dict[str, object]) -> None:
+        self.sync = sync
+        self.home = home
+        self.identity = json.dumps(identity, sort_keys=True)
+        self.url = url
+        self._store: StateStore | None = None
+        self._last_seq: int | None = None  # known while the sync is held: nobody else moves it
+
+    # --- opening ---------------------------------------------------------------------------------------------------
+
+    def state(self) -> SyncState | None:
+        """Where the sync is; None before its first run. Raises StateError when what should be there isn't."""
+        project = self.home.project()
+        store = self._existing(project)
+        if store is None:
+            return None
+        store.check()
+        if project is not None and (owner := store.project_id()) not in (None, project["id"]):
+            raise StateError(
+                f"the state in {store.place} belongs to another project ({owner})",
+                code="state_mismatch",
+                hint="put the right file back, or remove .reverse_etl to start over",
+            )
+        state = store.sync_state(self.sync)
+        if state is None:
+            if project is not None and self.sync in project["syncs"]:
+                raise self._missing(f"the state of {self.sync} is missing from {store.place}")
+            return None
+        self._verify(state)
+        return state
+
+    @contextmanager
+    def hold(self, run_id: str, now: datetime) -> Iterator[None]:
+        """Hold the sync alone for one run. Raises SyncBusy, naming the holder."""
+        self.home.prepare()
+        with self.home.lock(self.sync, f"run {run_id}, process {os.getpid()}, since {clock.text(now)}"):
+            self.home.sweep(self.sync)
+            yield
+
+    def begin(self, report: RunReport) -> None:
+        """Durably, before anything else: this run has begun. Makes the store if this is the first one."""
+        store = self._opened()
+        store.prepare()
+        project_id = self.home.enter(self.sync)
+        if store.project_id() is None:
+            store.claim(project_id)
+        store.begin(report, self.identity)
+
+    def note_keys(self, kinds: Sequence[str]) -> None:
+        """What the key columns hold, so that keys can be read back without the warehouse."""
+        store = self._opened()
+        state, told = store.sync_state(self.sync), json.dumps(list(kinds))
+        if state is not None and state.key_kinds != told:
+            store.note(self.sync, key_kinds=told)
+
+    def bind(self, account: str) -> None:
+        """State belongs to one account; raises StateError when it was made with another."""
+        store = self._opened()
+        state = store.sync_state(self.sync)
+        if state is not None and state.account not in (None, account):
+            raise self._other_target(f"account {state.account}", f"account {account}")
+        if state is None or state.account is None:
+            store.note(self.sync, account=account)
+
+    # --- rows --------------------------------------------------------------------------------------------------------
+
+    def lay_known(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Make the relation `known` in a local database: what the destination last acknowledged, unfolded rows included."""
+        state, store = self.state(), self._store
+        entries = [] if state is None or store is None else list(store.journal(self.sync, self._folded_before(state)))
+        overlay(connection, self._snapshot(), entries)
+
+    def release_known(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let go of the snapshot's file, so that it can be written."""
+        connection.execute("DROP VIEW known")
+        attached = {row[0] for row in connection.execute("SELECT database_name FROM duckdb_databases()").fetchall()}
+        for name in attached & {"snap", "laid"}:
+            connection.execute(f"DETACH {name}")
+
+    def refused(self) -> list[RefusedRow]:
+        return [] if self.state() is None or self._store is None else self._store.refused(self.sync)
+
+    def record(self, done: Acknowledgement) -> None:
+        """One transaction. The caller holds the sync."""
+        store = self._opened()
+        if self._last_seq is None:
+            state = store.sync_state(self.sync)
+            self._last_seq = state.last_seq if state is not None else 0
+        self._last_seq = store.record(done, self._last_seq)
+
+    def fold(self, *, rehash: str | None = None) -> None:
+        """Move the journal into the snapshot. Harmless to repeat, and to leave to the next run."""
+        store = self._opened()
+        state = store.sync_state(self.sync)
+        if state is None or (state.last_seq == state.folded_seq and rehash is None):
+            return
+        self.home.snapshots.mkdir(mode=0o700, exist_ok=True)
+        entries = store.journal(self.sync, self._folded_before(state))
+        folded, rows = self._snapshot().fold(entries, rehash=rehash)
+        store.folded(self.sync, folded, rows)
+
+    def finish(self, report: RunReport, position: dict[str, str | None] | None, moved_from: str | None) -> bool:
+        return self._opened().finish(report, position, moved_from=moved_from)
+
+    def hold_plan(self, plan_id: str, now: datetime, rows: bytes) -> None:
+        self._opened().hold_plan(plan_id, self.sync, now, rows)
+
+    def held_plan(self, plan_id: str) -> tuple[str, str, bytes, str | None] | None:
+        return self._opened().held_plan(plan_id)
+
+    def use_plan(self, plan_id: str, now: datetime) -> bool:
+        return self._opened().use_plan(plan_id, now)
+
+    def memory(self, connection: str, *, lasting: bool) -> Memory:
+        """What a destination connection may remember; `lasting` False: only as long as the process."""
+        return LastingMemory(self, connection) if lasting else FleetingMemory()
+
+    def remembered(self, connection: str, name: str) -> str | None:
+        return self._opened().remembered(connection, name)
+
+    def remember(self, connection: str, name: str, value: str | None) -> None:
+        self._opened().remember(connection, name, value)
+
+    # --- forgetting ----------------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Drop snapshot, cursor and lists, unreadable ones too. Raises SyncBusy when a run holds the sync."""
+        self.home.prepare()
+        with self.home.lock(self.sync, f"reset, process {os.getpid()}"):
+            for path in self.home.snapshots.glob(f"{self.sync}.duckdb*"):
+                path.unlink()
+            file = engine.sqlite_file(self.url)
+            if file is None or file.exists():
+                store = self._opened()
+                store.prepare()
+                store.reset(self.sync)
+            self.home.leave(self.sync)
+        self.close()
+
+    def forget(self, key: str, run_id: str, now: datetime) -> bool:
+        """Remove one key from snapshot, journal and lists. Returns whether anything was known of it."""
+        if self.state() is None:
+            return False
+        with self.hold(run_id, now):
+            listed = any(row.slot == slot_of(key) for row in self.refused())
+            row = pa.record_batch(
+                {"key": pa.array([key]), "record_id": pa.nulls(1, pa.string()), "h": pa.array([0], pa.uint64())}
+            )
+            gone = Acknowledged(row, run_id, clock.text(now), removed=True)
+            with duckdb.connect(":memory:") as connection:
+                self.lay_known(connection)
+                known = connection.execute("SELECT count(*) FROM known WHERE key = ?", [key]).fetchall() == [(1,)]
+                self.release_known(connection)
+            self.record(Acknowledgement(self.sync, run_id, [gone] if known else [], [slot_of(key)]))
+            self.fold()
+            return known or listed
+
+    @contextmanager
+    def spool(self, run_id: str, *, dry: bool) -> Iterator[Path]:
+        """Where a comparison may spill to: the project's own folder, or for a dry run a temporary one elsewhere."""
+        if dry:
+            with tempfile.TemporaryDirectory(prefix="reverse-etl-") as folder:
+                yield Path(folder)
+            return
+        self.home.prepare()
+        with self.home.spool(f"{self.sync}.{run_id}") as folder:
+            yield folder
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _snapshot(self) -> Snapshot:
+        project = self.home.project()
+        owner = f"{project['id'] if project else 'no project'}/{self.sync}"
+        return Snapshot(self.home.snapshots / f"{self.sync}.duckdb", owner)
+
+    def _folded_before(self, state: SyncState) -> int:
+        """From where the journal matters: with a local copy missing (PostgreSQL), from its beginning."""
+        return state.folded_seq if self._snapshot().exists() else 0
+
+    def _existing(self, project: dict[str, object] | None) -> StateStore | None:
+        """The store, if there is one; never makes one."""
+        if self._store is not None:
+            return self._store
+        file = engine.sqlite_file(self.url)
+        if file is not None and not file.exists():
+            if project is None:
+                return None
+            raise self._missing(f"{file.name} is missing, but this project has run before")
+        self._store = StateStore(self.url, read_only=file is not None)
+        return self._store
+
+    def _opened(self) -> StateStore:
+        """The store for writing."""
+        if self._store is None or self._store.read_only:
+            self.close()
+            self._store = StateStore(self.url)
+        return self._store
+
+    def _verify(self, state: SyncState) -> None:
+        if state.identity != self.identity:
+            raise self._other_target(_told(state.identity), _told(self.identity))
+        embedded = engine.is_embedded(self.url)
+        if embedded and state.folded_seq > 0 and not self._snapshot().exists():
+            raise self._missing(f"the snapshot of {self.sync} is missing, but rows were acknowledged before")
+        if not embedded or not self._snapshot().exists():
+            return
+        with duckdb.connect(":memory:") as connection:
+            folded = self._snapshot().attach(connection)
+        if not state.folded_seq <= folded <= state.last_seq:
+            raise StateError(
+                f"store and snapshot of {self.sync} are not of one time (store {state.folded_seq}, snapshot {folded})",
+                code="state_mismatch",
+                hint=f"restore both from one backup, or `reverse-etl reset {self.sync}` to start over",
+            )
+
+    def _missing(self, what: str) -> StateError:
+        return StateError(
+            what,
+            code="state_missing",
+            hint=f"restore .reverse_etl from a backup, or `reverse-etl reset {self.sync}` to start over",
+        )
+
+    def _other_target(self, before: str, now: str) -> StateError:
+        return StateError(
+            f"the state of {self.sync} was made with {before}, the sync now says {now}",
+            code="state_other_target",
+            hint=f"`reverse-etl reset {self.sync}` forgets the old target, or set the definition back",
+        )
+
+
+def _told(identity: str) -> str:
+    return ", ".join(f"{name} {value}" for name, value in json.loads(identity).items())
+
+
+class LastingMemory:
+    """A connection's memory in the store."""
+
+    def __init__(self, ledger: Ledger, connection: str) -> None:
+        self._ledger = ledger
+        self._connection = connection
+
+    def get(self, name: str) -> str | None:
+        return self._ledger.remembered(self._connection, name)
+
+    def put(self, name: str, value: str | None) -> None:
+        self._ledger.remember(self._connection, name, value)
+
+
+class FleetingMemory:
+    """A memory that lasts as long as the process: dry runs and looks write nothing."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str | None] = {}
+
+    def get(self, name: str) -> str | None:
+        return self._values.get(name)
+
+    def put(self, name: str, value: str | None) -> None:
+        self._values[name] = value
+
+
+def store_of(url: str) -> StateStore | None:
+    """The project's store for looking, None before its first run."""
+    file = engine.sqlite_file(url)
+    if file is not None and not file.exists():
+        return None
+    store = StateStore(url, read_only=file is not None)
+    store.check()
+    return store
