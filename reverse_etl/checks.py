@@ -37,8 +37,9 @@ def general_rules(shape: Shape) -> list[Rule]:
             broken = f"{quoted(column.goes)} AND (isnan({name}) OR isinf({name}))"
             rules.append(Rule(broken, "invalid_number", column.field, "the value is NaN or infinite"))
         elif column.type in ("TIMESTAMP WITH TIME ZONE", "DATE"):
-            endless = f"{quoted(column.goes)} AND isinf({name})"
-            rules.append(Rule(endless, "invalid_time", column.field, "the value is an infinite time"))
+            calendar = f"CAST('0001-01-01' AS {column.type}) AND CAST('9999-12-31 23:59:59.999999' AS {column.type})"
+            beyond = f"{quoted(column.goes)} AND {name} NOT BETWEEN {calendar}"
+            rules.append(Rule(beyond, "invalid_time", column.field, "the time is not of a year from 1 to 9999"))
         elif column.type == "VARCHAR":
             broken = f"{quoted(column.goes)} AND contains({name}, chr(0))"
             rules.append(Rule(broken, "invalid_text", column.field, "the text holds a NUL character"))

@@ -243,11 +243,11 @@ class Comparison:
 
     def invalid_rows(self) -> list[dict[str, Any]]:
         """Each invalid key with its reason and payload; rows without a key share one entry a reason."""
-        payload = ", ".join(f"i.{quoted(column.name)}" for column in self.shape.payload)
+        payload = ", ".join(_shown(column) for column in self.shape.payload)
         rows: list[dict[str, Any]] = _table(
             self.connection.sql(
                 f"SELECT v.key, v.code, v.field, v.message, v.n, {payload} FROM invalid v JOIN incoming i ON i.rowid = v.place "
-                "ORDER BY v.place"
+                "ORDER BY v.key NULLS FIRST, v.place"
             )
         ).to_pylist()
         return rows
@@ -434,6 +434,18 @@ class _Watched:
 def _folded(match: PayloadColumn, name: str, folds_case: bool) -> str:
     text = canonical_text(quoted(name), match.type)
     return f"lower(trim({text}))" if folds_case else text
+
+
+def _shown(column: PayloadColumn) -> str:
+    """SQL for an invalid row's value; a time may lie beyond what Python can hold, so it is made text here."""
+    name = f"i.{quoted(column.name)}"
+    if column.type == "DATE":
+        name = f"CAST({name} AS VARCHAR)"
+    elif column.type == "TIMESTAMP WITH TIME ZONE":
+        utc = f"timezone('UTC', {name})"
+        text = f"regexp_replace(strftime({utc}, '%Y-%m-%dT%H:%M:%S.%fZ'), '000Z$', 'Z')"
+        name = f"CASE WHEN isfinite({name}) THEN {text} ELSE CAST({name} AS VARCHAR) END"
+    return f"{name} AS {quoted(column.name)}"
 
 
 def _table(relation: duckdb.DuckDBPyRelation) -> pa.Table:
