@@ -174,10 +174,12 @@ class Outcomes:
         return len(self.verdicts)
 
     def created(self, position: int, record_id: str | None = None) -> None:
-        self._settle(position, Verdict.CREATED, record_id)
+        self.verdicts[position] = Verdict.CREATED
+        self.record_ids[position] = record_id
 
     def updated(self, position: int, record_id: str | None = None) -> None:
-        self._settle(position, Verdict.UPDATED, record_id)
+        self.verdicts[position] = Verdict.UPDATED
+        self.record_ids[position] = record_id
 
     def removed(self, position: int) -> None:
         self._settle(position, Verdict.REMOVED, None)

@@ -43,11 +43,7 @@ class Call:
 
     @cached_property
     def position_by_key(self) -> dict[str, int]:
-        return {fold(id): position for id, position in zip(self.ids, self.positions, strict=True)}
-
-    @property
-    def idempotent(self) -> bool:
-        return self.operation is not Operation.CREATE
+        return {id.strip().lower(): position for id, position in zip(self.ids, self.positions, strict=True)}  # `fold`
 
     def body(self) -> dict[str, Any]:
         """The request."""

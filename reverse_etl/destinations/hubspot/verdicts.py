@@ -41,24 +41,29 @@ def read(call: Call, answer: Answer) -> Reading:
 
 
 def _sort_results(call: Call, results: list[Result], reading: Reading) -> None:
-    traces = {str(position): position for position in call.positions}
-    by_key = call.position_by_key
-    key = call.id_property
-    contested = set()
+    traces = {str(position): position for position in call.positions} if _echoes(results) else {}
+    by_key, key = call.position_by_key, call.id_property
+    placed, contested = reading.results, set()
     for result in results:
         id = str(result.get("id", ""))
         reading.record_ids[id] = result
-        at = traces.get(result.get("objectWriteTraceId", ""))
-        if at is None:
+        place = traces.get(result.get("objectWriteTraceId", ""))
+        if place is None:
             told = id if key is None else (result.get("properties") or {}).get(key)
-            at = by_key.get(fold(str(told))) if told else None
-        if at is None:
+            place = by_key.get(told or "")
+            if place is None and told:
+                place = by_key.get(fold(str(told)))
+        if place is None:
             continue
-        if at in reading.results and str(reading.results[at].get("id", "")) != id:
-            contested.add(at)  # two records answer for one row: neither is believed
-        reading.results[at] = result
-    for at in contested:
-        del reading.results[at]
+        if place in placed and str(placed[place].get("id", "")) != id:
+            contested.add(place)  # two records answer for one row: neither is believed
+        placed[place] = result
+    for place in contested:
+        del placed[place]
+
+
+def _echoes(results: list[Result]) -> bool:
+    return any("objectWriteTraceId" in result for result in results)
 
 
 def _parts(answer: Answer) -> tuple[list[Result], list[Error]]:

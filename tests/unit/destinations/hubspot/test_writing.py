@@ -288,9 +288,13 @@ def test_P25_a_truncated_answer_to_a_harmless_write_is_asked_for_again() -> None
     assert (verdicts(outcomes), len(script.asked)) == (["UPDATED", "CREATED"], 2)
 
 
-def test_P04_a_create_with_a_lost_answer_is_not_repeated() -> None:
-    with pytest.raises(InDoubt):
-        create(httpx.ReadError("reset"))
+def test_P04_a_create_with_a_lost_answer_is_repeated_and_then_found_to_exist() -> None:
+    exists = [
+        fault(f"Contact already exists. Existing ID: {id}", category="CONFLICT", trace=[at], existingId=[str(id)])
+        for at, id in enumerate((151, 152))
+    ]
+    outcomes, script = create(httpx.ReadError("reset"), answer([], exists))
+    assert (verdicts(outcomes), outcomes.record_ids, len(script.asked)) == (["SKIPPED", "SKIPPED"], ["151", "152"], 2)
 
 
 # --- records that exist already --------------------------------------------------------------------------------------
@@ -464,12 +468,6 @@ def test_P19_what_cannot_heal_is_not_sent_again(status: int) -> None:
     with pytest.raises(DestinationError) as caught:
         upsert(httpx.Response(status))
     assert caught.value.status == status
-
-
-@pytest.mark.parametrize("failure", [httpx.Response(500), httpx.Response(503), httpx.ReadError("reset")])
-def test_P04_a_create_that_may_have_been_carried_out_is_not_repeated(failure: Step) -> None:
-    with pytest.raises(InDoubt):
-        create(failure)
 
 
 def test_a_throttled_create_is_repeated() -> None:
