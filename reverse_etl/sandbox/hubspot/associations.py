@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reverse_etl.sandbox.hubspot.bodies import inputs
+from reverse_etl.sandbox.hubspot.bodies import count, document, inputs, json, mapping, mappings
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
 from reverse_etl.sandbox.hubspot.portal import Link, ObjectType, Portal
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
@@ -80,7 +80,7 @@ class Associations:
         match request.method, rest[1 + int(plain) :]:
             case "PUT", [other]:
                 known = self._default_type(source, target)
-                types = {known} if plain else {_type(entry) for entry in request.json()} or {known}
+                types = {known} if plain else {_type(entry) for entry in mappings(json(request))} or {known}
                 if not self._known(source, record_id) or not self._known(target, other):
                     raise not_found()
                 self._link(source, record_id, target, other, types)
@@ -94,12 +94,12 @@ class Associations:
                 return json_response(200, {"results": self._shown(source, record_id, target)})
         raise not_found()
 
-    def inline(self, kind: ObjectType, record_id: str, given: list[Any]) -> bool:
+    def inline(self, kind: ObjectType, record_id: str, given: list[dict[str, Any]]) -> bool:
         """The `associations` of a create; False when one of them leads nowhere."""
         for entry in given:
-            types = {_type(item) for item in entry.get("types") or []}
+            types = {_type(item) for item in mappings(entry.get("types"))}
             target = next((other for other in self._portal.types.values() if self._fits(kind, other, types)), None)
-            other_id = str((entry.get("to") or {}).get("id", ""))
+            other_id = str(mapping(entry.get("to")).get("id", ""))
             if target is None or not self._known(target, other_id):
                 return False
             self._link(kind, record_id, target, other_id, types)
@@ -124,7 +124,7 @@ class Associations:
         results, errors = [], []
         for row in inputs(request, MOST_CREATE):
             first, second = _ends(row)
-            types = {_type(entry) for entry in row.get("types") or []}
+            types = {_type(entry) for entry in mappings(row.get("types"))}
             if not self._fits(source, target, types):
                 raise Refusal(
                     400,
@@ -148,7 +148,7 @@ class Associations:
             if not shown:
                 errors.append(_none_found(source, record_id))
                 continue
-            start = int(row.get("after") or 0)
+            start = count(row.get("after"), 0)
             entry: Body = {"from": {"id": record_id}, "to": shown[start : start + PAGE]}
             if start + PAGE < len(shown):
                 entry["paging"] = {"next": {"after": str(start + PAGE)}}
@@ -160,18 +160,20 @@ class Associations:
     ) -> Response:
         rows = inputs(request, MOST_CREATE)
         for row in rows:
-            first = str((row.get("from") or {}).get("id", ""))
-            others = row.get("to") or []
-            for other in others if isinstance(others, list) else [others]:
+            first = str(mapping(row.get("from")).get("id", ""))
+            others = row.get("to")
+            for other in mappings(others if isinstance(others, list) else [others]):
                 second = str(other.get("id", ""))
                 if labels_only:
-                    self._drop_labels(source, first, target, second, {_type(entry) for entry in row.get("types") or []})
+                    self._drop_labels(
+                        source, first, target, second, {_type(entry) for entry in mappings(row.get("types"))}
+                    )
                 else:
                     self._unlink(source, first, target, second)
         return empty() if version.startswith("v") else self._batch([], [], 200, len(rows))
 
     def _add_label(self, request: Request, source: ObjectType, target: ObjectType) -> Response:
-        label = str(request.json().get("label"))
+        label = str(document(request).get("label"))
         number = FIRST_OWN_TYPE + sum(len(labels) for labels in self._own.values())
         self._own.setdefault((source.type_id, target.type_id), {})[number] = label
         shown = [{"category": "USER_DEFINED", "typeId": number, "label": label}]
@@ -259,11 +261,11 @@ class Associations:
 
 
 def _ends(row: Body) -> tuple[str, str]:
-    return str((row.get("from") or {}).get("id", "")), str((row.get("to") or {}).get("id", ""))
+    return str(mapping(row.get("from")).get("id", "")), str(mapping(row.get("to")).get("id", ""))
 
 
 def _type(entry: Body) -> Link:
-    return str(entry.get("associationCategory")), int(entry.get("associationTypeId") or 0)
+    return str(entry.get("associationCategory")), count(entry.get("associationTypeId"), 0)
 
 
 def _created(source: ObjectType, first: str, target: ObjectType, second: str, labels: list[str]) -> Body:

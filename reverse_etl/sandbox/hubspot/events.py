@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reverse_etl.sandbox.hubspot.bodies import document, inputs
+from reverse_etl.sandbox.hubspot.bodies import count, document, inputs
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
 from reverse_etl.sandbox.hubspot.portal import PORTAL_ID, Portal
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
@@ -52,7 +52,7 @@ class Events:
             and query.get("objectId") in (None, event["objectId"])
             and event["occurredAt"] >= query.get("occurredAfter", "")
         ]
-        start, limit = int(query.get("after") or 0), int(query.get("limit") or 100)
+        start, limit = count(query.get("after"), 0), count(query.get("limit"), 100)
         answer: Body = {"results": hits[start : start + limit]}
         if start + limit < len(hits):
             answer["paging"] = {"next": {"after": str(start + limit)}}

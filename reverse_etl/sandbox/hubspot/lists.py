@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from reverse_etl.sandbox.hubspot.bodies import document
+from reverse_etl.sandbox.hubspot.bodies import count, document, json, texts
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
 from reverse_etl.sandbox.hubspot.portal import Portal
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
@@ -83,14 +82,15 @@ class Lists:
                 return self._write(chosen, [], self._ids(request))
             case "PUT", ["memberships", "add-and-remove"]:
                 body = document(request)
-                return self._write(chosen, body.get("recordIdsToAdd") or [], body.get("recordIdsToRemove") or [])
+                return self._write(chosen, texts(body.get("recordIdsToAdd")), texts(body.get("recordIdsToRemove")))
             case "DELETE", ["memberships"]:
                 chosen.members.clear()
                 return empty()
         raise not_found()
 
     def _create(self, body: Body) -> Response:
-        name, type_id, processing = body.get("name"), body.get("objectTypeId"), body.get("processingType")
+        name, type_id = str(body.get("name") or ""), str(body.get("objectTypeId") or "")
+        processing = str(body.get("processingType"))
         if not name or not type_id or processing not in ("MANUAL", "SNAPSHOT", "DYNAMIC"):
             raise Refusal(400, "name, objectTypeId and processingType are required", "VALIDATION_ERROR")
         if any(entry.type_id == type_id and _same(entry.name, name) for entry in self._lists.values()):
@@ -104,7 +104,7 @@ class Lists:
 
     def _search(self, body: Body) -> Response:
         wanted = str(body.get("query") or "").lower()
-        ids, kinds = body.get("listIds") or [], body.get("processingTypes") or []
+        ids, kinds = texts(body.get("listIds")), texts(body.get("processingTypes"))
         hits = [
             entry
             for entry in self._lists.values()
@@ -112,8 +112,8 @@ class Lists:
             and (not ids or entry.id in ids)
             and (not kinds or entry.processing in kinds)
         ]
-        start, count = int(body.get("offset") or 0), min(500, int(body.get("count") or 20))
-        page = hits[start : start + count]
+        start, size = count(body.get("offset"), 0), min(500, count(body.get("count"), 20))
+        page = hits[start : start + size]
         answer = {
             "lists": [entry.document() for entry in page],
             "total": len(hits),
@@ -122,30 +122,27 @@ class Lists:
         }
         return json_response(200, answer)
 
-    def _ids(self, request: Request) -> list[Any]:
-        ids = request.json()
-        if not isinstance(ids, list):
-            raise Refusal(400, "Invalid input JSON on line 1, column 1: Cannot deserialize value of type list")
-        return ids
+    def _ids(self, request: Request) -> list[str]:
+        return texts(json(request))
 
-    def _write(self, chosen: RecordList, adding: list[Any], removing: list[Any]) -> Response:
+    def _write(self, chosen: RecordList, adding: list[str], removing: list[str]) -> Response:
         """Ids that are in the list already, or weren't, appear nowhere in the answer."""
         if chosen.processing == "DYNAMIC":
             raise Refusal(400, "Memberships of a dynamic list can't be changed", "VALIDATION_ERROR")
         kind, now = self._portal.type(chosen.type_id), self._portal.clock.iso()
         added, removed, missing = [], [], []
         for given in adding:
-            record_id = kind.resolve(str(given))
+            record_id = kind.resolve(given)
             if record_id is None:
-                missing.append(str(given))
+                missing.append(given)
             elif record_id not in chosen.members:
                 chosen.members[record_id] = now
                 added.append(record_id)
         for given in removing:
-            if kind.resolve(str(given)) is None:
-                missing.append(str(given))
-            elif chosen.members.pop(str(given), None) is not None:
-                removed.append(str(given))
+            if kind.resolve(given) is None:
+                missing.append(given)
+            elif chosen.members.pop(given, None) is not None:
+                removed.append(given)
         writes = [("join", record_id, {"list": chosen.id}) for record_id in added]
         writes += [("leave", record_id, {"list": chosen.id}) for record_id in removed]
         self._portal.ledger.add("hubspot", "lists", writes)
@@ -153,8 +150,8 @@ class Lists:
         return json_response(200, answer, rows=len(adding) + len(removing))
 
     def _page(self, request: Request, chosen: RecordList) -> Response:
-        limit = min(PAGE, int(request.query.get("limit") or PAGE))
-        start = int(request.query.get("after") or 0)
+        limit = min(PAGE, count(request.query.get("limit"), PAGE))
+        start = count(request.query.get("after"), 0)
         members = list(chosen.members.items())
         page = [{"recordId": key, "membershipTimestamp": at} for key, at in members[start : start + limit]]
         answer: Body = {"results": page, "total": len(members)}

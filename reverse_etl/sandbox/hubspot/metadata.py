@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from reverse_etl.sandbox.clock import iso
-from reverse_etl.sandbox.hubspot.bodies import document, inputs
+from reverse_etl.sandbox.hubspot.bodies import document, inputs, mappings
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
 from reverse_etl.sandbox.hubspot.limits import Limits
 from reverse_etl.sandbox.hubspot.portal import (
@@ -96,7 +96,7 @@ class Metadata:
         if missing:
             raise Refusal(400, f"Some required fields were not set: [{', '.join(missing)}]", "VALIDATION_ERROR")
         name = str(body["name"])
-        if not NAME.fullmatch(name) or body["type"] not in TYPES:
+        if not NAME.fullmatch(name) or str(body["type"]) not in TYPES:
             raise Refusal(400, f"Property {name} was not valid", "VALIDATION_ERROR")
         if name in kind.properties and not kind.properties[name].archived:
             raise Refusal(
@@ -111,7 +111,7 @@ class Metadata:
             str(body["type"]),
             str(body["fieldType"]),
             str(body["groupName"]),
-            {str(option["value"]): str(option["label"]) for option in body.get("options") or []},
+            {str(option["value"]): str(option["label"]) for option in _options(body)},
             unique=bool(body.get("hasUniqueValue")),
             hidden=bool(body.get("hidden")),
             custom=True,
@@ -168,6 +168,13 @@ class Metadata:
             ]
             return json_response(200, {"results": [_pipeline("0", "Support Pipeline", stages)]})
         return json_response(200, {"results": []})
+
+
+def _options(body: Body) -> list[dict[str, Any]]:
+    options = mappings(body.get("options"))
+    if any("value" not in option or "label" not in option for option in options):
+        raise Refusal(400, "Every option needs a label and a value", "VALIDATION_ERROR")
+    return options
 
 
 def _batch(portal: Portal, results: list[Body]) -> Body:

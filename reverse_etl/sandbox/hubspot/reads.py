@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reverse_etl.sandbox.hubspot.bodies import document, inputs
+from reverse_etl.sandbox.hubspot.bodies import count, document, inputs, texts
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal, missing_rows, not_found
 from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, record
 from reverse_etl.sandbox.hubspot.writes import check_unique
@@ -21,9 +21,9 @@ class Reads:
         started = self._portal.clock.iso()
         rows = inputs(request)
         body = document(request)
-        name, names = body.get("idProperty"), body.get("properties") or []
+        name, names = body.get("idProperty"), texts(body.get("properties"))
         if name and name != "hs_object_id":
-            check_unique(kind, name)
+            check_unique(kind, str(name))
         archived = request.query.get("archived") == "true"
         results: dict[str, Body] = {}
         missing: list[str] = []
@@ -61,13 +61,13 @@ class Reads:
 
     def list(self, kind: ObjectType, request: Request) -> Response:
         """A page of records in the order of their ids; `after` is the id that the page starts from."""
-        limit = min(int(request.query.get("limit") or 10), MOST_PAGE)
-        after, archived = request.query.get("after"), request.query.get("archived") == "true"
+        limit = min(count(request.query.get("limit"), 10), MOST_PAGE)
+        after, archived = count(request.query.get("after"), 0), request.query.get("archived") == "true"
         source = kind.table.removed_items() if archived else kind.table.items()
         results: list[Body] = []
         following: str | None = None
         for record_id, values in source:
-            if after and int(record_id) < int(after):
+            if int(record_id) < after:
                 continue
             if len(results) == limit:
                 following = record_id

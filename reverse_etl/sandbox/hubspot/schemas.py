@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reverse_etl.sandbox.hubspot import catalog
-from reverse_etl.sandbox.hubspot.bodies import document
+from reverse_etl.sandbox.hubspot.bodies import document, mappings, texts
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
 from reverse_etl.sandbox.hubspot.portal import PORTAL_ID, ObjectType, Portal
 from reverse_etl.sandbox.hubspot.properties import Property, parse
@@ -34,8 +34,9 @@ class Schemas:
 
     def create(self, body: Body) -> Body:
         """Makes the type that a schema document describes; raises the 400 for one that is incomplete."""
-        name, labels, properties = body.get("name"), body.get("labels"), body.get("properties")
-        if not name or not labels or not isinstance(properties, list):
+        name, labels = str(body.get("name") or ""), body.get("labels")
+        properties = mappings(body.get("properties"))
+        if not name or not labels or any("name" not in entry for entry in properties):
             raise Refusal(400, "Some required fields were not set: [name, labels, properties]", "VALIDATION_ERROR")
         if name in self._portal.types:
             raise Refusal(409, f"An object type named {name} already exists", "OBJECT_ALREADY_EXISTS")
@@ -46,7 +47,7 @@ class Schemas:
         for entry in properties:
             prop = _property(entry, group)
             known[prop.name] = prop
-        needed = tuple(body.get("requiredProperties") or [])
+        needed = tuple(texts(body.get("requiredProperties")))
         full_name = f"p{PORTAL_ID}_{name}"
         self._portal.add_type(ObjectType(name, type_id, name.upper(), (), needed, known), full_name)
         self._made[type_id] = {**body, "objectTypeId": type_id, "fullyQualifiedName": full_name}
@@ -62,7 +63,7 @@ class Schemas:
             "id": body["objectTypeId"].partition("-")[2],
             "objectTypeId": body["objectTypeId"],
             "fullyQualifiedName": body["fullyQualifiedName"],
-            "name": body["name"],
+            "name": kind.name,
             "labels": body["labels"],
             "primaryDisplayProperty": body.get("primaryDisplayProperty"),
             "secondaryDisplayProperties": body.get("secondaryDisplayProperties") or [],
@@ -83,7 +84,7 @@ def _property(entry: dict[str, Any], group: str) -> Property:
         str(entry.get("type") or "string"),
         str(entry.get("fieldType") or "text"),
         str(entry.get("groupName") or group),
-        {str(option["value"]): str(option["label"]) for option in entry.get("options") or []},
+        {str(option.get("value")): str(option.get("label")) for option in mappings(entry.get("options"))},
         unique=bool(entry.get("hasUniqueValue")),
         custom=True,
     )

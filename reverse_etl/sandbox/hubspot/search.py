@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reverse_etl.sandbox.clock import iso
-from reverse_etl.sandbox.hubspot.bodies import document
+from reverse_etl.sandbox.hubspot.bodies import count, document, mapping, mappings, texts
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal
 from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, record
 from reverse_etl.sandbox.messages import Request, Response, json_response
@@ -29,12 +29,13 @@ class Search:
         body = document(request)
         self._check(request, body)
         hits, gone = self._hits(kind, body)
-        for sort in reversed(body.get("sorts") or []):
-            _sort(hits, sort, kind)
-        limit = min(int(body.get("limit") or 10), MOST_PAGE)
-        after = int(body.get("after") or 0)
+        sorts = body.get("sorts")
+        for sort in reversed(sorts if isinstance(sorts, list) else []):
+            _sort(hits, sort if isinstance(sort, str) else mapping(sort), kind)
+        limit = min(count(body.get("limit"), 10), MOST_PAGE)
+        after = count(body.get("after"), 0)
         page = hits[after : after + limit]
-        names = body.get("properties") or ["email", "firstname", "lastname", "name", "domain", "dealname"]
+        names = texts(body.get("properties")) or ["email", "firstname", "lastname", "name", "domain", "dealname"]
         answer: Body = {
             "total": len(hits) + gone,
             "results": [record(kind, record_id, values, names) for record_id, values in page],
@@ -44,21 +45,22 @@ class Search:
         return json_response(200, answer, rows=len(page))
 
     def _check(self, request: Request, body: Body) -> None:
-        groups = body.get("filterGroups") or []
-        filters = [len(group.get("filters") or []) for group in groups]
+        groups = mappings(body.get("filterGroups"))
+        filters = [len(mappings(group.get("filters"))) for group in groups]
         if len(request.body) > MOST_BODY:
             raise Refusal(400, f"The request body is longer than {MOST_BODY} characters.", "VALIDATION_ERROR")
         if len(groups) > 5 or max(filters, default=0) > 6 or sum(filters) > 18:
             raise Refusal(400, "Too many filter groups or filters.", "VALIDATION_ERROR")
-        after = str(body.get("after") or 0)
-        if not after.isdigit() or int(after) >= MOST_HITS:
+        after = count(body.get("after"), 0)
+        if after >= MOST_HITS:
             raise Refusal(400, f"There was a problem with the request: after is {after}.", "VALIDATION_ERROR")
 
     def _hits(self, kind: ObjectType, body: Body) -> tuple[list[tuple[str, Values]], int]:
         """What the index finds, and how many archived records it still counts."""
         seen_until = self._portal.clock.now() - self.lag
         tests = [
-            [_test(entry, kind) for entry in group.get("filters") or []] for group in body.get("filterGroups") or []
+            [_test(entry, kind) for entry in mappings(group.get("filters"))]
+            for group in mappings(body.get("filterGroups"))
         ]
 
         def matches(values: Values) -> bool:
@@ -94,6 +96,7 @@ def _comparable(value: Any, kind: str) -> tuple[bool, Any]:
     if value is None:
         return (False, "")
     if kind == "number":
+        value = str(value)
         try:
             return (True, float(value))
         except ValueError:
@@ -102,7 +105,7 @@ def _comparable(value: Any, kind: str) -> tuple[bool, Any]:
 
 
 def _test(entry: Body, kind: ObjectType) -> Callable[[Values], bool]:
-    name, operator = str(entry.get("propertyName")), entry.get("operator")
+    name, operator = str(entry.get("propertyName")), str(entry.get("operator"))
     prop = kind.properties.get(name)
     if prop is None or operator not in OPERATORS:
         raise Refusal(
@@ -115,8 +118,8 @@ def _test(entry: Body, kind: ObjectType) -> Callable[[Values], bool]:
 
 
 def _values(entry: Body, kind: str) -> list[tuple[bool, Any]]:
-    given = entry.get("values") if entry.get("values") is not None else [entry.get("value")]
-    return [_comparable(value, kind) for value in given or []]
+    given = [entry.get("value")] if entry.get("values") is None else texts(entry["values"])
+    return [_comparable(value, kind) for value in given]
 
 
 def _equal(name: str, kind: str, entry: Body) -> Callable[[Values], bool]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from reverse_etl.sandbox.faults import Fault
 from reverse_etl.sandbox.hubspot.associations import Associations
-from reverse_etl.sandbox.hubspot.bodies import document, inputs
+from reverse_etl.sandbox.hubspot.bodies import document, inputs, mapping, mappings
 from reverse_etl.sandbox.hubspot.errors import Body, InvalidValues, Refusal, RowError, invalid_values, missing_rows
 from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, fold_email, record
 from reverse_etl.sandbox.hubspot.saving import Saver
@@ -65,16 +65,16 @@ class Writes:
         for row in rows:
             if not row.get("idProperty"):
                 raise Refusal(400, "Some required fields were not set: [idProperty]", "VALIDATION_ERROR")
-            check_unique(kind, row["idProperty"])
+            check_unique(kind, str(row["idProperty"]))
         self._check_schema(rows, "id", "properties")
         refuse_duplicates([_key(kind, row["idProperty"], row) for row in rows])
 
         def upsert(row: dict[str, Any], saver: Saver) -> Body:
-            name, key = row["idProperty"], str(row.get("id", ""))
+            name, key = str(row["idProperty"]), str(row.get("id", ""))
             found = kind.find(name, key)
             if found is not None:
-                return saver.update(found, row.get("properties") or {}) | {"new": False}
-            return saver.create({name: key, **(row.get("properties") or {})}) | {"new": True}
+                return saver.update(found, mapping(row.get("properties"))) | {"new": False}
+            return saver.create({name: key, **mapping(row.get("properties"))}) | {"new": True}
 
         return _Batch(self._portal, self._rules, kind, request, version).run(rows, upsert, 200)
 
@@ -82,14 +82,14 @@ class Writes:
         rows = inputs(request)
         for row in rows:
             if row.get("idProperty"):
-                check_unique(kind, row["idProperty"])
+                check_unique(kind, str(row["idProperty"]))
         self._check_schema(rows, "id", "properties")
         refuse_duplicates([_key(kind, row.get("idProperty"), row) for row in rows])
         found = {id(row): self._target(kind, row) for row in rows}
         missing = [str(row.get("id", "")) for row in rows if found[id(row)] is None]
 
         def update(row: dict[str, Any], saver: Saver) -> Body:
-            return saver.update(found[id(row)] or "", row.get("properties") or {})
+            return saver.update(found[id(row)] or "", mapping(row.get("properties")))
 
         batch = _Batch(self._portal, self._rules, kind, request, version, traced=self._rules.update_traces)
         return batch.run([row for row in rows if found[id(row)] is not None], update, 200, missing)
@@ -135,7 +135,7 @@ class Writes:
         record_id = self._target(kind, {"id": given, "idProperty": name})
         if record_id is None:
             raise Refusal(404, "resource not found")
-        result = self._single(kind, lambda saver: saver.update(record_id, body.get("properties") or {}))
+        result = self._single(kind, lambda saver: saver.update(record_id, mapping(body.get("properties"))))
         return json_response(200, result, rows=1)
 
     def merge(self, kind: ObjectType, request: Request) -> Response:
@@ -167,6 +167,8 @@ class Writes:
 
     def gdpr_delete(self, kind: ObjectType, request: Request) -> Response:
         body = document(request)
+        if body.get("idProperty"):
+            check_unique(kind, str(body["idProperty"]))
         record_id = self._target(kind, {"id": body.get("objectId"), "idProperty": body.get("idProperty")})
         if record_id is not None:
             kind.table.remove(record_id, keep=False)
@@ -174,8 +176,8 @@ class Writes:
         return empty()
 
     def _create(self, kind: ObjectType, row: dict[str, Any], saver: Saver) -> Body:
-        result = saver.create(row.get("properties") or {})
-        if not self._associations.inline(kind, result["id"], row.get("associations") or []):
+        result = saver.create(mapping(row.get("properties")))
+        if not self._associations.inline(kind, result["id"], mappings(row.get("associations"))):
             saver.undo_last()
             raise RowError("INVALID_OBJECT_IDS", "One or more associations are invalid")
         return result
@@ -203,7 +205,7 @@ class Writes:
             missing = [name for name in needed if name not in row]
             if missing:
                 raise Refusal(400, f"Some required fields were not set: [{', '.join(missing)}]", "VALIDATION_ERROR")
-            odd = [name for name, value in row["properties"].items() if not isinstance(value, str)]
+            odd = [name for name, value in mapping(row["properties"]).items() if not isinstance(value, str)]
             if odd:
                 raise Refusal(400, f"Invalid input JSON on line 1, column 1: {odd[0]} is not a string")
 
@@ -235,7 +237,7 @@ class _Batch:
         missing: list[str] | None = None,
     ) -> Response:
         started = self._portal.clock.iso()
-        traces = [row.get("objectWriteTraceId") for row in rows]
+        traces = [str(row.get("objectWriteTraceId") or "") for row in rows]
         alone = self._traced and all(traces) and len(set(traces)) == len(traces)
         saver = Saver(self._portal, self._kind)
         struck = self._struck(rows)
@@ -248,7 +250,7 @@ class _Batch:
                     result["objectWriteTraceId"] = trace
                 self._results.append(result)
             except RowError as error:
-                self._refuse(error, str(trace) if alone else None)
+                self._refuse(error, trace if alone else None)
         self._sink(saver)
         if missing:
             self._errors.append(missing_rows(self._kind.singular, missing))

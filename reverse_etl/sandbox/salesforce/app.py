@@ -239,8 +239,6 @@ class Salesforce:
 
     def _fields(self, request: Request) -> dict[str, Any]:
         body = json_body(request)
-        if not isinstance(body, dict):
-            raise Refusal(400, "JSON_PARSER_ERROR", "The HTTP entity body is required, but this request has none")
         if "Id" in body or "id" in body:
             raise Refusal(400, "INVALID_FIELD", "The Id field should not be specified in the sobject data.")
         return body

@@ -106,15 +106,15 @@ class Ingest:
         self._close(request, job)
         return json_response(200, job.document(brief=True), content_type=JSON)
 
-    def _made_from(self, request: Request, body: Any) -> Job:
-        if not isinstance(body, dict) or body.get("operation") not in OPERATIONS:
+    def _made_from(self, request: Request, body: dict[str, Any]) -> Job:
+        if body.get("operation") not in OPERATIONS:
             raise Refusal(400, "INVALIDJOB", f"operation must be one of {', '.join(OPERATIONS)}")
         try:
             sobject = self._org.object(str(body.get("object")))
         except Refusal:
             raise Refusal(400, "INVALIDENTITY", f"{body.get('object')} is not supported by the Bulk API") from None
         key = self._key(body, sobject.name)
-        delimiter, ending = body.get("columnDelimiter", "COMMA"), body.get("lineEnding", "LF")
+        delimiter, ending = str(body.get("columnDelimiter") or "COMMA"), str(body.get("lineEnding") or "LF")
         if delimiter not in bulk_rows.DELIMITERS or ending not in ("LF", "CRLF"):
             raise Refusal(400, "INVALIDJOB", f"{delimiter} or {ending} isn't supported")
         if self.batches >= BATCHES_A_DAY:
@@ -158,7 +158,7 @@ class Ingest:
         return empty(201)
 
     def _change(self, request: Request, job: Job) -> Response:
-        wanted = json_body(request).get("state")
+        wanted = str(json_body(request).get("state"))
         if wanted == "UploadComplete" and job.state == "Open":
             self._close(request, job)
         elif wanted == "Aborted" and job.state not in FINISHED:

@@ -93,20 +93,23 @@ class QueryJobs:
 
     def _create(self, request: Request) -> Response:
         body = json_body(request)
-        if not isinstance(body, dict) or body.get("operation") not in ("query", "queryAll"):
+        if body.get("operation") not in ("query", "queryAll"):
             raise Refusal(400, "INVALIDJOB", "operation must be query or queryAll")
         statement = parse(str(body.get("query", "")))
         if statement.count or statement.offset:
             raise Refusal(400, "API_ERROR", "Aggregates and OFFSET are not supported by bulk queries")
         ids = self._queries.find(statement, deleted=body["operation"] == "queryAll")
+        delimiter, ending = str(body.get("columnDelimiter") or "COMMA"), str(body.get("lineEnding") or "LF")
+        if delimiter not in bulk_rows.DELIMITERS or ending not in ("LF", "CRLF"):
+            raise Refusal(400, "INVALIDJOB", f"{delimiter} or {ending} isn't supported")
         self._made += 1
         job = QueryJob(
             make_id("750", 500_000 + self._made),
             body["operation"],
             statement,
             ids,
-            body.get("columnDelimiter", "COMMA"),
-            body.get("lineEnding", "LF"),
+            delimiter,
+            ending,
             request.notes["version"],
             self._org.now(),
         )
@@ -123,7 +126,8 @@ class QueryJobs:
             raise Refusal(400, "INVALIDJOBSTATE", f"Results of a job in state {job.state} are not available")
         locator = request.query.get("locator", "0")
         start = int(locator) if locator.isdigit() else 0
-        part = max(1, int(request.query.get("maxRecords") or PART))
+        asked = request.query.get("maxRecords", "")
+        part = max(1, int(asked)) if asked.isdecimal() else PART
         chosen = job.ids[start : start + part]
         readers = self._queries.readers(job.statement)
         lines = [bulk_rows.line([path for path, _ in readers], job.delimiter, job.ending)]

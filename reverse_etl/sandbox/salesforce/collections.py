@@ -11,7 +11,7 @@ from reverse_etl.sandbox.messages import MalformedBody, Request, Response, json_
 from reverse_etl.sandbox.salesforce.errors import Refusal, RowError
 from reverse_etl.sandbox.salesforce.org import Org, SObject, read_id
 from reverse_etl.sandbox.salesforce.records import external_field, keyed, record
-from reverse_etl.sandbox.salesforce.saving import ParsedRow, Saver, parse_row
+from reverse_etl.sandbox.salesforce.saving import ParsedRow, Saver, attribute, parse_row
 
 MOST = 200
 MOST_READ = 2000
@@ -21,11 +21,15 @@ ROLLED_BACK = "Record rolled back because not all records were valid and the req
 Result = dict[str, Any]
 
 
-def json_body(request: Request) -> Any:
+def json_body(request: Request) -> dict[str, Any]:
+    """The body as a JSON object; raises the 400 for anything else."""
     try:
-        return request.json()
+        body = request.json()
     except MalformedBody as error:
         raise Refusal(400, "JSON_PARSER_ERROR", f"{error}") from None
+    if not isinstance(body, dict):
+        raise Refusal(400, "JSON_PARSER_ERROR", "Unexpected value: the body must be an object")
+    return body
 
 
 class Collections:
@@ -99,7 +103,7 @@ class Collections:
             ids, names = request.query.get("ids", "").split(","), request.query.get("fields", "").split(",")
         else:
             body = json_body(request)
-            ids, names = body.get("ids") or [], body.get("fields") or []
+            ids, names = _texts(body.get("ids")), _texts(body.get("fields"))
         if len(ids) > MOST_READ:
             raise _too_many(MOST_READ)
         version = request.notes["version"]
@@ -112,13 +116,13 @@ class Collections:
 
     def _rows(self, request: Request) -> tuple[list[dict[str, Any]], bool]:
         body = json_body(request)
-        rows = body.get("records") if isinstance(body, dict) else None
+        rows = body.get("records")
         if not isinstance(rows, list):
             raise Refusal(400, "JSON_PARSER_ERROR", "Unexpected parameter encountered during deserialization")
         if len(rows) > MOST:
             raise _too_many()
         for row in rows:
-            if not isinstance(row, dict) or not isinstance((row.get("attributes") or {}).get("type"), str):
+            if not isinstance(row, dict) or not isinstance(attribute(row, "type"), str):
                 raise Refusal(400, "INVALID_INPUT", "Include a type attribute for each record")
         return rows, body.get("allOrNone") is True
 
@@ -195,6 +199,12 @@ def ordered_error(fault: Fault) -> RowError:
     return RowError(
         fault.code or "FIELD_CUSTOM_VALIDATION_EXCEPTION", fault.message or "refused by order", fault.fields
     )
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise Refusal(400, "JSON_PARSER_ERROR", "ids and fields must be lists")
+    return [str(entry) for entry in value]
 
 
 def _rolled_back(result: Result) -> Result:

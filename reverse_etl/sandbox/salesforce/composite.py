@@ -19,8 +19,8 @@ REFERENCE = re.compile(r"@\{(\w+)\.(\w+)\}")
 def composite(request: Request, answer: Callable[[Request], Response]) -> Response:
     """Without roll-back: `allOrNone` is refused, as a sync never wants it."""
     body = json_body(request)
-    calls = body.get("compositeRequest") if isinstance(body, dict) else None
-    if not isinstance(calls, list) or not calls:
+    calls = body.get("compositeRequest")
+    if not isinstance(calls, list) or not calls or not all(isinstance(call, dict) for call in calls):
         raise Refusal(400, "JSON_PARSER_ERROR", "compositeRequest is missing")
     if len(calls) > MOST:
         raise Refusal(400, "INVALID_INPUT", f"The maximum number of subrequests is {MOST}")

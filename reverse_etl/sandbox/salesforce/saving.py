@@ -52,10 +52,15 @@ def parse_row(org: Org, sobject: SObject, row: dict[str, Any]) -> ParsedRow:
     return ParsedRow(values, parents)
 
 
+def attribute(row: dict[str, Any], name: str) -> Any:
+    """What a record's `attributes` say under that name."""
+    attributes = row.get("attributes")
+    return attributes.get(name) if isinstance(attributes, dict) else None
+
+
 def _parent(org: Org, sobject: SObject, relation: Field, value: dict[str, Any]) -> tuple[SObject, Field, Any] | None:
     """What a nested `"Account": {"External_Id__c": "a-9"}` points at."""
-    wanted = (value.get("attributes") or {}).get("type") or relation.reference_to[-1]
-    target = org.objects.get(wanted)
+    target = org.objects.get(str(attribute(value, "type") or relation.reference_to[-1]))
     if target is None:
         raise no_column(f"{relation.relationship}", sobject.name)
     for name, key in value.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from reverse_etl.sandbox.salesforce.errors import Refusal
@@ -107,12 +108,18 @@ class _Parser:
             while self._skip(","):
                 statement.order.append(self._order())
         if self._skip("LIMIT"):
-            statement.limit = int(self._take("number"))
+            statement.limit = self._whole()
         if self._skip("OFFSET"):
-            statement.offset = int(self._take("number"))
+            statement.offset = self._whole()
         if self._next < len(self._tokens):
             raise self._unexpected()
         return statement
+
+    def _whole(self) -> int:
+        text = self._take("number")
+        if not text.isdecimal():
+            raise self._unexpected(back=1)
+        return int(text)
 
     def _fields(self, statement: Statement) -> None:
         statement.fields.append(self._take("word"))
@@ -186,6 +193,10 @@ class _Parser:
         if kind == "number":
             return Literal("number", float(text) if "." in text else int(text))
         if kind == "moment":
+            try:
+                datetime.fromisoformat(text)
+            except ValueError:
+                raise self._unexpected(back=1) from None
             return Literal("datetime" if "T" in text else "date", text)
         if kind == "word" and text.lower() in ("true", "false"):
             return Literal("boolean", text.lower() == "true")
