@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reverse_etl.project import Project, SyncResult
 
+from reverse_etl.project import Project, SyncResult
 from reverse_etl.report import RunReport
 from reverse_etl.sandbox.server import Sandbox, running
 

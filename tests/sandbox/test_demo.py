@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from reverse_etl.project import Project
 
 from reverse_etl.demo import ground, warehouse
 from reverse_etl.demo.story import tell
 from reverse_etl.errors import ConfigError
+from reverse_etl.project import Project
 from reverse_etl.report import RunReport
 
 
