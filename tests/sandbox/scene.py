@@ -55,7 +55,7 @@ class Scene:
     sandbox: Sandbox
     settings: dict[str, Any] = field(default_factory=dict)
 
-    # --- files ---------------------------------------------------------------------------------------------------------
+    # --- files --------------------------------------------------------------------------------------------------------
 
     def write_project(self, token: str = TOKEN, **more: Any) -> None:
         document = {
@@ -98,7 +98,7 @@ class Scene:
                 marks = ", ".join("?" * len(rows[0]))
                 connection.executemany(f"insert into {name} values ({marks})", [list(row) for row in rows])
 
-    # --- runs ----------------------------------------------------------------------------------------------------------
+    # --- runs ---------------------------------------------------------------------------------------------------------
 
     def sync(self, *names: str, **wishes: Any) -> dict[str, Any]:
         """One run in this process, as `sync --json` would print it, with the exit code."""
