@@ -11,14 +11,11 @@ What this builds on (tried with duckdb 1.4.5, 1.5.5 and 2.0.0, 2026-11):
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +29,14 @@ from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.errors import SourceError
 from reverse_etl.exact import Nanoseconds
 from reverse_etl.model import Query
-from reverse_etl.sources import stream
+from reverse_etl.sources import spill, stream
 from reverse_etl.sources.statement import Statement
 from reverse_etl.sources.types import exact_batch, exact_schema, holds_hugeint, refuse_duckdb_type, refuse_names
 
 BATCH_ROWS = 65_536
-MEMORY_LIMIT = "256MB"  # more only fills DuckDB's cache; `duckdb:///file?memory_limit=4GB` sets another
+# Enough for sorting and grouping ten million rows on disk; `duckdb:///file?memory_limit=4GB&threads=16` sets others.
+MEMORY_LIMIT = "256MB"
+MOST_THREADS = 4  # each needs memory of its own: 16 of them run out of it
 LOCK_WAIT_SECONDS = 60.0
 LOCK_POLL_SECONDS = 0.25
 _OPENING = threading.Lock()  # settings are checked and locked by one thread at a time
@@ -129,7 +128,8 @@ class DuckDBSource:
     def _connection(self) -> Connection:
         settings = {
             "memory_limit": MEMORY_LIMIT,
-            "temp_directory": _spill_folder(),
+            "threads": str(min(MOST_THREADS, os.cpu_count() or 1)),
+            "temp_directory": spill.folder(),
             "preserve_insertion_order": "false",
             "python_enable_replacements": "false",  # a table name must never mean a variable of this program
             # Makes DuckDB refuse to share one database between a source with and one without access to files.
@@ -267,11 +267,3 @@ def _is_held(failure: BaseException | None) -> bool:
         return True
     said = str(failure)
     return isinstance(failure, duckdb.IOException) and ("lock on file" in said or "used by another process" in said)
-
-
-@cache
-def _spill_folder() -> str:
-    """Where sorts and joins beyond the memory limit go: private, one a process, gone with it."""
-    folder = tempfile.mkdtemp(prefix="reverse-etl-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
