@@ -73,7 +73,7 @@ class Comparison:
 
     def take_in(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, reread: bool = False) -> None:
         """Spool a result: only key, cursor and mapped columns are kept. Later calls add rows that were not there yet."""
-        keys = [f"{key.expression} AS {quoted(key.name)}" for key in self.shape.keys]
+        keys = [f"{key.expression} AS {quoted(key.name)}" for key in self.shape.typed_keys]
         payload = [f"{column.expression} AS {quoted(column.name)}" for column in self.shape.payload]
         cursor = self.shape.cursor or "NULL"
         columns = [f"{self.shape.key_text} AS key", *keys, f"{cursor} AS cursor_value", f"{reread} AS reread", *payload]
@@ -141,7 +141,7 @@ class Comparison:
         new, acknowledged = _folded(match, match.name, folds_case), _folded(match, match.old, folds_case)
         has_match = match.name in column_types(self.connection, "known")
         known = _folded(match, match.name, folds_case) if has_match else "NULL"
-        order = ", ".join(f"d.{quoted(key.name)}" for key in self.shape.keys)
+        order = ", ".join(f"d.{quoted(key.name)}" for key in self.shape.typed_keys) or "d.key"
         self.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT rowid AS place, key, {new} AS m, "
             f"coalesce({acknowledged} = {new}, false) AS owns FROM delta WHERE {new} IS NOT NULL"
@@ -327,7 +327,7 @@ class Comparison:
 
     def _describe_delta(self, scope: Scope) -> None:
         have = column_types(self.connection, "known")
-        columns = ["i.key", *(f"i.{quoted(key.name)}" for key in self.shape.keys), "i.h", "i.reread"]
+        columns = ["i.key", *(f"i.{quoted(key.name)}" for key in self.shape.typed_keys), "i.h", "i.reread"]
         columns += [
             "CASE WHEN o.key IS NULL THEN 'added' ELSE 'changed' END AS change",
             "o.record_id AS record_id",

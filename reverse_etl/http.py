@@ -18,9 +18,6 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 import anyio
 import orjson
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
-from tenacity.wait import wait_base
-
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, PluginError, Throttled, Unavailable
 from reverse_etl.pace import Pace
@@ -28,6 +25,7 @@ from reverse_etl.urls import checked_base_url, is_loopback
 
 if TYPE_CHECKING:
     import httpx
+    from tenacity import RetryCallState
 
 UNSET: Any = object()
 SESSION = "destination_session"  # an AuthError with this code: the session ended, a newer one may be had
@@ -138,7 +136,7 @@ class _Call:
         return self.idempotent or not isinstance(error, InDoubt)
 
 
-class _Wait(wait_base):
+class _Wait:
     """As long as the destination asked for; else growing, with full jitter, and longer when we were too fast."""
 
     def __init__(self, clock: Clock) -> None:
@@ -255,6 +253,7 @@ class Http:
 
     async def _retried(self, call: _Call, first: DestinationError) -> Answer:
         """The tries after the first, which failed with `first`."""
+        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt  # noqa: PLC0415  # most calls succeed
 
         def pause_everyone(state: RetryCallState) -> None:
             if state.outcome and isinstance(state.outcome.exception(), Throttled) and state.next_action:

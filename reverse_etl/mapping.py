@@ -60,7 +60,12 @@ class Shape:
     @property
     def key_order(self) -> str:
         """Key order as a person expects it: numbers by value, not by their text."""
-        return ", ".join(quoted(key.name) for key in self.keys)
+        return ", ".join(quoted(key.name) for key in self.typed_keys) or "key"
+
+    @property
+    def typed_keys(self) -> tuple[Column, ...]:
+        """Key columns that are kept beside the key's text, for their order; a single text is its own."""
+        return () if len(self.keys) == 1 and self.keys[0].type == "VARCHAR" else self.keys
 
     @property
     def compared(self) -> tuple[PayloadColumn, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import anyio
@@ -149,10 +149,11 @@ class _Run:
         made = await self._plan(comparison, refused, wish, baseline=baseline)
         reached = await to_thread.run_sync(read.reached, asked, self.sync, schema, comparison)
         self._tell(made, asked, schema, baseline=baseline)
+        if self.job.dry_run:
+            await to_thread.run_sync(self._show, made, refused, baseline)
         if not baseline:
             await to_thread.run_sync(self._guard, made, wish)
         if self.job.dry_run:
-            await to_thread.run_sync(self._show, made, refused, baseline)
             return
         await to_thread.run_sync(self.ledger.release_known, comparison.connection)
         await to_thread.run_sync(self._record_refused, made)
@@ -255,8 +256,8 @@ class _Run:
     def _show(self, made: Plan, refused: list[RefusedRow], baseline: bool) -> None:
         """The end of a dry run."""
         destination = self._connected()
-        if not baseline:
-            self.report.plan = made.summary(destination.limits, destination.requests_per_second)
+        summary = made.summary(destination.limits, destination.requests_per_second)
+        self.report.plan = replace(summary, requests=0, seconds_at_limit=0.0, sample=()) if baseline else summary
         self._count_calls()
         self.report.rejected = sum(row.kind == "rejected" and row.slot not in made.gone for row in refused)
         self.report.in_doubt = sum(row.kind == "in_doubt" and row.slot not in made.gone for row in refused)
@@ -285,12 +286,15 @@ class _Run:
             observer.progress(name, settled, made.to_send, destination.traffic.requests)
 
         recorder = Recorder(self.ledger, self.report, made.shape, refused, asked.cursor, on_progress, self.job.clock)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(recorder.run)
-            try:
-                await deliver(made.parcels(destination.limits), destination, recorder.record, self.job.stop)
-            finally:
-                recorder.close()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(recorder.run)
+                try:
+                    await deliver(made.parcels(destination.limits), destination, recorder.record, self.job.stop)
+                finally:
+                    recorder.close()
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
 
     # --- finish -------------------------------------------------------------------------------------------------------------
 
@@ -338,6 +342,12 @@ class _Run:
         return self._destination
 
 
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What broke a group of tasks: the others were only cancelled, or told the same."""
+    cause = group.exceptions[0]
+    return _first(cause) if isinstance(cause, BaseExceptionGroup) else cause
+
+
 def _blame(report: RunReport, failure: ReverseEtlError) -> None:
     """What went wrong, as the report says it."""
     report.error = RunError(failure.code, failure.message, failure.hint)
@@ -368,5 +378,5 @@ def _local(failure: duckdb.Error, stop: Stop) -> ReverseEtlError:
 
 
 def _bug(failure: Exception) -> ReverseEtlError:
-    words = f"a bug in reverse-etl stopped the run: {type(failure).__name__}: {str(failure).strip().splitlines()[:1]}"
+    words = f"a bug in reverse-etl stopped the run ({type(failure).__name__})"  # its text may hold people's data
     return ReverseEtlError(words, code="bug", hint="run again with --log-level debug, and report it")

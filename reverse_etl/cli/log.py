@@ -1,4 +1,8 @@
-"""Logs: to standard error, as text or as one JSON object a line."""
+"""Logs: to standard error, as text or as one JSON object a line.
+
+The program logs through the standard library; structlog lays the records out. It is imported with the first record, as
+most commands log nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,6 @@ import sys
 import traceback
 from collections.abc import Callable, MutableMapping
 from typing import Any
-
-import structlog
 
 from reverse_etl.cli.options import LogFormat, LogLevel
 from reverse_etl.cli.text import printable
@@ -24,15 +26,9 @@ def configure(level: LogLevel, form: LogFormat, keep: Callable[[str], str]) -> N
     `keep` stores the details of a bug that are not shown, and returns where.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
     handler = _StandardError()
     handler.setLevel(number)
-    handler.setFormatter(_formatter(form))
+    handler.setFormatter(_Late(form))
     logging.captureWarnings(True)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -65,7 +61,23 @@ class _Kept(logging.Handler):
             sys.stderr.write(f"{record.getMessage()}: the details are in {place}\n")
 
 
+class _Late(logging.Formatter):
+    """Becomes the formatter it stands for with the first record."""
+
+    def __init__(self, form: LogFormat) -> None:
+        super().__init__()
+        self._form = form
+        self._formatter: logging.Formatter | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        if self._formatter is None:
+            self._formatter = _formatter(self._form)
+        return self._formatter.format(record)
+
+
 def _formatter(form: LogFormat) -> logging.Formatter:
+    import structlog
+
     return structlog.stdlib.ProcessorFormatter(
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
