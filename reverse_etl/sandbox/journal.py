@@ -12,6 +12,7 @@ import orjson
 
 from reverse_etl.sandbox.clock import Clock, iso
 from reverse_etl.sandbox.messages import Request, Response
+from reverse_etl.sandbox.table import pack
 
 KEPT_REQUESTS = 20_000
 
@@ -107,8 +108,8 @@ class Ledger:
         return self._count
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for at, platform, kind, pack in list(self._packs):
-            for action, record_id, values in orjson.loads(pack):
+        for at, platform, kind, packed in list(self._packs):
+            for action, record_id, values in orjson.loads(packed):
                 yield {
                     "at": iso(at),
                     "platform": platform,
@@ -121,7 +122,7 @@ class Ledger:
     def add(self, platform: str, kind: str, writes: list[tuple[str, str, Any]]) -> None:
         """Notes one request's writes: (action, record id, values as applied)."""
         if writes:
-            self._packs.append((self._clock.now(), platform, kind, orjson.dumps(writes)))
+            self._packs.append((self._clock.now(), platform, kind, pack(writes)))
             self._count += len(writes)
 
     def clear(self) -> None:

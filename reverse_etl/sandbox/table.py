@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
 import orjson
 
 Values = dict[str, Any]
+
+
+def pack(value: Any) -> bytes:
+    """JSON in no more memory than it needs: orjson's own result keeps kilobytes of buffer as long as it lives."""
+    return bytes(memoryview(orjson.dumps(value)))
 
 
 class Table:
@@ -20,6 +25,7 @@ class Table:
     def __init__(self, indexed: dict[str, Callable[[Any], str]]) -> None:
         self._rows: dict[str, bytes] = {}
         self._removed: dict[str, bytes] = {}
+        self._sorted: list[int] | None = None
         self._folds = dict(indexed)
         self._indexes: dict[str, dict[str, str | list[str]]] = {name: {} for name in indexed}
 
@@ -59,11 +65,14 @@ class Table:
             if old != new:
                 self._leave(name, old, record_id)
                 self._enter(name, new, record_id)
-        self._rows[record_id] = orjson.dumps(values)
+        if before is None:
+            self._sorted = None
+        self._rows[record_id] = pack(values)
 
     def remove(self, record_id: str, *, keep: bool = True) -> None:
         """Takes the record out, its identifying values become free; `keep` leaves it in the bin."""
         packed = self._rows.pop(record_id)
+        self._sorted = None
         values = orjson.loads(packed)
         for name in self._indexes:
             self._leave(name, values.get(name), record_id)
@@ -72,18 +81,24 @@ class Table:
 
     def items(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[str, Values]]:
         """Records in the order they were made."""
-        for record_id, packed in islice(self._rows.items(), start, stop):
+        for record_id, packed in list(islice(self._rows.items(), start, stop)):  # as they are now: others go on writing
             yield record_id, orjson.loads(packed)
 
-    def ids(self) -> Iterable[str]:
-        return self._rows.keys()
+    def ids(self, *, removed: bool = False) -> list[int]:
+        """The ids of a table whose ids are numbers, ascending; kept from call to call while no record comes or goes."""
+        if removed:
+            return sorted(map(int, self._removed))
+        if self._sorted is None:
+            self._sorted = sorted(map(int, self._rows))
+        return self._sorted
 
     def removed_items(self) -> Iterator[tuple[str, Values]]:
-        for record_id, packed in self._removed.items():
+        for record_id, packed in list(self._removed.items()):
             yield record_id, orjson.loads(packed)
 
     def clear(self) -> None:
         self._rows.clear()
+        self._sorted = None
         self._removed.clear()
         for index in self._indexes.values():
             index.clear()
@@ -98,7 +113,7 @@ class Table:
         self.clear()
         for record_id, values in document["records"].items():
             self.put(record_id, values, None)
-        self._removed = {record_id: orjson.dumps(values) for record_id, values in document["removed"].items()}
+        self._removed = {record_id: pack(values) for record_id, values in document["removed"].items()}
 
     def _enter(self, name: str, value: Any, record_id: str) -> None:
         if value is None or value == "":

@@ -85,6 +85,7 @@ class ObjectType:
         """Tells apart the properties whose values need no more than a look, as nearly all of them do."""
         free = [prop for prop in self.properties.values() if not (prop.read_only or prop.calculated or prop.archived)]
         self.plain = frozenset(prop.name for prop in free if prop.type == "string" and prop.name != "email")
+        self.numbers = frozenset(prop.name for prop in free if prop.type == "number")
         self.choices = {
             prop.name: frozenset(prop.options)
             for prop in free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any
 
 from reverse_etl.sandbox.hubspot.bodies import count, document, inputs, texts
@@ -63,18 +64,14 @@ class Reads:
         """A page of records in the order of their ids; `after` is the id that the page starts from."""
         limit = min(count(request.query.get("limit"), 10), MOST_PAGE)
         after, archived = count(request.query.get("after"), 0), request.query.get("archived") == "true"
-        source = kind.table.removed_items() if archived else kind.table.items()
-        results: list[Body] = []
-        following: str | None = None
-        for record_id, values in source:
-            if int(record_id) < after:
-                continue
-            if len(results) == limit:
-                following = record_id
-                break
-            results.append(record(kind, record_id, values, _names(request)))
+        ids = kind.table.ids(removed=archived)
+        start = bisect_left(ids, after)
+        page = [str(number) for number in ids[start : start + limit]]
+        read = kind.table.removed if archived else kind.table.get
+        results = [record(kind, record_id, read(record_id) or {}, _names(request)) for record_id in page]
         answer: Body = {"results": results}
-        if following is not None:
+        if start + limit < len(ids):
+            following = str(ids[start + limit])
             answer["paging"] = {"next": {"after": following, "link": f"{request.path}?limit={limit}&after={following}"}}
         return json_response(200, answer, rows=len(results))
 

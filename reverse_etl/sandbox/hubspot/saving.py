@@ -89,10 +89,14 @@ class Saver:
         """The values as they would be stored; raises `InvalidValues` with everything that is wrong with them."""
         sent: dict[str, str] = {}
         problems: list[Body] = []
-        plain, choices = self._kind.plain, self._kind.choices
+        plain, choices, numbers = self._kind.plain, self._kind.choices, self._kind.numbers
         for name, given in properties.items():
             value = given if isinstance(given, str) else checks.text(given)
-            if (name in plain and len(value) <= checks.MOST_TEXT) or value in choices.get(name, ()):
+            if (
+                (name in plain and len(value) <= checks.MOST_TEXT)
+                or value in choices.get(name, ())
+                or (name in numbers and value.isascii() and value.isdecimal())
+            ):
                 sent[name] = value
                 continue
             try:
