@@ -14,7 +14,7 @@ What the outside is like, and what follows from it:
 
 from __future__ import annotations
 
-from reverse_etl.destinations.hubspot.config import HubSpotConfig, RateLimitConfig
+from reverse_etl.destinations.hubspot.config import HubSpotConfig
 from reverse_etl.destinations.hubspot.destination import HubSpot
 
-__all__ = ["HubSpot", "HubSpotConfig", "RateLimitConfig"]
+__all__ = ["HubSpot", "HubSpotConfig"]

@@ -36,8 +36,8 @@ class HubSpot:
     def __init__(self, config: HubSpotConfig, opening: Opening, *, transport: Any = None) -> None:
         self._opening = opening
         self._paths = Paths(config.api_version)
-        self._most, self._window = config.rate_limit.window() if config.rate_limit else (None, WINDOW_SECONDS)
-        self._reserve = config.rate_limit.reserve if config.rate_limit else 0.0
+        self._most, self._window = config.rate_limit.window(WINDOW_SECONDS)
+        self._reserve = config.rate_limit.reserve
         self._traffic = Traffic()
         self._zone: ZoneInfo | None = None
         self._types: dict[str, str] = {}

@@ -6,17 +6,9 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from reverse_etl.settings import RateLimitConfig, Secret, Settings
 from reverse_etl.urls import BaseUrl
 
 # The REST API upserts lists of records from v46.0 on; v67.0 is the newest release this code was built against.
@@ -36,35 +28,7 @@ def _api_address(url: str) -> str:
     return url
 
 
-def _seconds(value: Any) -> float:
-    found = re.fullmatch(r"(\d+)\s*(ms|s|m)", value) if isinstance(value, str) else None
-    if found is None or int(found[1]) == 0:
-        raise ValueError("should be a duration such as 10s or 1m")
-    return int(found[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[found[2]]
-
-
-def _share(value: Any) -> float:
-    found = re.fullmatch(r"(\d{1,2}(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError("should be a share such as 10%")
-    return float(found[1]) / 100
-
-
-def _one_word(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("should be the secret as Salesforce shows it, without blanks or line breaks")
-    return secret
-
-
-Secret = Annotated[SecretStr, AfterValidator(_one_word)]
-Seconds = Annotated[float, BeforeValidator(_seconds, json_schema_input_type=str)]
-Share = Annotated[float, BeforeValidator(_share, json_schema_input_type=str)]
 Address = Annotated[BaseUrl, AfterValidator(_api_address)]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def said(text: str, **settings: Any) -> Any:
@@ -72,15 +36,7 @@ def said(text: str, **settings: Any) -> Any:
     return Field(description=text, **settings)
 
 
-class RateLimitConfig(Strict):
-    """How much of the org's allowance is used; Salesforce itself counts calls by the day only."""
-
-    requests: int | None = said("at most this many calls in any `per`", default=None, strict=True, ge=1, le=100_000)
-    per: Seconds = said("a duration such as `10s`", default=1.0)
-    reserve: Share = said("the share of the org's calls a day that is left to others, such as `10%`", default=0.0)
-
-
-class ClientCredentials(Strict):
+class ClientCredentials(Settings):
     """An app that acts as the user named in its own settings."""
 
     flow: Literal["client_credentials"] = said("how to log in")
@@ -88,7 +44,7 @@ class ClientCredentials(Strict):
     client_secret: Secret = said("the app's Consumer Secret")
 
 
-class RefreshToken(Strict):
+class RefreshToken(Settings):
     """A person's consent, kept."""
 
     flow: Literal["refresh_token"] = said("how to log in")
@@ -97,7 +53,7 @@ class RefreshToken(Strict):
     client_secret: Secret | None = said("the app's Consumer Secret, not needed for a public app", default=None)
 
 
-class AccessToken(Strict):
+class AccessToken(Settings):
     """A session that somebody else keeps fresh; when it ends, the run ends."""
 
     flow: Literal["access_token"] = said("how to log in")
@@ -108,7 +64,7 @@ class AccessToken(Strict):
 Auth = Annotated[ClientCredentials | RefreshToken | AccessToken, Field(discriminator="flow")]
 
 
-class SalesforceConfig(Strict):
+class SalesforceConfig(Settings):
     """Settings of a `type: salesforce` destination."""
 
     type: Literal["salesforce"] = said("which destination this is")

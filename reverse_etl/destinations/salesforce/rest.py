@@ -155,13 +155,9 @@ class Rest:
             )
 
     def _new_pace(self) -> Pace:
-        limit = self._config.rate_limit
+        most, seconds = self._config.rate_limit.window(1.0)
         return Pace(
-            requests=limit.requests or CALLS_PER_SECOND,
-            per_seconds=limit.per if limit.requests else 1.0,
-            clock=self._clock,
-            in_flight=IN_FLIGHT,
-            most=limit.requests,
+            requests=most or CALLS_PER_SECOND, per_seconds=seconds, clock=self._clock, in_flight=IN_FLIGHT, most=most
         )
 
     def _new_login_pace(self) -> Pace:

@@ -82,7 +82,13 @@ def test_init_writes_a_project_and_touches_none_that_is_there(tmp_path: Path) ->
     assert first.returncode == 0
     assert "reverse-etl sync --dry-run --project shop" in first.stdout
     written = {path: path.read_bytes() for path in (tmp_path / "shop").rglob("*") if path.is_file()}
-    assert {path.name for path in written} == {"reverse_etl.yml", "people_to_hubspot.yml", ".env.example", ".gitignore"}
+    assert {path.name for path in written} == {
+        "reverse_etl.yml",
+        "example.yml",
+        "README.md",
+        ".env.example",
+        ".gitignore",
+    }
     second = reverse_etl("init", "shop", folder=tmp_path)
     assert second.returncode == 2
     assert "already" in second.stderr
