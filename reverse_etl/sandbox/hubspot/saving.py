@@ -144,7 +144,7 @@ class Saver:
         kind = self._kind
         for name in kind.unique:
             value = sent.get(name)
-            if not value:
+            if not value or (before is not None and before.get(name) == value):
                 continue
             owner = kind.find(name, value)
             if owner is None or owner == record_id:
