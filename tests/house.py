@@ -1,4 +1,4 @@
-"""One sync with everything that a run of it may touch: a small warehouse, state in a folder, a destination in memory."""
+"""One sync with everything that a run may touch: a small warehouse, state in a folder, a destination in memory."""
 
 from __future__ import annotations
 
@@ -151,7 +151,12 @@ class House:
         self.sync = sync(**{**given, **changes})
 
     def ledger(self) -> Ledger:
-        identity = {"key": list(self.sync.key), "type": "memory", "object": self.sync.object, "match": self.sync.match}
+        identity: dict[str, object] = {
+            "key": list(self.sync.key),
+            "type": "memory",
+            "object": self.sync.object,
+            "match": self.sync.match,
+        }
         return Ledger(StateHome(self.root), self.url, self.sync.name, identity)
 
     def source(self) -> Source:
