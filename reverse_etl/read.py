@@ -221,10 +221,23 @@ def _cursor_of(sync: SyncConfig, source: Source, state: SyncState | None, sql: s
     """Where the cursor stands, or its type with no place yet."""
     if state is not None and state.cursor_value is not None and state.cursor_type is not None:
         return Bound.stored(state.cursor_value, state.cursor_type)
-    nothing = {name: EPOCH if name == "last_run_at" else None for name in named & {"cursor", "last_run_at"}}
-    schema = source.describe(Query(sql, nothing))
+    schema = _described(source, sql, named)
     shape_of(sync, schema)  # names a missing column with its place
     return Bound("", schema.field(sync.cursor.column if sync.cursor else "").type)
+
+
+def _described(source: Source, sql: str, named: frozenset[str]) -> pa.Schema:
+    """The result's columns before the cursor's type is known: SQL around `:cursor` may accept only a value of its type."""
+    refusal: SourceError | None = None
+    for stand_in in (None, EPOCH, EPOCH.replace(tzinfo=None), EPOCH.date(), 0, ""):
+        values_of = {name: stand_in if name == "cursor" else EPOCH for name in named & {"cursor", "last_run_at"}}
+        try:
+            return source.describe(Query(sql, values_of))
+        except SourceError as failure:
+            if failure.code != "source_query" or "cursor" not in named:
+                raise
+            refusal = refusal or failure
+    raise refusal or AssertionError("unreachable")
 
 
 def _start(sync: SyncConfig, type: pa.DataType) -> Any:

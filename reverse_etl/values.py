@@ -48,7 +48,7 @@ def as_text(column: pa.Array, field: Field) -> list[str | None]:
     column = _storage(column)
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return list((column if field.type in VERBATIM else pc.utf8_trim_whitespace(column)).to_pylist())
+        return list(_text_for(column, field.type).to_pylist())
     if field.type is FieldType.BOOLEAN and _is_number(kind):
         return [_TRUTH.get(text, text) if text is not None else None for text in _numbers(column)]
     if _is_number(kind):
@@ -80,6 +80,16 @@ def as_json(column: pa.Array, field: Field) -> list[object]:
     if field.type is FieldType.OTHER:
         return _trees(column)
     return list(as_text(column, field))
+
+
+def _text_for(column: pa.Array, wanted: FieldType) -> pa.Array:
+    """Text in a field that takes something else: without blanks around it, `+5` as 5, `TRUE` as true."""
+    if wanted in VERBATIM:
+        return column
+    trimmed = pc.utf8_trim_whitespace(column)
+    if wanted in NUMERIC:
+        return pc.replace_substring_regex(trimmed, r"^\+", "")
+    return pc.utf8_lower(trimmed) if wanted is FieldType.BOOLEAN else trimmed
 
 
 def _numbers(column: pa.Array) -> list[str | None]:

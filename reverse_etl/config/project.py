@@ -61,6 +61,7 @@ class SourceConfig(_Part):
     name: str
     url: SecretStr
     external_access: bool = False
+    folder: Path | None = None  # the project's: where a relative path in its SQL begins
 
     @property
     def dialect(self) -> str:
@@ -117,7 +118,9 @@ class ReadProject:
                 continue
             if written.external_access and dialect != "duckdb":
                 self._complain((*at, "external_access"), "is only for DuckDB: leave it out")
-            self.sources[name] = SourceConfig(name=name, url=SecretStr(url), external_access=written.external_access)
+            self.sources[name] = SourceConfig(
+                name=name, url=SecretStr(url), external_access=written.external_access, folder=self._root
+            )
 
     def read_destinations(self, names: Collection[str]) -> None:
         """Reads the destinations of these names, each by the settings that its connector declares."""

@@ -145,6 +145,9 @@ class DuckDBSource:
                 driver.execute("SET GLOBAL TimeZone = 'UTC'")
                 if not self._config.external_access:
                     driver.execute("SET enable_external_access = false")
+                elif folder := getattr(self._config, "folder", None):
+                    begin_at = str(folder).replace("'", "''")
+                    driver.execute(f"SET GLOBAL file_search_path = '{begin_at}'")
                 driver.execute("SET lock_configuration = true")
         return connection
 

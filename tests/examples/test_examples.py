@@ -55,7 +55,6 @@ def test_a_parquet_file_is_mirrored_to_hubspot(
 ) -> None:
     folder, build = tmp_path / "project", build_of("parquet_to_hubspot")
     project = opened("parquet_to_hubspot", folder, sandbox)
-    monkeypatch.chdir(folder)
     build(folder)
     assert only(project.sync()).rows.added == 60
     assert idle(project.sync())
