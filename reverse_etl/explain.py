@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-
-from reverse_etl import clock, localdb, read, values
+from reverse_etl import clock, localdb, values
 from reverse_etl.checks import general_rules
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.diff import Comparison, Scope
 from reverse_etl.mapping import key_kinds, shape_of
 from reverse_etl.model import JSON
 from reverse_etl.protocols import Ledger, Source
+from reverse_etl.read import Reader
 from reverse_etl.standing import RefusedRow, key_value, slot_of
 
 REASONS = {
@@ -86,15 +86,16 @@ def _read(
     """The row, with `:cursor` as the next run would have it; if that hides it, from the beginning."""
     state = ledger.state()
     try:
-        asked = read.question(sync, source, state, complete=True)
+        reader = Reader(sync, source)
+        asked = reader.question(state, complete=True)
         schema = source.describe(asked.query)
         comparison.begin(shape_of(sync, schema))
         placed = refused
         if placed is None and state is not None:
             placed = _sought(key, state.cursor_value, state.cursor_type)
-        found = read.by_key(asked, source, sync, schema, [placed or _sought(key)])
+        found = reader.by_key(asked, schema, [placed or _sought(key)])
         if not found.num_rows and placed is not None:
-            found = read.by_key(asked, source, sync, schema, [_sought(key)])
+            found = reader.by_key(asked, schema, [_sought(key)])
         comparison.take_in(found.schema, iter(found.to_batches()))
     finally:
         source.close()

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from anyio import to_thread
 
-from reverse_etl import read
 from reverse_etl.checks import check_fields
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import ConfigError, DestinationError, ReverseEtlError, SourceError
 from reverse_etl.mapping import Shape, shape_of
 from reverse_etl.model import Problem
 from reverse_etl.protocols import Destination, Source
+from reverse_etl.read import Reader
 
 
 async def inspect(
@@ -42,7 +42,7 @@ async def inspect(
 def _shape(sync: SyncConfig, open: Callable[[], Source]) -> Shape:
     source = open()
     try:
-        asked = read.question(sync, source, None, complete=True)
+        asked = Reader(sync, source).question(None, complete=True)
         return shape_of(sync, source.describe(asked.query))
     finally:
         source.close()

@@ -16,12 +16,12 @@ from anyio import to_thread
 
 from reverse_etl import clock, values
 from reverse_etl.clock import Clock
+from reverse_etl.cursor import Bound
 from reverse_etl.localdb import quoted
 from reverse_etl.mapping import Shape, key_kinds
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import CHUNK, Parcel, Plan
 from reverse_etl.protocols import Ledger
-from reverse_etl.read import Bound
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, key_value, slot_of
 

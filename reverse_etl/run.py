@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 from anyio import to_thread
 
-from reverse_etl import clock, localdb, plan, read
+from reverse_etl import clock, cursor, localdb, plan, read
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.deliver import Stop, deliver
@@ -182,11 +182,12 @@ class _Run:
         source = self.job.source()
         try:
             complete = self.job.full or self._full_scan_due(state)
-            asked = read.question(self.sync, source, state, complete=complete)
-            take = read.take_nothing if self.job.refused_only else read.take_in
-            schema = take(asked, source, self.sync, comparison)
+            reader = read.Reader(self.sync, source)
+            asked = reader.question(state, complete=complete)
+            take = reader.take_nothing if self.job.refused_only else reader.take_in
+            schema = take(asked, comparison)
             if refused and (self.job.refused_only or not asked.complete):
-                read.take_again(asked, source, self.sync, schema, comparison, refused)
+                reader.take_again(asked, schema, comparison, refused)
         finally:
             source.close()
         self.ledger.lay_known(comparison.connection)
@@ -226,7 +227,7 @@ class _Run:
         )
         self.report.pending = 0 if baseline else made.to_send + made.later
         if self.sync.cursor is not None:
-            most = read.ceiling(asked, self.sync, schema.field(self.sync.cursor.column).type)
+            most = cursor.ceiling(asked.asked_at, self.sync, schema.field(self.sync.cursor.column).type)
             ahead = made.comparison.rows_ahead(most) if most is not None else 0
             if ahead:
                 self.report.notes.append(
@@ -298,7 +299,7 @@ class _Run:
 
     # --- finish -------------------------------------------------------------------------------------------------------------
 
-    def _finish(self, made: Plan, asked: read.Question, reached: read.Bound | None, state: SyncState | None) -> None:
+    def _finish(self, made: Plan, asked: read.Question, reached: cursor.Bound | None, state: SyncState | None) -> None:
         """Fold the journal, then move the cursor: every row read is acknowledged, or stands on the list."""
         self.job.observer.stage(self.sync.name, "recording")
         self.ledger.fold(rehash=made.shape.hash if made.comparison.rehash_pays() else None)
