@@ -54,7 +54,7 @@ class Stop:
 
 
 async def deliver(parcels: Iterator[list[Parcel]], destination: Destination, record: Record, stop: Stop) -> None:
-    """Send every parcel and have its outcome recorded. Raises what stopped it, after everything answered is recorded."""
+    """Send every parcel and have its outcome recorded. Raises what stopped it, when every answer is recorded."""
     send, receive = anyio.create_memory_object_stream[Parcel](destination.limits.in_flight)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_feed, parcels, send, stop)

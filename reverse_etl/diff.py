@@ -57,7 +57,7 @@ class Comparison:
         self._spooled = False
         self._stale = False
 
-    # --- 1. every row read -----------------------------------------------------------------------------------------
+    # --- 1. every row read --------------------------------------------------------------------------------------------
 
     def begin(self, shape: Shape) -> None:
         """Say what the rows to come look like."""
@@ -72,7 +72,7 @@ class Comparison:
         return bool(self._number("SELECT count(*) FROM incoming WHERE key IS NULL"))
 
     def take_in(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, reread: bool = False) -> None:
-        """Spool a result: only key, cursor and mapped columns are kept. Later calls add rows that were not there yet."""
+        """Spool a result: only key, cursor and mapped columns are kept. Later calls add rows that are not there yet."""
         keys = [f"{key.expression} AS {quoted(key.name)}" for key in self.shape.typed_keys]
         payload = [f"{column.expression} AS {quoted(column.name)}" for column in self.shape.payload]
         cursor = self.shape.cursor or "NULL"
@@ -107,7 +107,7 @@ class Comparison:
         """Rows whose cursor lies in the future of the warehouse's clock: delivered, but they don't move the cursor."""
         return self._number(f"SELECT count(*) FROM incoming WHERE NOT reread AND cursor_value > {at_most}")
 
-    # --- 2. beside the snapshot --------------------------------------------------------------------------------------
+    # --- 2. beside the snapshot ---------------------------------------------------------------------------------------
 
     def compare(self, scope: Scope) -> None:
         """Fill `doubled`, `candidate`, `delta`, `removed` and `invalid`."""
@@ -132,7 +132,7 @@ class Comparison:
             )
 
     def set_aside_clashes(self, match: PayloadColumn, *, folds_case: bool, refuse_all: bool) -> None:
-        """Rows that render to one match value: all but the one that owns the record already, else the first in key order.
+        """Rows that render to one match value: all but the one that owns the record, else the first in key order.
 
         Owners are looked for among all acknowledged rows, read or not, except those this run has seen to be gone.
         """
@@ -154,8 +154,8 @@ class Comparison:
         rank = "row_number() OVER (PARTITION BY w.m ORDER BY w.owns DESC, " + order + ")"
         many = "count(*) OVER (PARTITION BY w.m)"
         self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE clashing AS SELECT place FROM (SELECT w.place, {rank} AS nth, {many} AS n, w.m IN "
-            "(SELECT m FROM taken) AS owned FROM wanted w JOIN delta d ON d.rowid = w.place) "
+            f"CREATE OR REPLACE TEMP TABLE clashing AS SELECT place FROM (SELECT w.place, {rank} AS nth, {many} AS n, "
+            "w.m IN (SELECT m FROM taken) AS owned FROM wanted w JOIN delta d ON d.rowid = w.place) "
             f"WHERE owned OR {'n > 1' if refuse_all else 'nth > 1'}"
         )
         message = f"another row has the same {match.field}, which finds one record only"
@@ -167,20 +167,22 @@ class Comparison:
             return
         new = _folded(match, match.name, folds_case)
         self.connection.execute(
-            f"DELETE FROM removed WHERE {new} IN (SELECT {new} FROM incoming WHERE key IS NOT NULL AND {new} IS NOT NULL)"
+            f"DELETE FROM removed WHERE {new} IN "
+            f"(SELECT {new} FROM incoming WHERE key IS NOT NULL AND {new} IS NOT NULL)"
         )
 
-    # --- 3. what goes out ------------------------------------------------------------------------------------------
+    # --- 3. what goes out ---------------------------------------------------------------------------------------------
 
     def mark_refused(self, refused: Sequence[tuple[str, str | None, bool]]) -> None:
-        """Rows refused before, as (key, fingerprint of what was refused, due): unchanged ones wait until they are due."""
+        """Rows refused before, as (key, fingerprint of what was refused, due): unchanged ones wait until due."""
         if not refused:
             return
         keys, hashes, due = zip(*refused, strict=True)
         table = pa.table({"key": pa.array(keys, pa.string()), "h": pa.array(hashes, pa.string()), "due": pa.array(due)})
         self.connection.register("before", table)
         self.connection.execute(
-            "UPDATE delta SET again = true, held = NOT before.due AND CAST(delta.h AS VARCHAR) IS NOT DISTINCT FROM before.h "
+            "UPDATE delta SET again = true, "
+            "held = NOT before.due AND CAST(delta.h AS VARCHAR) IS NOT DISTINCT FROM before.h "
             "FROM before WHERE before.key = delta.key"
         )
         self.connection.unregister("before")
@@ -203,7 +205,8 @@ class Comparison:
     def groups(self) -> list[tuple[str, bool, int]]:
         """Operation, whether refused before, and how many rows."""
         return self.connection.execute(
-            "SELECT operation, again, count(*) FROM delta WHERE NOT held AND NOT later GROUP BY ALL ORDER BY again, operation"
+            "SELECT operation, again, count(*) FROM delta WHERE NOT held AND NOT later "
+            "GROUP BY ALL ORDER BY again, operation"
         ).fetchall()
 
     def keys_owed(self, keys: Sequence[str]) -> list[str]:
@@ -246,7 +249,8 @@ class Comparison:
         payload = ", ".join(_shown(column) for column in self.shape.payload)
         rows: list[dict[str, Any]] = _table(
             self.connection.sql(
-                f"SELECT v.key, v.code, v.field, v.message, v.n, {payload} FROM invalid v JOIN incoming i ON i.rowid = v.place "
+                f"SELECT v.key, v.code, v.field, v.message, v.n, {payload} "
+                "FROM invalid v JOIN incoming i ON i.rowid = v.place "
                 "ORDER BY v.key NULLS FIRST, v.place"
             )
         ).to_pylist()
@@ -264,10 +268,10 @@ class Comparison:
         return self._number("SELECT count(*) FROM delta") + self._number("SELECT count(*) FROM removed") > 0
 
     def rehash_pays(self) -> bool:
-        """Whether many acknowledged rows carry a stale fingerprint: equal rows that had to be compared column by column.
+        """Whether many acknowledged rows carry a stale fingerprint: equal, but compared column by column.
 
-        True after a mapping edit or with another DuckDB release. Not where a fingerprint can't come to match: a NULL that
-        isn't a value, or a column whose type changed.
+        True after a mapping edit or with another DuckDB release. Not where a fingerprint can't come to match: a NULL
+        that isn't a value, or a column whose type changed.
         """
         return self._stale
 
@@ -287,7 +291,7 @@ class Comparison:
             retried=self._number("SELECT count(*) FROM delta WHERE reread AND NOT held"),
         )
 
-    # --- inside --------------------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------------
 
     def _find_doubled(self) -> None:
         self.connection.execute(
@@ -300,13 +304,15 @@ class Comparison:
         ).fetchall()[0]
         if keys < rows:
             self.connection.execute(
-                "INSERT INTO invalid SELECT NULL, 'invalid_null_key', NULL, 'the key is NULL', count(*), bool_and(reread), min(rowid) "
+                "INSERT INTO invalid SELECT NULL, 'invalid_null_key', NULL, 'the key is NULL', count(*), "
+                "bool_and(reread), min(rowid) "
                 "FROM incoming WHERE key IS NULL"
             )
         if fingerprints == keys:
             return  # as many fingerprints as keys: no key can stand on two rows
         self.connection.execute(
-            "INSERT INTO doubled SELECT key, count(*) FROM incoming WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1"
+            "INSERT INTO doubled SELECT key, count(*) FROM incoming WHERE key IS NOT NULL "
+            "GROUP BY key HAVING count(*) > 1"
         )
         self.connection.execute(
             "INSERT INTO invalid SELECT i.key, 'invalid_repeated_key', NULL, "

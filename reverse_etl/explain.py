@@ -56,7 +56,7 @@ def explain(sync: SyncConfig, source: Callable[[], Source], ledger: Ledger, key:
         connection = localdb.connect(folder)
         try:
             comparison = Comparison(connection)
-            rows = _read(sync, source(), ledger, key, refused, comparison)
+            rows = _read(sync, source(), ledger, key, refused=refused, comparison=comparison)
             ledger.lay_known(connection)
             comparison.compare(Scope(complete=False, keys_only=sync.mode in ("insert", "append")))
             comparison.set_aside(general_rules(comparison.shape))
@@ -81,7 +81,7 @@ def canonical_key(text: str, sync: SyncConfig) -> str:
 
 
 def _read(
-    sync: SyncConfig, source: Source, ledger: Ledger, key: str, refused: RefusedRow | None, comparison: Comparison
+    sync: SyncConfig, source: Source, ledger: Ledger, key: str, *, refused: RefusedRow | None, comparison: Comparison
 ) -> list[dict[str, Any]]:
     """The row, with `:cursor` as the next run would have it; if that hides it, from the beginning."""
     state = ledger.state()

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 import anyio
 import orjson
+
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, PluginError, Throttled, Unavailable
 from reverse_etl.pace import Pace

@@ -47,7 +47,8 @@ def canonical_text(expression: str, type: str) -> str:
         return f"rtrim(rtrim(CAST({expression} AS VARCHAR), '0'), '.')"
     if type == "DOUBLE":
         whole = f"{expression} = trunc({expression}) AND abs({expression}) < 1e15"
-        return f"CASE WHEN {whole} THEN CAST(CAST({expression} AS BIGINT) AS VARCHAR) ELSE CAST({expression} AS VARCHAR) END"
+        as_whole = f"CAST(CAST({expression} AS BIGINT) AS VARCHAR)"
+        return f"CASE WHEN {whole} THEN {as_whole} ELSE CAST({expression} AS VARCHAR) END"
     if type == "TIMESTAMP WITH TIME ZONE":
         return f"CAST(timezone('UTC', {expression}) AS VARCHAR) || 'Z'"
     if type == "VARCHAR":

@@ -1,4 +1,4 @@
-"""What a run would send, refuse, keep back and cost. A dry run prints the plan, a real run carries it out: the same plan.
+"""What a run would send, refuse, keep back and cost: a dry run prints the plan, a real run carries out the same one.
 
 Building one changes nothing anywhere: rows are laid in the local DuckDB, and the destination is asked for its field
 list when there is a row to send.
@@ -86,7 +86,7 @@ class Plan:
         seconds = requests / requests_per_second if requests_per_second else 0.0
         return PlanSummary(requests, round(seconds, 1), tuple(self._problems()), tuple(self._samples()))
 
-    # --- rows ------------------------------------------------------------------------------------------------------------
+    # --- rows ---------------------------------------------------------------------------------------------------------
 
     def _rows(self, group: Group) -> Iterator[pa.RecordBatch]:
         sql = self._removal_sql() if group.removal else self._delta_sql(group)
@@ -135,7 +135,7 @@ class Plan:
         )
         return Parcel(batch, rows.column("h"), group.again, group.removal)
 
-    # --- what people see ---------------------------------------------------------------------------------------------------
+    # --- what people see ----------------------------------------------------------------------------------------------
 
     def _problems(self) -> Iterator[RowProblem]:
         reasons: dict[tuple[str, str], list[RefusedRow]] = {}
@@ -208,6 +208,7 @@ def settle(
     comparison: Comparison,
     refused: Sequence[RefusedRow],
     wish: Wish,
+    *,
     now: datetime,
     schema: ObjectSchema | None,
 ) -> Plan:

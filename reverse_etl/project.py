@@ -1,4 +1,4 @@
-"""Project: the composition root. What the command line, the daemon and a script call; it joins the parts and runs them."""
+"""Project: the composition root. What the command line and a script call; it joins the parts and runs them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,27 +62,44 @@ class SyncStatus:
     cursor: str | None
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller wants of every run; see `run.Job`."""
+
+    dry_run: bool = False
+    full: bool = False
+    limit: int | None = None
+    approve: str | None = None
+    refused_only: bool = False
+
+
 class Project:
     """A folder with reverse_etl.yml and syncs/, understood. Nothing is contacted before a method is called."""
 
-    def __init__(self, config: ProjectConfig, syncs: Mapping[str, SyncConfig], env: Mapping[str, str]) -> None:
+    def __init__(self, config: ProjectConfig, syncs: Mapping[str, SyncConfig]) -> None:
         self.config = config
         self.syncs = syncs
         self.root = config.root
-        self._env = env
 
     @classmethod
     def load(
-        cls, path: Path | str | None = None, *, env: Mapping[str, str] | None = None, only: Sequence[str] | None = None
+        cls,
+        path: Path | str | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        only: Sequence[str] | None = None,
+        every_connection: bool = False,
     ) -> Project:
-        """Read the project at `path`, by default the nearest one upwards. `only` reads just these syncs and what they
-        use. Raises ConfigError with every problem at once."""
+        """Read the project at `path`, by default the nearest one upwards. Raises ConfigError with all problems.
+
+        `only` reads just these syncs and what they use; `every_connection` also the connections that no sync uses.
+        """
         env = os.environ if env is None else env
         root = files.find_root(Path.cwd(), env, project=None if path is None else Path(path))
-        config, syncs = files.load(root, env, only=only)
-        return cls(config, syncs, env)
+        config, syncs = files.load(root, env, only=only, connections_of_all=every_connection)
+        return cls(config, syncs)
 
-    # --- running ----------------------------------------------------------------------------------------------------------
+    # --- running ------------------------------------------------------------------------------------------------------
 
     def sync(
         self,
@@ -93,27 +111,37 @@ class Project:
         approve: str | None = None,
         observer: Observer | None = None,
     ) -> SyncResult:
-        """Run these syncs, by default every enabled one, parents before their children. Reports, never raises, what goes
-        wrong in a run; raises ConfigError for a name or tag that is not there."""
-        return anyio.run(
-            lambda: self.sync_async(
-                *names, dry_run=dry_run, full=full, tag=tag, limit=limit, approve=approve, observer=observer
-            )
-        )
+        """Run these syncs, by default every enabled one, parents before their children.
 
-    async def sync_async(self, *names: str, tag: str | None = None, **wishes: object) -> SyncResult:
-        """`sync` for callers with an event loop of their own."""
-        return await self._run_all(self._chosen(names, tag), **wishes)
+        What goes wrong in a run stands in its report. Raises ConfigError for a name or tag that is not there.
+        """
+        chosen = self._chosen(names, tag)
+        wishes = Wishes(dry_run=dry_run, full=full, limit=limit, approve=approve)
+        return anyio.run(self.run_all, chosen, wishes, observer)
 
     def retry(self, name: str, observer: Observer | None = None) -> SyncResult:
         """Offer only the rows that were refused before, now."""
-        chosen = self._chosen((name,), None)
-        return anyio.run(lambda: self._run_all(chosen, refused_only=True, observer=observer))
+        return anyio.run(self.run_all, self._chosen((name,), None), Wishes(refused_only=True), observer)
 
-    # --- looking ------------------------------------------------------------------------------------------------------------
+    async def run_all(self, chosen: Sequence[SyncConfig], wishes: Wishes, observer: Observer | None) -> SyncResult:
+        """`sync` for callers with an event loop of their own."""
+        from reverse_etl.deliver import Stop  # noqa: PLC0415  # heavy, and not needed to look
+        from reverse_etl.run import run  # noqa: PLC0415
+
+        stop, reports = Stop(), []
+        async with anyio.create_task_group() as tasks:
+            if threading.current_thread() is threading.main_thread():
+                await tasks.start(_stop_on_signal, stop)
+            for sync in chosen:
+                if not stop.asked:
+                    reports.append(await run(self._job(sync, wishes, stop, observer)))
+            tasks.cancel_scope.cancel()
+        return SyncResult(reports, gravest(reports))
+
+    # --- looking ------------------------------------------------------------------------------------------------------
 
     def check(self, *names: str, connect: bool = False) -> list[Problem]:
-        """What is wrong beyond the files: with `connect`, credentials, the query's columns, the destination's fields."""
+        """What is wrong beyond the files: with `connect`, credentials, the query's columns, the object's fields."""
         chosen = self._chosen(names, None) if names else list(self.syncs.values())
         if not connect:
             return []
@@ -124,7 +152,7 @@ class Project:
                 problem
                 for sync in chosen
                 for problem in await inspect(
-                    sync, lambda: self._source(sync), lambda: self._destination(sync.destination)
+                    sync, partial(self._source, sync), partial(_opened, sync.destination, self.config)
                 )
             ]
 
@@ -160,19 +188,18 @@ class Project:
         named = self._named(sync)
         with closing(self._ledger(named)) as ledger:
             try:
-                return explain(named, lambda: self._source(named), ledger, key, _run_id())
+                return explain(named, partial(self._source, named), ledger, key, _run_id())
             except ValueError as failure:
                 raise ConfigError([named.problem("key", message=str(failure))]) from failure
 
     def fields(self, destination: str, object: str) -> ObjectSchema:
-        """An object's fields, as the destination describes them."""
-        everything, _ = files.load(self.root, self._env, only=[], connections_of_all=True)
-        if destination not in everything.destinations:
-            message = f"there is no such destination; there are {', '.join(everything.destinations) or 'none'}"
+        """An object's fields, as the destination describes them. Needs a project loaded with `every_connection`."""
+        if destination not in self.config.destinations:
+            message = f"there is no such destination; there are {', '.join(self.config.destinations) or 'none'}"
             raise ConfigError([Problem(files.PROJECT_FILE, 0, 0, destination, message)])
 
         async def describe() -> ObjectSchema:
-            opened = _opened(destination, everything)
+            opened = _opened(destination, self.config)
             try:
                 return await opened.describe(object)
             finally:
@@ -180,7 +207,7 @@ class Project:
 
         return anyio.run(describe)
 
-    # --- forgetting ---------------------------------------------------------------------------------------------------------
+    # --- forgetting ---------------------------------------------------------------------------------------------------
 
     def reset(self, sync: str) -> None:
         """Forget a sync's snapshot, cursor and lists, unreadable ones too; touches nothing at the destination."""
@@ -194,36 +221,22 @@ class Project:
         with closing(self._ledger(named)) as ledger:
             return ledger.forget(canonical_key(key, named), _run_id(), clock.SYSTEM.now())
 
-    # --- inside -----------------------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------------
 
-    async def _run_all(self, chosen: Sequence[SyncConfig], **wishes: object) -> SyncResult:
-        from reverse_etl.deliver import Stop  # noqa: PLC0415  # heavy, and not needed to look
-        from reverse_etl.run import run  # noqa: PLC0415
-
-        stop, reports = Stop(), []
-        async with anyio.create_task_group() as tasks:
-            if threading.current_thread() is threading.main_thread():
-                await tasks.start(_stop_on_signal, stop)
-            for sync in chosen:
-                if not stop.asked:
-                    reports.append(await run(self._job(sync, stop, **wishes)))
-            tasks.cancel_scope.cancel()
-        return SyncResult(reports, gravest(reports))
-
-    def _job(self, sync: SyncConfig, stop: Stop, **wishes: object) -> Job:
+    def _job(self, sync: SyncConfig, wishes: Wishes, stop: Stop, observer: Observer | None) -> Job:
         from reverse_etl.run import Job, Unwatched  # noqa: PLC0415
 
         ledger = self._ledger(sync)
-        memory = ledger.memory(sync.destination, lasting=not wishes.get("dry_run", False))
+        memory = ledger.memory(sync.destination, lasting=not wishes.dry_run)
         return Job(
             sync=sync,
             run_id=_run_id(),
             ledger=ledger,
-            source=lambda: self._source(sync),
-            destination=lambda: _opened(sync.destination, self.config, memory),
+            source=partial(self._source, sync),
+            destination=partial(_opened, sync.destination, self.config, memory),
             stop=stop,
-            observer=wishes.pop("observer", None) or Unwatched(),  # type: ignore[arg-type]
-            **wishes,  # type: ignore[arg-type]
+            observer=observer or Unwatched(),
+            **vars(wishes),
         )
 
     def _chosen(self, names: Sequence[str], tag: str | None) -> list[SyncConfig]:
@@ -281,9 +294,6 @@ class Project:
     def _source(self, sync: SyncConfig) -> Source:
         config: SourceConfig = self.config.sources[sync.source]
         return registry.source(config.dialect)(config)
-
-    def _destination(self, name: str) -> Destination:
-        return _opened(name, self.config)
 
 
 def gravest(reports: Sequence[RunReport]) -> int:

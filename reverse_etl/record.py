@@ -44,6 +44,7 @@ class Recorder:
         ledger: Ledger,
         report: RunReport,
         shape: Shape,
+        *,
         refused: list[RefusedRow],
         cursor: Bound | None,
         on_progress: Callable[[int], None],

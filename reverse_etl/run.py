@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -163,7 +164,7 @@ class _Run:
             await self._deliver(made, refused, asked)
         await to_thread.run_sync(self._finish, made, asked, reached, state)
 
-    # --- read -----------------------------------------------------------------------------------------------------------
+    # --- read ---------------------------------------------------------------------------------------------------------
 
     def _open(self) -> SyncState | None:
         """Find out where the sync is; what a run that died had acknowledged goes into the snapshot first."""
@@ -202,7 +203,7 @@ class _Run:
             self.sync.full_scan.next_after(clock.parse(state.last_full_at), self.sync.timezone) <= self.job.clock.now()
         )
 
-    # --- plan and guard ---------------------------------------------------------------------------------------------------
+    # --- plan and guard -----------------------------------------------------------------------------------------------
 
     async def _plan(self, comparison: Comparison, refused: list[RefusedRow], wish: Wish, *, baseline: bool) -> Plan:
         await to_thread.run_sync(plan.compare, self.sync, comparison, wish)
@@ -210,7 +211,8 @@ class _Run:
         if self.job.dry_run or (not baseline and await to_thread.run_sync(comparison.has_work)):
             schema = await self._connected().describe(self.sync.object)
             await to_thread.run_sync(plan.refuse_rows, self.sync, comparison, schema)
-        return await to_thread.run_sync(plan.settle, self.sync, comparison, refused, wish, self.job.clock.now(), schema)
+        settle = partial(plan.settle, now=self.job.clock.now(), schema=schema)
+        return await to_thread.run_sync(settle, self.sync, comparison, refused, wish)
 
     def _tell(self, made: Plan, asked: read.Question, schema: pa.Schema, *, baseline: bool) -> None:
         """The plan's counts into the report."""
@@ -231,7 +233,7 @@ class _Run:
             ahead = made.comparison.rows_ahead(most) if most is not None else 0
             if ahead:
                 self.report.notes.append(
-                    f"{ahead} rows carry a {self.sync.cursor.column} in the future; they are sent, and don't move the cursor"
+                    f"{ahead} rows have a {self.sync.cursor.column} in the future: sent, but they don't move the cursor"
                 )
         self.job.observer.planned(self.report)
 
@@ -265,7 +267,7 @@ class _Run:
         if self.report.rows.invalid or self.report.rejected or self.report.in_doubt:
             self.report.status, self.report.exit_code = RunStatus.PARTIAL, 3
 
-    # --- deliver and record -----------------------------------------------------------------------------------------------
+    # --- deliver and record -------------------------------------------------------------------------------------------
 
     def _record_refused(self, made: Plan) -> None:
         """Rows refused by us, and the end of entries that nothing is owed to any more."""
@@ -286,7 +288,15 @@ class _Run:
             self.report.pending = made.to_send + made.later - settled
             observer.progress(name, settled, made.to_send, destination.traffic.requests)
 
-        recorder = Recorder(self.ledger, self.report, made.shape, refused, asked.cursor, on_progress, self.job.clock)
+        recorder = Recorder(
+            self.ledger,
+            self.report,
+            made.shape,
+            refused=refused,
+            cursor=asked.cursor,
+            on_progress=on_progress,
+            clock=self.job.clock,
+        )
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(recorder.run)
@@ -297,7 +307,7 @@ class _Run:
         except BaseExceptionGroup as group:
             raise _first(group) from None
 
-    # --- finish -------------------------------------------------------------------------------------------------------------
+    # --- finish -------------------------------------------------------------------------------------------------------
 
     def _finish(self, made: Plan, asked: read.Question, reached: cursor.Bound | None, state: SyncState | None) -> None:
         """Fold the journal, then move the cursor: every row read is acknowledged, or stands on the list."""
@@ -365,7 +375,7 @@ def _blame(report: RunReport, failure: ReverseEtlError) -> None:
 
 
 def _local(failure: duckdb.Error, stop: Stop) -> ReverseEtlError:
-    """An error of the local database: we were interrupted, the disk is full, or a definition asks for the impossible."""
+    """An error of the local database: interrupted, the disk is full, or a definition asks for the impossible."""
     if isinstance(stop.reason, ReverseEtlError) and isinstance(failure, duckdb.InterruptException):
         return stop.reason
     words = str(failure).strip().splitlines()[0]

@@ -156,8 +156,8 @@ class RefusedRow:
 class Acknowledged:
     """Rows that the destination acknowledged together: `key`, `record_id`, `h` and one `f_` column a field.
 
-    `sent` False: only known by a baseline, or found to exist; `gone`: their rows left the result; `removed`: so did their
-    records.
+    `sent` False: only known by a baseline, or found to exist; `gone`: their rows left the result; `removed`: so did
+    their records.
     """
 
     rows: pa.RecordBatch

@@ -68,7 +68,7 @@ def check(
 ) -> int:
     """Validate the project's files, all problems at once."""
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
-    loaded = session.load(only=syncs or None)
+    loaded = session.load(only=syncs or None, every_connection=not syncs)
     found = loaded.check(*syncs or (), connect=connect)
     session.show(documents.check(found), lambda: tables.checked(list(loaded.syncs), found, connect=connect))
     return edge.USAGE if found else 0
@@ -227,7 +227,7 @@ def fields(
     if object is None:
         edge.refuse("Missing argument 'OBJECT'.")
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
-    schema = session.load_connections().fields(destination, object)
+    schema = session.load(only=[], every_connection=True).fields(destination, object)
     session.show(documents.fields(schema), lambda: tables.fields(schema))
 
 

@@ -42,22 +42,13 @@ class Session:
         self.commands = Commands(project if project != os.environ.get("REVERSE_ETL_PROJECT") else None)
         self.screen: Screen = open_screen()
 
-    def load(self, only: Sequence[str] | None = None) -> Project:
+    def load(self, only: Sequence[str] | None = None, *, every_connection: bool = False) -> Project:
         """The project, or with `only` as much of it as these syncs need: none of them, with []. Raises ConfigError."""
         from reverse_etl.project import Project
 
-        project = Project.load(self.where, only=only)
+        project = Project.load(self.where, only=only, every_connection=every_connection)
         REDACTOR.learn(secrets_in(project.config))
         self.where = str(project.root)
-        return project
-
-    def load_connections(self) -> Project:
-        """The project without its syncs, for a command that may open any connection."""
-        from reverse_etl.config.files import load
-
-        project = self.load(only=[])
-        everything, _ = load(project.root, os.environ, only=[], connections_of_all=True)
-        REDACTOR.learn(secrets_in(everything))
         return project
 
     def show(self, document: Mapping[str, object], blocks: Callable[[], Iterable[Block]]) -> None:
