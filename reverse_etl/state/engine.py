@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 BUSY_MILLISECONDS = 30_000
 
@@ -34,19 +37,20 @@ def make(url: str, *, read_only: bool) -> sa.Engine:
     if file is None:
         return sa.create_engine(url, pool_pre_ping=True)
     if read_only:
-        engine = sa.create_engine(f"sqlite:///file:{file}?mode=ro&uri=true")
-    else:
-        if not file.exists():
-            os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-        engine = sa.create_engine(f"sqlite:///{file}")
-    sa.event.listen(engine, "connect", _settle_read_only if read_only else _settle)
+        return sa.create_engine("sqlite://", creator=lambda: _looking(file), poolclass=NullPool)
+    if not file.exists():
+        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+    engine = sa.create_engine(sa.make_url(url))
+    sa.event.listen(engine, "connect", _settle)
     return engine
 
 
 @contextmanager
 def writing(engine: sa.Engine, *, durable: bool) -> Iterator[sa.Connection]:
-    """One transaction. `durable`: on disk before this returns. Otherwise a power cut may undo it, a killed process can't:
-    enough where the only harm is that a harmless write is sent once more."""
+    """One transaction. `durable`: on disk before this returns.
+
+    Otherwise a power cut may undo it, though a killed process can't: enough where a harmless write is sent once more.
+    """
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -63,6 +67,13 @@ def words(failure: SQLAlchemyError) -> str:
     return str(original if original is not None else failure).splitlines()[0]
 
 
+def is_damage(failure: BaseException | None) -> bool:
+    """Whether the file itself is broken; a lock, a full disk or a missing permission is not."""
+    if isinstance(failure, OperationalError):
+        return "no such" in words(failure)
+    return isinstance(failure, DatabaseError)
+
+
 def _settle(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin where `writing` says, not where the driver guesses
     cursor = connection.cursor()
@@ -71,5 +82,9 @@ def _settle(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _settle_read_only(connection: Any, _record: Any) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+def _looking(file: Path) -> sqlite3.Connection:
+    """A connection that writes nothing. A store that no run has open is taken as it lies: SQLite would otherwise leave
+    its two side files behind, and a dry run has to leave the folder as it was."""
+    at_rest = not Path(f"{file}-wal").exists()
+    address = f"file:{quote(str(file))}?mode=ro{'&immutable=1' if at_rest else ''}"
+    return sqlite3.connect(address, uri=True, timeout=BUSY_MILLISECONDS / 1000, check_same_thread=False)

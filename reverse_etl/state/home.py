@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class StateHome:
         except (ValueError, KeyError, TypeError) as failure:
             raise StateError(
                 f"{self.project_file.name} can't be read: {failure}",
-                hint="restore .reverse_etl from a backup; nothing was sent or changed",
+                hint="restore .reverse_etl from a backup, or `reverse-etl reset SYNC` to start over",
             ) from failure
 
     def prepare(self) -> None:
@@ -65,6 +65,15 @@ class StateHome:
         if project is not None and sync in project["syncs"]:
             self._write(project | {"syncs": [name for name in project["syncs"] if name != sync]})
 
+    def mend(self, project_id: str | None, syncs: Iterable[str]) -> None:
+        """Put an unreadable project.json aside and write it anew, so that no other sync's state passes for none."""
+        try:
+            self.project()
+        except StateError:
+            self.project_file.replace(self.project_file.with_suffix(".json.unreadable"))
+            with_snapshot = {path.stem for path in self.snapshots.glob("*.duckdb")}
+            self._write({"id": project_id or secrets.token_hex(8), "syncs": sorted({*syncs, *with_snapshot})})
+
     @contextmanager
     def lock(self, sync: str, holder: str) -> Iterator[None]:
         """Hold a sync alone. The operating system lets go with the process, however it ends. Raises SyncBusy."""
@@ -87,7 +96,7 @@ class StateHome:
 
     @contextmanager
     def spool(self, run_id: str) -> Iterator[Path]:
-        """A folder for one run to spill to, removed afterwards. The caller holds a lock; what dead runs left goes too."""
+        """A folder for one run to spill to, removed afterwards."""
         folder = self.folder / "spool" / run_id
         folder.mkdir(mode=0o700, parents=True)
         try:

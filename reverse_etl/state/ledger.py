@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from reverse_etl import clock
 from reverse_etl.errors import StateError
-from reverse_etl.report import RunReport
 from reverse_etl.protocols import Memory
+from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, SyncState, slot_of
 from reverse_etl.state import engine
 from reverse_etl.state.home import StateHome
@@ -36,7 +36,7 @@ class Ledger:
         self._verified = False  # once for all looks: opening a database to ask its snapshot takes 20 ms
         self._last_seq: int | None = None  # known while the sync is held: nobody else moves it
 
-    # --- opening ---------------------------------------------------------------------------------------------------
+    # --- opening ------------------------------------------------------------------------------------------------------
 
     def state(self) -> SyncState | None:
         """Where the sync is; None before its first run. Raises StateError when what should be there isn't."""
@@ -92,10 +92,10 @@ class Ledger:
         if state is None or state.account is None:
             store.note(self.sync, account=account)
 
-    # --- rows --------------------------------------------------------------------------------------------------------
+    # --- rows ---------------------------------------------------------------------------------------------------------
 
     def lay_known(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Make the relation `known` in a local database: what the destination last acknowledged, unfolded rows included."""
+        """Make the relation `known` in a local database: what was last acknowledged, unfolded rows included."""
         state, store = self.state(), self._store
         entries = [] if state is None or store is None else list(store.journal(self.sync, self._folded_before(state)))
         overlay(connection, self._snapshot(), entries)
@@ -151,7 +151,7 @@ class Ledger:
     def remember(self, connection: str, name: str, value: str | None) -> None:
         self._opened().remember(connection, name, value)
 
-    # --- forgetting ----------------------------------------------------------------------------------------------------
+    # --- forgetting ---------------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
         """Drop snapshot, cursor and lists, unreadable ones too. Raises SyncBusy when a run holds the sync."""
@@ -160,10 +160,10 @@ class Ledger:
             for path in self.home.snapshots.glob(f"{self.sync}.duckdb*"):
                 path.unlink()
             file = engine.sqlite_file(self.url)
-            if file is None or file.exists():
-                store = self._opened()
-                store.prepare()
+            if file is None or file.exists() or self.home.project_file.exists():
+                store = self._usable_store(file)
                 store.reset(self.sync)
+                self.home.mend(store.project_id(), [state.sync for state in store.syncs()])
             self.home.leave(self.sync)
         self.close()
 
@@ -201,7 +201,7 @@ class Ledger:
             self._store.close()
             self._store = None
 
-    # --- inside ------------------------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------------
 
     def _snapshot(self) -> Snapshot:
         project = self.home.project()
@@ -230,6 +230,22 @@ class Ledger:
             self.close()
             self._store = StateStore(self.url)
         return self._store
+
+    def _usable_store(self, file: Path | None) -> StateStore:
+        """The store for writing; a damaged file is put aside for a new one, and other syncs miss theirs."""
+        try:
+            store = self._opened()
+            store.prepare()
+            store.syncs()
+        except StateError as failure:
+            if file is None or not engine.is_damage(failure.__cause__):
+                raise
+            self.close()
+            for part in file.parent.glob(f"{file.name}*"):
+                part.replace(part.with_name(f"{part.name}.unreadable"))
+            store = self._opened()
+            store.prepare()
+        return store
 
     def _verify(self, state: SyncState, store: StateStore) -> None:
         if state.identity != self.identity:
