@@ -128,13 +128,11 @@ class Project:
         from reverse_etl.deliver import Stop  # noqa: PLC0415  # heavy, and not needed to look
         from reverse_etl.run import run  # noqa: PLC0415
 
-        stop, reports = Stop(), []
+        stop = Stop()
         async with anyio.create_task_group() as tasks:
             if threading.current_thread() is threading.main_thread():
                 await tasks.start(_stop_on_signal, stop)
-            for sync in chosen:
-                if not stop.asked:
-                    reports.append(await run(self._job(sync, wishes, stop, observer)))
+            reports = [await run(self._job(sync, wishes, stop, observer)) for sync in chosen if not stop.asked]
             tasks.cancel_scope.cancel()
         return SyncResult(reports, gravest(reports))
 
