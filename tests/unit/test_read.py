@@ -180,7 +180,8 @@ def test_a_refused_row_that_the_cursor_has_passed_is_read_again_by_its_key(tmp_p
 
 
 def test_a_refused_row_is_counted_with_the_cursor_of_its_first_refusal(tmp_path: Path) -> None:
-    sql = "select 1 as id, 'p1@x.io' as email, count(*)::varchar as plan, max(seen) as seen from events where seen >= :cursor"
+    columns = "1 as id, 'p1@x.io' as email, count(*)::varchar as plan, max(seen) as seen"
+    sql = f"select {columns} from events where seen >= :cursor"
     house = House(tmp_path, sync(cursor="seen", sql=sql))
     house.warehouse.table("events", "seen BIGINT", [(1,), (2,)])
     house.go()
