@@ -102,7 +102,7 @@ def test_on_duplicate_none_refuses_every_rival(scene: Scene) -> None:
     ],
 )
 def test_P40_a_bad_value_makes_its_row_invalid_with_column_and_reason(
-    scene: Scene, column: str, good: Any, bad: Any, field: str, code: str
+    scene: Scene, *, column: str, good: Any, bad: Any, field: str, code: str
 ) -> None:
     scene.people(("ada@x.example", good), ("bad@x.example", bad), columns=f"email text, v {column}")
     scene.define(mapping=mapped(**{field: "v"}))

@@ -6,13 +6,18 @@ import hashlib
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reverse_etl import Project
-from tests.sandbox.scene import COMPANIES, PEOPLE, Scene
+from reverse_etl.errors import StateError
+from reverse_etl.sandbox.hubspot import metadata
+from tests.sandbox.scene import COMPANIES, PEOPLE, START, Scene
 
 ADA, BO = ("ada@x.example", "Ada", 1), ("bo@x.example", "Bo", 2)
 
@@ -34,11 +39,7 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 def test_S07_local_state_is_private_under_any_umask(synced: Scene) -> None:
     shutil.rmtree(synced.folder / ".reverse_etl")
-    import subprocess  # noqa: PLC0415
-
-    from tests.sandbox.scene import START  # noqa: PLC0415
-
-    command = f'umask 000; exec {__import__("sys").executable} -c "$0" sync'
+    command = f'umask 000; exec {sys.executable} -c "$0" sync'
     assert subprocess.run(["sh", "-c", command, START], cwd=synced.folder, check=False).returncode == 0
     home = synced.folder / ".reverse_etl"
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
@@ -112,8 +113,6 @@ def test_another_key_object_or_match_ends_with_code_6_until_reset(synced: Scene,
 
 
 def test_another_account_at_the_destination_ends_with_code_6_before_a_write(synced: Scene) -> None:
-    from reverse_etl.sandbox.hubspot import metadata  # noqa: PLC0415
-
     synced.people(ADA, ("bo@x.example", "Bob", 2))
     before = len(synced.writes())
     with pytest.MonkeyPatch.context() as patch:
@@ -146,13 +145,10 @@ def damage(home: Path, pattern: str) -> None:
         path.write_bytes(b"\x00damaged\xff" * 400)
 
 
-HARM = {
+HARM: dict[str, Callable[[Path], object]] = {
     "store deleted": lambda home: delete(home, "state.db*"),
     "snapshot deleted": lambda home: delete(home, "snapshots/*.duckdb*"),
-    "store damaged": lambda home: (
-        delete(home, "state.db-*") if list(home.glob("state.db-*")) else None,
-        damage(home, "state.db"),
-    ),
+    "store damaged": lambda home: damage(home, "state.db"),
     "snapshot damaged": lambda home: damage(home, "snapshots/*.duckdb"),
     "store emptied": lambda home: (home / "state.db").write_bytes(b""),
     "snapshot emptied": lambda home: (home / "snapshots/people.duckdb").write_bytes(b""),
@@ -182,24 +178,20 @@ def test_P51_lost_or_damaged_state_asks_and_is_never_taken_as_empty(synced: Scen
 
 
 @pytest.mark.parametrize("harm", HARM)
-@pytest.mark.parametrize(
-    "command", [["status"], ["rejected", "people"], ["explain", "people", "ada@x.example"], ["runs"]]
-)
-def test_P51_looking_at_damaged_state_says_so_or_works(synced: Scene, harm: str, command: list[str]) -> None:
+def test_P51_looking_at_damaged_state_says_so_or_works(synced: Scene, harm: str) -> None:
     HARM[harm](synced.folder / ".reverse_etl")
-    from reverse_etl.errors import StateError  # noqa: PLC0415
-
     project = Project.load(synced.folder)
-    calls: dict[str, Any] = {
-        "status": lambda: project.status(),
-        "rejected": lambda: project.rejected("people"),
-        "explain": lambda: project.explain("people", "ada@x.example"),
-        "runs": lambda: project.runs(),
-    }
-    try:
-        calls[command[0]]()
-    except StateError as error:
-        assert error.hint
+    looks: list[Callable[[], object]] = [
+        project.status,
+        project.runs,
+        lambda: project.rejected("people"),
+        lambda: project.explain("people", "ada@x.example"),
+    ]
+    for look in looks:
+        try:
+            look()
+        except StateError as error:
+            assert error.hint  # noqa: PT017  # either is right; another exception is not
 
 
 @pytest.mark.parametrize("harm", HARM)
