@@ -140,7 +140,7 @@ class Comparison:
             return
         new, acknowledged = _folded(match, match.name, folds_case), _folded(match, match.old, folds_case)
         has_match = match.name in column_types(self.connection, "known")
-        known = _folded(match, match.name, folds_case) if has_match else "NULL"
+        known = _folded(match, match.name, folds_case) if has_match else "CAST(NULL AS VARCHAR)"
         order = ", ".join(f"d.{quoted(key.name)}" for key in self.shape.typed_keys) or "d.key"
         self.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT rowid AS place, key, {new} AS m, "
