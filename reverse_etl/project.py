@@ -46,7 +46,10 @@ class SyncResult:
     exit_code: int
 
     def to_json(self) -> dict[str, JSON]:
-        return {"runs": [report.to_json() for report in self.runs]}
+        """The runs; `problems` beside them only where a definition turned out not to fit what it names."""
+        document: dict[str, JSON] = {"runs": [report.to_json() for report in self.runs]}
+        problems = [problem.to_json() for report in self.runs for problem in report.problems]
+        return document | {"problems": [*problems]} if problems else document
 
 
 @dataclass(frozen=True)

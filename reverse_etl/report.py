@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from reverse_etl import clock
-from reverse_etl.model import JSON
+from reverse_etl.model import JSON, Problem
 
 
 class RunStatus(StrEnum):
@@ -115,6 +115,7 @@ class RunReport:
     plan_id: str | None = None
     plan: PlanSummary | None = None
     notes: list[str] = field(default_factory=list)  # what a person should know, though nothing went wrong
+    problems: tuple[Problem, ...] = ()  # what ended it, where that was the definition's fault; not kept
     exit_code: int = 0
 
     def to_json(self) -> dict[str, JSON]:

@@ -23,7 +23,7 @@ from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.deliver import Stop, deliver
 from reverse_etl.diff import Comparison
-from reverse_etl.errors import DailyLimit, GuardTripped, Interrupted, ReverseEtlError, SyncBusy
+from reverse_etl.errors import ConfigError, DailyLimit, GuardTripped, Interrupted, ReverseEtlError, SyncBusy
 from reverse_etl.guard import approved, held_by_guard
 from reverse_etl.mapping import key_kinds
 from reverse_etl.plan import Plan, Wish
@@ -364,7 +364,9 @@ def _blame(report: RunReport, failure: ReverseEtlError) -> None:
     report.error = RunError(failure.code, failure.message, failure.hint)
     report.exit_code = failure.exit_code
     report.status = RunStatus.FAILED
-    if isinstance(failure, GuardTripped):
+    if isinstance(failure, ConfigError):
+        report.problems = failure.problems
+    elif isinstance(failure, GuardTripped):
         report.status, report.plan_id = RunStatus.GUARDED, failure.plan_id
     elif isinstance(failure, SyncBusy):
         report.status = RunStatus.SKIPPED

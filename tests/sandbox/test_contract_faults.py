@@ -1,4 +1,4 @@
-"""What a destination does wrong: throttles, loses answers, leaves rows out, refuses the credential. No row is lost or claimed early."""
+"""What a destination does wrong: throttles, lost answers, rows left out. No row is lost or claimed early."""
 
 from __future__ import annotations
 
@@ -153,7 +153,8 @@ def test_an_account_that_is_never_told_stops_the_run_before_its_first_write(peop
 
 @pytest.mark.parametrize("unit", ["properties", "account-info"])
 def test_rubbish_instead_of_metadata_is_a_clear_failure(people: Scene, unit: str) -> None:
-    for body in ({"results": 5}, [], {"results": [{"name": 3}]}, {"portalId": {}}):
+    bodies: list[Any] = [{"results": 5}, [], {"results": [{"name": 3}]}, {"portalId": {}}]
+    for body in bodies:
         people.sandbox.faults.clear()
         people.sandbox.faults.add("status", status=200, path=unit, times=None, body=body)
         run = people.sync()

@@ -191,7 +191,7 @@ def test_P51_looking_at_damaged_state_says_so_or_works(synced: Scene, harm: str)
         try:
             look()
         except StateError as error:
-            assert error.hint  # noqa: PT017  # either is right; another exception is not
+            assert error.hint  # either is right; another exception is not
 
 
 @pytest.mark.parametrize("harm", HARM)
