@@ -8,7 +8,7 @@ in doubt. What concerns the run as a whole stops it: nothing new is started, wha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from reverse_etl.errors import BatchRefused, DestinationError, InDoubt, PluginError
+from reverse_etl.errors import BatchRefused, InDoubt, Interrupted, PluginError, ReverseEtlError
 from reverse_etl.model import Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import Parcel
 from reverse_etl.protocols import Destination
@@ -38,6 +38,11 @@ class Stop:
             self.reason = reason
         if self._break is not None:
             self._break()
+
+    def check(self) -> None:
+        """Raises, when asked to stop."""
+        if self.asked:
+            raise self.reason or Interrupted("asked to stop")
 
     @contextmanager
     def breaking(self, interrupt: Callable[[], None]) -> Iterator[None]:
@@ -90,96 +95,66 @@ async def _work(
 
 
 async def _settle(parcel: Parcel, destination: Destination, record: Record, stop: Stop) -> None:
-    """One parcel to its verdicts, with as many calls as it takes."""
+    """One parcel to its verdicts, with as many calls as it takes; what was answered before a failure counts."""
+    batch, outcomes = parcel.batch, Outcomes(len(parcel.batch))
+    pending = {Verdict.MISSING}
     try:
-        outcomes = await _write(parcel.batch, destination)
+        try:
+            await _offer(batch, range(len(batch)), outcomes, destination, stop)
+        except ReverseEtlError as failure:
+            if not isinstance(failure, InDoubt):
+                pending.add(Verdict.NO_ANSWER)  # rows without an answer were surely not carried out
+            raise
+        await _ask_again(batch, outcomes, destination, stop)
+        await _replace_missing(batch, outcomes, destination, stop)
+    finally:
+        known = [place for place, verdict in enumerate(outcomes.verdicts) if verdict not in pending]
+        if len(known) == len(batch):
+            await record(parcel, outcomes)
+        elif known:
+            await record(parcel.take(known), outcomes.take(known))
+
+
+async def _offer(batch: Batch, places: Sequence[int], outcomes: Outcomes, destination: Destination, stop: Stop) -> None:
+    """Verdicts of a batch into `outcomes`, at these places; refused whole it is halved, down to the guilty rows."""
+    try:
+        answered = await destination.write(batch)
     except BatchRefused as refusal:
-        await _halve(parcel, refusal, destination, record, stop)
+        if len(batch) == 1:
+            outcomes.rejected(places[0], Refusal(refusal.code, refusal.message, refusal.request_id))
+            return
+        middle = len(batch) // 2
+        await _offer(batch.slice(0, middle), places[:middle], outcomes, destination, stop)
+        stop.check()
+        await _offer(batch.slice(middle, len(batch) - middle), places[middle:], outcomes, destination, stop)
         return
-    except InDoubt as doubt:
-        await record(parcel, Outcomes(len(parcel.batch)))
-        raise doubt
-    failure = None
-    try:
-        await _complete(parcel.batch, outcomes, destination)
-    except DestinationError as reason:
-        failure = reason  # what was answered before counts all the same
-    await record(parcel, outcomes)
-    if failure is not None:
-        raise failure
-
-
-async def _complete(batch: Batch, outcomes: Outcomes, destination: Destination) -> None:
-    """Ask once more about rows without an answer, and about rows whose record is gone."""
-    await _ask_again(batch, outcomes, destination)
-    gone = [at for at, verdict in enumerate(outcomes.verdicts) if verdict is Verdict.MISSING]
-    if gone and batch.operation is Operation.REMOVE:
-        for at in gone:
-            outcomes.removed(at)
-    elif gone:
-        await _replace_missing(batch, gone, outcomes, destination)
-
-
-async def _write(batch: Batch, destination: Destination) -> Outcomes:
-    outcomes = await destination.write(batch)
-    if len(outcomes) != len(batch):
+    if len(answered) != len(batch):
         raise PluginError(
-            f"{type(destination).__name__} gave {len(outcomes)} verdicts for {len(batch)} rows",
+            f"{type(destination).__name__} gave {len(answered)} verdicts for {len(batch)} rows",
             hint="report it to the connector's author",
         )
-    return outcomes
+    outcomes.take_over(places, answered)
 
 
-async def _halve(parcel: Parcel, refusal: BatchRefused, destination: Destination, record: Record, stop: Stop) -> None:
-    """The request as a whole was refused: find the guilty rows. The first half goes before the second."""
-    size = len(parcel.batch)
-    if size == 1:
-        outcomes = Outcomes(1)
-        outcomes.rejected(0, Refusal(refusal.code, refusal.message, refusal.request_id))
-        await record(parcel, outcomes)
-        return
-    middle = size // 2
-    for start, length in ((0, middle), (middle, size - middle)):
-        if stop.asked:
-            return
-        await _settle(parcel.part(start, length), destination, record, stop)
-
-
-async def _ask_again(batch: Batch, outcomes: Outcomes, destination: Destination) -> None:
+async def _ask_again(batch: Batch, outcomes: Outcomes, destination: Destination, stop: Stop) -> None:
     """Rows without an answer are sent once more, alone: every operation here may be repeated without harm."""
     unanswered = outcomes.unanswered()
-    if not unanswered:
+    if unanswered:
+        await _offer(batch.take(unanswered), unanswered, outcomes, destination, stop)
+
+
+async def _replace_missing(batch: Batch, outcomes: Outcomes, destination: Destination, stop: Stop) -> None:
+    """Records that are gone: removed already, offered as new ones, or refused where this sync never creates."""
+    gone = outcomes.places(Verdict.MISSING)
+    if gone and batch.operation is Operation.UPDATE and batch.recreates:
+        anew = replace(batch.take(gone), operation=Operation.UPSERT, sends=None)
+        for place in gone:
+            outcomes.unanswer(place)
+        await _offer(anew, gone, outcomes, destination, stop)
         return
-    try:
-        second = await _write(batch.take(unanswered), destination)
-    except (BatchRefused, InDoubt):
-        return  # they stay in doubt, and the next run sends them again
-    _merge(outcomes, unanswered, second)
-
-
-async def _replace_missing(batch: Batch, gone: list[int], outcomes: Outcomes, destination: Destination) -> None:
-    """Records that are gone: offered as new ones, or refused where this sync never creates."""
-    if batch.operation is not Operation.UPDATE or not batch.recreates:
-        for at in gone:
-            outcomes.rejected(
-                at, Refusal("missing_record", "no record has this match value, and this sync never creates one")
-            )
-        return
-    anew = replace(batch.take(gone), operation=Operation.UPSERT, sends=None)
-    try:
-        second = await _write(anew, destination)
-    except BatchRefused as refusal:
-        for at in gone:
-            outcomes.rejected(at, Refusal(refusal.code, refusal.message, refusal.request_id))
-        return
-    await _ask_again(anew, second, destination)
-    _merge(outcomes, gone, second)
-
-
-def _merge(outcomes: Outcomes, positions: list[int], second: Outcomes) -> None:
-    """The verdicts of a part, put where its rows stand in the whole."""
-    for at, verdict, record_id in zip(positions, second.verdicts, second.record_ids, strict=True):
-        outcomes.verdicts[at] = verdict
-        outcomes.record_ids[at] = record_id
-    for part, refusal in second.refusals.items():
-        outcomes.refusals[positions[part]] = refusal
+    for place in gone:
+        if batch.operation is Operation.REMOVE:
+            outcomes.removed(place)
+        else:
+            reason = "no record has this match value, and this sync never creates one"
+            outcomes.rejected(place, Refusal("missing_record", reason))

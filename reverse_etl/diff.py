@@ -2,26 +2,26 @@
 
 Tables, in the order in which they come to be:
 
-    incoming   every row read: key text `key`, typed keys `k*`, payload `f_*`, fingerprint `h`
+    incoming   every row read: its key and fingerprint; see `spool`
     known      the snapshot, as a relation: see `state.snapshot`
+    candidate  keys whose fingerprints differ, or where one side is missing
     doubled    keys that stand on more than one row
-    candidate  pairs of positions whose fingerprints differ, or where one side is missing
-    delta      rows to send: payload `f_*`, what was acknowledged `o_*`, which fields go out `d_*`
+    delta      rows to send: typed keys `k*`, payload `f_*`, what was acknowledged `o_*`, which fields go out `d_*`
     removed    acknowledged rows that are no longer in a complete result
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from reverse_etl.checks import Rule
-from reverse_etl.localdb import canonical_text, column_types, quoted
+from reverse_etl.localdb import canonical_text, column_types, number, quoted, table
 from reverse_etl.mapping import PayloadColumn, Shape
+from reverse_etl.spool import Spool
 
 STALE_ROWS = 1000  # equal rows with differing fingerprints from which it pays to write all fingerprints anew
 
@@ -50,69 +50,21 @@ class Counts:
 class Comparison:
     """One run's rows, beside what the destination last acknowledged. Not for two threads at once."""
 
-    shape: Shape
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self.connection = connection
-        self._spooled = False
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.connection = spool.connection
         self._stale = False
 
-    # --- 1. every row read --------------------------------------------------------------------------------------------
+    @property
+    def shape(self) -> Shape:
+        return self.spool.shape
 
-    def begin(self, shape: Shape) -> None:
-        """Say what the rows to come look like."""
-        self.shape = shape
-
-    def discard(self) -> None:
-        """Forget what was read, to read again from the start."""
-        self.connection.execute("DROP TABLE IF EXISTS incoming")
-        self._spooled = False
-
-    def has_null_keys(self) -> bool:
-        return bool(self._number("SELECT count(*) FROM incoming WHERE key IS NULL"))
-
-    def take_in(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, reread: bool = False) -> None:
-        """Spool a result: only key, cursor and mapped columns are kept. Later calls add rows that are not there yet."""
-        keys = [f"{key.expression} AS {quoted(key.name)}" for key in self.shape.typed_keys]
-        payload = [f"{column.expression} AS {quoted(column.name)}" for column in self.shape.payload]
-        cursor = self.shape.cursor or "NULL"
-        columns = [f"{self.shape.key_text} AS key", *keys, f"{cursor} AS cursor_value", f"{reread} AS reread", *payload]
-        select = f"SELECT *, {self.shape.hash} AS h FROM (SELECT {', '.join(columns)} FROM arriving)"
-        arriving = _Watched(batches)
-        self.connection.register("arriving", pa.RecordBatchReader.from_batches(schema, arriving))
-        known = "WHERE key IS NULL OR key NOT IN (SELECT key FROM incoming WHERE key IS NOT NULL)"
-        try:
-            self.connection.execute(
-                f"INSERT INTO incoming {select} {known}" if self._spooled else f"CREATE TABLE incoming AS {select}"
-            )
-        except duckdb.Error:
-            if arriving.failure is not None:  # the local database only passes on that the stream broke
-                raise arriving.failure from None
-            raise
-        finally:
-            self.connection.unregister("arriving")
-        self._spooled = True
-
-    def rows_read(self) -> int:
-        return self._number("SELECT count(*) FROM incoming WHERE NOT reread")
-
-    def newest_cursor(self, *, at_most: str | None) -> pa.Scalar | None:
-        """The greatest cursor value read; `at_most`, a time as SQL, leaves out rows from the future."""
-        bound = f"AND cursor_value <= {at_most}" if at_most else ""
-        found = self.connection.sql(f"SELECT max(cursor_value) AS m FROM incoming WHERE NOT reread {bound}")
-        value = _table(found).column(0)[0]
-        return value if value.is_valid else None
-
-    def rows_ahead(self, at_most: str) -> int:
-        """Rows whose cursor lies in the future of the warehouse's clock: delivered, but they don't move the cursor."""
-        return self._number(f"SELECT count(*) FROM incoming WHERE NOT reread AND cursor_value > {at_most}")
-
-    # --- 2. beside the snapshot ---------------------------------------------------------------------------------------
+    # --- 1. beside the snapshot ---------------------------------------------------------------------------------------
 
     def compare(self, scope: Scope) -> None:
         """Fill `doubled`, `candidate`, `delta`, `removed` and `invalid`."""
-        self._find_doubled()
         self._find_candidates(scope)
+        self._find_doubled(scope)
         self._describe_delta(scope)
         self._describe_removed(scope)
 
@@ -120,15 +72,15 @@ class Comparison:
         """Move rows that a rule refuses from `delta` to `invalid`; the first rule that holds gives the reason."""
         if not rules or not self._number("SELECT count(*) FROM delta"):
             return
-        cases = " ".join(f"WHEN {rule.condition} THEN {number}" for number, rule in enumerate(rules))
+        cases = " ".join(f"WHEN {rule.condition} THEN {nth}" for nth, rule in enumerate(rules))
         self.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE flawed AS SELECT place, rule FROM "
             f"(SELECT rowid AS place, CASE {cases} END AS rule FROM delta) WHERE rule IS NOT NULL"
         )
-        for number in [row[0] for row in self.connection.execute("SELECT DISTINCT rule FROM flawed").fetchall()]:
-            rule = rules[number]
+        for nth in [row[0] for row in self.connection.execute("SELECT DISTINCT rule FROM flawed").fetchall()]:
+            rule = rules[nth]
             self._invalidate(
-                f"rowid IN (SELECT place FROM flawed WHERE rule = {number})", rule.code, rule.column, rule.message
+                f"rowid IN (SELECT place FROM flawed WHERE rule = {nth})", rule.code, rule.column, rule.message
             )
 
     def set_aside_clashes(self, match: PayloadColumn, *, folds_case: bool, refuse_all: bool) -> None:
@@ -165,13 +117,16 @@ class Comparison:
         """A removed row whose record another row of the result has taken over isn't a removal: its record lives on."""
         if match.name not in column_types(self.connection, "removed"):
             return
+        if not self._number("SELECT count(*) FROM removed"):
+            return
         new = _folded(match, match.name, folds_case)
-        self.connection.execute(
-            f"DELETE FROM removed WHERE {new} IN "
-            f"(SELECT {new} FROM incoming WHERE key IS NOT NULL AND {new} IS NOT NULL)"
-        )
+        with self.spool.payload() as payload:
+            self.connection.execute(
+                f"DELETE FROM removed WHERE {new} IN "
+                f"(SELECT {new} FROM {payload} WHERE key IS NOT NULL AND {new} IS NOT NULL)"
+            )
 
-    # --- 3. what goes out ---------------------------------------------------------------------------------------------
+    # --- 2. what goes out ---------------------------------------------------------------------------------------------
 
     def mark_refused(self, refused: Sequence[tuple[str, str | None, bool]]) -> None:
         """Rows refused before, as (key, fingerprint of what was refused, due): unchanged ones wait until due."""
@@ -235,25 +190,28 @@ class Comparison:
         parts = [f"SELECT hash(key, h) AS p FROM delta WHERE {' OR '.join(conditions)}"] if conditions else []
         if removed:
             parts.append("SELECT hash(key, NULL) AS p FROM removed")
-        return _table(self.connection.sql(f"SELECT DISTINCT p FROM ({' UNION ALL '.join(parts)}) ORDER BY p")).column(0)
+        return table(self.connection, f"SELECT DISTINCT p FROM ({' UNION ALL '.join(parts)}) ORDER BY p").column(0)
 
-    def sample(self, table: str, where: str, order: str, most: int) -> list[dict[str, Any]]:
+    def sample(self, relation: str, where: str, order: str, most: int) -> list[dict[str, Any]]:
         """A few rows, as a person would look at them."""
-        rows: list[dict[str, Any]] = _table(
-            self.connection.sql(f"SELECT * FROM {table} WHERE {where} ORDER BY {order} LIMIT {most}")
-        ).to_pylist()
+        sql = f"SELECT * FROM {relation} WHERE {where} ORDER BY {order} LIMIT {most}"
+        rows: list[dict[str, Any]] = table(self.connection, sql).to_pylist()
         return rows
 
     def invalid_rows(self) -> list[dict[str, Any]]:
         """Each invalid key with its reason and payload; rows without a key share one entry a reason."""
-        payload = ", ".join(_shown(column) for column in self.shape.payload)
-        rows: list[dict[str, Any]] = _table(
-            self.connection.sql(
-                f"SELECT v.key, v.code, v.field, v.message, v.n, {payload} "
-                "FROM invalid v JOIN incoming i ON i.rowid = v.place "
-                "ORDER BY v.key NULLS FIRST, v.place"
-            )
-        ).to_pylist()
+        if not self._number("SELECT count(*) FROM invalid"):
+            return []
+        shown = ", ".join(_shown(column) for column in self.shape.payload)
+        order = ", ".join(f"i.{quoted(column.name)}" for column in self.shape.payload)
+        with self.spool.payload() as payload:
+            rows: list[dict[str, Any]] = table(
+                self.connection,
+                f"SELECT v.key, v.code, v.field, v.message, v.n, {shown} "
+                f"FROM {payload} i JOIN invalid v ON v.key IS NOT DISTINCT FROM i.key "
+                f"QUALIFY row_number() OVER (PARTITION BY v.key, v.code ORDER BY {order}) = 1 "
+                "ORDER BY v.key NULLS FIRST, v.code",
+            ).to_pylist()
         return rows
 
     def removed_value(self, column: PayloadColumn) -> str:
@@ -277,7 +235,7 @@ class Comparison:
 
     def counts(self) -> Counts:
         """read = unchanged + added + changed + invalid, rows read again apart."""
-        read = self.rows_read()
+        read = self.spool.rows_read()
         invalid = self._number("SELECT coalesce(sum(n), 0) FROM invalid WHERE NOT reread")
         added = self._number("SELECT count(*) FROM delta WHERE change = 'added' AND NOT reread")
         changed = self._number("SELECT count(*) FROM delta WHERE change = 'changed' AND NOT reread")
@@ -293,53 +251,60 @@ class Comparison:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _find_doubled(self) -> None:
+    def _find_candidates(self, scope: Scope) -> None:
+        join = "FULL JOIN" if scope.complete else "LEFT JOIN"
+        differs = "true" if scope.everything else "i.h IS DISTINCT FROM o.h"
+        if scope.keys_only:
+            differs = "o.h IS NULL OR i.h IS NULL"
         self.connection.execute(
-            "CREATE TABLE invalid (key VARCHAR, code VARCHAR, field VARCHAR, message VARCHAR, n BIGINT, "
-            "reread BOOLEAN, place BIGINT)"
+            "CREATE TABLE candidate AS SELECT i.key, i.h, i.reread, o.position AS known_at "
+            f"FROM (SELECT key, h, reread FROM incoming WHERE key IS NOT NULL) i {join} "
+            f"(SELECT key, h, position FROM known) o ON i.key = o.key WHERE {differs}"
+        )
+
+    def _find_doubled(self, scope: Scope) -> None:
+        """Rows without a key, and keys that stand on more than one row."""
+        self.connection.execute(
+            "CREATE TABLE invalid (key VARCHAR, code VARCHAR, field VARCHAR, message VARCHAR, n BIGINT, reread BOOLEAN)"
         )
         self.connection.execute("CREATE TABLE doubled (key VARCHAR, n BIGINT)")
-        rows, keys, fingerprints = self.connection.execute(
-            "SELECT count(*), count(key), count(DISTINCT hash(key)) FILTER (key IS NOT NULL) FROM incoming"
-        ).fetchall()[0]
+        rows, keys = self.connection.execute("SELECT count(*), count(key) FROM incoming").fetchall()[0]
         if keys < rows:
             self.connection.execute(
                 "INSERT INTO invalid SELECT NULL, 'invalid_null_key', NULL, 'the key is NULL', count(*), "
-                "bool_and(reread), min(rowid) "
-                "FROM incoming WHERE key IS NULL"
+                "bool_and(reread) FROM incoming WHERE key IS NULL"
             )
-        if fingerprints == keys:
-            return  # as many fingerprints as keys: no key can stand on two rows
+        if self._stand_once(keys, scope):
+            return
         self.connection.execute(
             "INSERT INTO doubled SELECT key, count(*) FROM incoming WHERE key IS NOT NULL "
             "GROUP BY key HAVING count(*) > 1"
         )
         self.connection.execute(
             "INSERT INTO invalid SELECT i.key, 'invalid_repeated_key', NULL, "
-            "'the key stands on ' || count(*) || ' rows', count(*), bool_and(i.reread), min(i.rowid) "
+            "'the key stands on ' || count(*) || ' rows', count(*), bool_and(i.reread) "
             "FROM incoming i JOIN doubled USING (key) GROUP BY i.key"
         )
 
-    def _find_candidates(self, scope: Scope) -> None:
-        join = "FULL JOIN" if scope.complete and scope.removals else "LEFT JOIN"
-        differs = "true" if scope.everything else "i.h IS DISTINCT FROM o.h"
-        if scope.keys_only:
-            differs = "o.h IS NULL OR i.h IS NULL"
-        self.connection.execute(
-            "CREATE TABLE candidate AS SELECT i.place AS i_at, o.position AS o_at "
-            f"FROM (SELECT key, h, rowid AS place FROM incoming WHERE key IS NOT NULL) i {join} "
-            f"(SELECT key, h, position FROM known) o USING (key) WHERE {differs}"
-        )
+    def _stand_once(self, keys: int, scope: Scope) -> bool:
+        """Whether no key stands on two rows, found out without grouping a million of them."""
+        if not scope.complete:
+            return self._number("SELECT count(DISTINCT hash(key)) FROM incoming WHERE key IS NOT NULL") == keys
+        new, new_keys, lost = self.connection.execute(
+            "SELECT count(key) FILTER (known_at IS NULL), count(DISTINCT key) FILTER (known_at IS NULL), "
+            "count(*) FILTER (key IS NULL) FROM candidate"
+        ).fetchall()[0]
+        # every known key stands once: as many rows met one as known keys were met
+        return bool(new == new_keys and keys - new == self._number("SELECT count(*) FROM known") - lost)
 
     def _describe_delta(self, scope: Scope) -> None:
         have = column_types(self.connection, "known")
-        columns = ["i.key", *(f"i.{quoted(key.name)}" for key in self.shape.typed_keys), "i.h", "i.reread"]
+        columns = ["i.key", *(f"i.{quoted(key.name)}" for key in self.shape.typed_keys), "c.h", "i.reread"]
         columns += [
             "CASE WHEN o.key IS NULL THEN 'added' ELSE 'changed' END AS change",
             "o.record_id AS record_id",
             "false AS again",
             "false AS held",
-            "i.rowid AS i_at",
         ]
         reasons = []
         for column in self.shape.payload:
@@ -350,21 +315,21 @@ class Comparison:
         if scope.everything or scope.keys_only:
             reasons = [str(scope.everything and not scope.keys_only)]
         columns.append(f"({' OR '.join(reasons) or 'false'}) AS differs")
-        rows = (
-            f"SELECT {', '.join(columns)} FROM candidate c JOIN incoming i ON i.rowid = c.i_at "
-            "LEFT JOIN known o ON o.position = c.o_at WHERE i.key NOT IN (SELECT key FROM doubled)"
-        )
-        self.connection.execute(
-            f"CREATE TABLE delta AS SELECT * EXCLUDE differs FROM ({rows}) WHERE change = 'added' OR differs"
-        )
-
+        some = self._number("SELECT count(key) FROM candidate") > 0
+        with self.spool.payload() as payload:
+            self.connection.execute(
+                f"CREATE TABLE delta AS SELECT * EXCLUDE differs FROM (SELECT {', '.join(columns)} FROM {payload} i "
+                "JOIN candidate c ON c.key = i.key AND c.reread = i.reread "
+                "LEFT JOIN known o ON o.position = c.known_at WHERE i.key NOT IN (SELECT key FROM doubled)) "
+                f"WHERE {some} AND (change = 'added' OR differs)"
+            )
         self._stale = self._is_stale(have, scope)
 
     def _is_stale(self, have: dict[str, str], scope: Scope) -> bool:
         if scope.everything or scope.keys_only:
             return False
         hopeless = any(c.keep_on_null or have.get(c.name) != c.type for c in self.shape.compared)
-        pairs = self._number("SELECT count(*) FROM candidate WHERE i_at IS NOT NULL AND o_at IS NOT NULL")
+        pairs = self._number("SELECT count(*) FROM candidate WHERE key IS NOT NULL AND known_at IS NOT NULL")
         differing = self._number("SELECT count(*) FROM delta WHERE change = 'changed'")
         return not hopeless and pairs - differing > STALE_ROWS
 
@@ -393,13 +358,13 @@ class Comparison:
     def _describe_removed(self, scope: Scope) -> None:
         wanted = "true" if scope.complete and scope.removals else "false"
         self.connection.execute(
-            "CREATE TABLE removed AS SELECT o.* FROM candidate c JOIN known o ON o.position = c.o_at "
-            f"WHERE {wanted} AND c.i_at IS NULL AND o.sent AND NOT o.gone"
+            "CREATE TABLE removed AS SELECT o.* FROM candidate c JOIN known o ON o.position = c.known_at "
+            f"WHERE {wanted} AND c.key IS NULL AND o.sent AND NOT o.gone"
         )
 
     def _invalidate(self, condition: str, code: str, field: str | None, message: str) -> None:
         self.connection.execute(
-            f"INSERT INTO invalid SELECT key, ?, ?, ?, 1, reread, i_at FROM delta WHERE {condition}",
+            f"INSERT INTO invalid SELECT key, ?, ?, ?, 1, reread FROM delta WHERE {condition}",
             [code, field, message],
         )
         self.connection.execute(f"DELETE FROM delta WHERE {condition}")
@@ -414,27 +379,7 @@ class Comparison:
         return more == 0
 
     def _number(self, sql: str) -> int:
-        return int(self.connection.execute(sql).fetchall()[0][0])
-
-
-class _Watched:
-    """A stream that remembers what broke it."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches = batches
-        self.failure: Exception | None = None
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return self
-
-    def __next__(self) -> pa.RecordBatch:
-        try:
-            return next(self._batches)
-        except StopIteration:
-            raise
-        except Exception as failure:
-            self.failure = failure
-            raise
+        return number(self.connection, sql)
 
 
 def _folded(match: PayloadColumn, name: str, folds_case: bool) -> str:
@@ -452,10 +397,3 @@ def _shown(column: PayloadColumn) -> str:
         text = f"regexp_replace(strftime({utc}, '%Y-%m-%dT%H:%M:%S.%fZ'), '000Z$', 'Z')"
         name = f"CASE WHEN isfinite({name}) THEN {text} ELSE CAST({name} AS VARCHAR) END"
     return f"{name} AS {quoted(column.name)}"
-
-
-def _table(relation: duckdb.DuckDBPyRelation) -> pa.Table:
-    """Arrow, whatever DuckDB's release calls it."""
-    take = getattr(relation, "to_arrow_table", None) or relation.fetch_arrow_table
-    table: pa.Table = take()
-    return table

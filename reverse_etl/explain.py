@@ -15,6 +15,7 @@ from reverse_etl.mapping import key_kinds, shape_of
 from reverse_etl.model import JSON
 from reverse_etl.protocols import Ledger, Source
 from reverse_etl.read import Reader
+from reverse_etl.spool import Spool
 from reverse_etl.standing import RefusedRow, key_value, slot_of
 
 REASONS = {
@@ -55,7 +56,7 @@ def explain(sync: SyncConfig, source: Callable[[], Source], ledger: Ledger, key:
     with ledger.spool(run_id, dry=True) as folder:
         connection = localdb.connect(folder)
         try:
-            comparison = Comparison(connection)
+            comparison = Comparison(Spool(connection, folder))
             rows = _read(sync, source(), ledger, key, refused=refused, comparison=comparison)
             ledger.lay_known(connection)
             comparison.compare(Scope(complete=False, keys_only=sync.mode in ("insert", "append")))
@@ -89,14 +90,14 @@ def _read(
         reader = Reader(sync, source)
         asked = reader.question(state, complete=True)
         schema = source.describe(asked.query)
-        comparison.begin(shape_of(sync, schema))
+        comparison.spool.begin(shape_of(sync, schema))
         placed = refused
         if placed is None and state is not None:
             placed = _sought(key, state.cursor_value, state.cursor_type)
         found = reader.by_key(asked, schema, [placed or _sought(key)])
         if not found.num_rows and placed is not None:
             found = reader.by_key(asked, schema, [_sought(key)])
-        comparison.take_in(found.schema, iter(found.to_batches()))
+        comparison.spool.take_in(found.schema, iter(found.to_batches()))
     finally:
         source.close()
     rows: list[dict[str, Any]] = found.to_pylist()
@@ -113,7 +114,8 @@ def _told(
 ) -> Explanation:
     payload_columns = comparison.shape.payload
     where = f"key = {localdb.literal(key)}"
-    incoming = comparison.sample("incoming", where, "1", 1)
+    with comparison.spool.payload() as payload:
+        incoming = comparison.sample(payload, where, "1", 1)
     known = comparison.sample("known", where, "1", 1)
     owed = bool(comparison.sample("delta", where, "1", 1))
     state, reason = _state(comparison, rows, known, refused, owed=owed)

@@ -56,6 +56,7 @@ class Shape:
     key_text: str
     payload: tuple[PayloadColumn, ...]
     cursor: str | None
+    sources: frozenset[str]  # the result's columns that any of this is made of
 
     @property
     def key_order(self) -> str:
@@ -92,6 +93,10 @@ def shape_of(sync: SyncConfig, schema: pa.Schema) -> Shape:
         key_text=_key_text(keys),
         payload=tuple(_payload_column(field, entry, schema, sync) for field, entry in sync.mapping.items()),
         cursor=None if sync.cursor is None else quoted(sync.cursor.column),
+        sources=frozenset(
+            {*sync.key, *([sync.cursor.column] if sync.cursor else [])}
+            | {entry.column for entry in sync.mapping.values() if entry.column is not None}
+        ),
     )
 
 
@@ -168,7 +173,10 @@ def _canonical(column: str, arrow: pa.DataType, timezone: str) -> tuple[str, str
     if pa.types.is_timestamp(arrow):
         if arrow.tz is not None:
             return column, "TIMESTAMP WITH TIME ZONE"
-        return f"timezone({literal(timezone)}, CAST({column} AS TIMESTAMP))", "TIMESTAMP WITH TIME ZONE"
+        naive = f"CAST({column} AS TIMESTAMP)"
+        if timezone == "UTC":  # the same, without asking the calendar for every row
+            return f"make_timestamptz(epoch_us({naive}))", "TIMESTAMP WITH TIME ZONE"
+        return f"timezone({literal(timezone)}, {naive})", "TIMESTAMP WITH TIME ZONE"
     if pa.types.is_list(arrow) or pa.types.is_large_list(arrow) or pa.types.is_fixed_size_list(arrow):
         return column, "VARCHAR[]"
     if pa.types.is_struct(arrow) or pa.types.is_map(arrow):

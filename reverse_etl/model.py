@@ -198,9 +198,34 @@ class Outcomes:
     def all_delivered(self) -> bool:
         return DELIVERED.issuperset(self.verdicts)
 
+    def places(self, verdict: Verdict) -> list[int]:
+        """Where this verdict stands."""
+        return [place for place, given in enumerate(self.verdicts) if given is verdict]
+
     def unanswered(self) -> list[int]:
-        """Positions that no part of the answer spoke of."""
-        return [position for position, verdict in enumerate(self.verdicts) if verdict is Verdict.NO_ANSWER]
+        """Rows that no part of the answer spoke of."""
+        return self.places(Verdict.NO_ANSWER)
+
+    def unanswer(self, position: int) -> None:
+        """Take a verdict back: the row is offered in another way."""
+        self._settle(position, Verdict.NO_ANSWER, None)
+
+    def take(self, places: Sequence[int]) -> Outcomes:
+        """The verdicts of these rows."""
+        part = Outcomes(len(places))
+        for at, place in enumerate(places):
+            part._settle(at, self.verdicts[place], self.record_ids[place])
+            if place in self.refusals:
+                part.refusals[at] = self.refusals[place]
+        return part
+
+    def take_over(self, places: Sequence[int], part: Outcomes) -> None:
+        """The verdicts of a part, put where its rows stand in the whole."""
+        for place, verdict, record_id in zip(places, part.verdicts, part.record_ids, strict=True):
+            self.verdicts[place] = verdict
+            self.record_ids[place] = record_id
+        for at, refusal in part.refusals.items():
+            self.refusals[places[at]] = refusal
 
     def _settle(self, position: int, verdict: Verdict, record_id: str | None) -> None:
         self.verdicts[position] = verdict

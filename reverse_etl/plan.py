@@ -17,7 +17,7 @@ import pyarrow as pa
 from reverse_etl import checks, values
 from reverse_etl.config.sync import RemovedSet, SyncConfig
 from reverse_etl.diff import Comparison, Counts, Scope
-from reverse_etl.localdb import quoted
+from reverse_etl.localdb import quoted, stream
 from reverse_etl.mapping import Shape, key_kinds, literal_as
 from reverse_etl.model import Batch, Chunk, Limits, ObjectSchema, Operation
 from reverse_etl.report import PlanSummary, RowProblem, RowSample
@@ -41,6 +41,10 @@ class Parcel:
     def part(self, start: int, size: int) -> Parcel:
         """Some of its rows, without copying."""
         return replace(self, batch=self.batch.slice(start, size), hashes=self.hashes.slice(start, size))
+
+    def take(self, places: Sequence[int]) -> Parcel:
+        """The rows at these places."""
+        return replace(self, batch=self.batch.take(places), hashes=self.hashes.take(pa.array(places, pa.int64())))
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,7 @@ class Plan:
 
     def _rows(self, group: Group) -> Iterator[pa.RecordBatch]:
         sql = self._removal_sql() if group.removal else self._delta_sql(group)
-        relation = self.comparison.connection.cursor().sql(sql)
-        read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-        yield from read(CHUNK)
+        yield from stream(self.comparison.connection, sql, CHUNK)
 
     def _delta_sql(self, group: Group) -> str:
         payload = [quoted(name) for column in self.shape.payload for name in (column.name, column.goes)]

@@ -14,12 +14,12 @@ import pyarrow as pa
 from reverse_etl import clock, cursor
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.cursor import EPOCH, Bound
-from reverse_etl.diff import Comparison
 from reverse_etl.errors import SourceError
 from reverse_etl.exact import from_exact, to_exact
 from reverse_etl.mapping import shape_of
 from reverse_etl.model import Query
 from reverse_etl.protocols import Source
+from reverse_etl.spool import Spool
 from reverse_etl.standing import RefusedRow, SyncState
 
 READ_ATTEMPTS = 3
@@ -42,7 +42,7 @@ class Question:
 
 
 class Reader:
-    """Asks one sync's source; the answers are spooled into a comparison, and the warehouse is let go."""
+    """Asks one sync's source; the answers are spooled, and the warehouse is let go."""
 
     def __init__(self, sync: SyncConfig, source: Source) -> None:
         self.sync = sync
@@ -69,39 +69,36 @@ class Reader:
             sql = _among(sql, f"{column} >= :cursor or {column} is null")
         return Question(sql, parameters, complete=fresh, cursor=None if fresh else bound, asked_at=asked_at)
 
-    def take_in(self, asked: Question, comparison: Comparison) -> pa.Schema:
+    def take_in(self, asked: Question, spool: Spool) -> pa.Schema:
         """Spool the whole result. A lost connection starts the read again, up to three times."""
         for attempt in range(1, READ_ATTEMPTS + 1):
             try:
-                return self._take_in_once(asked, comparison)
+                return self._take_in_once(asked, spool)
             except SourceError as failure:
                 if failure.code != "source_connection" or attempt == READ_ATTEMPTS:
                     raise
-                comparison.discard()
         raise AssertionError("unreachable")
 
-    def take_nothing(self, asked: Question, comparison: Comparison) -> pa.Schema:
+    def take_nothing(self, asked: Question, spool: Spool) -> pa.Schema:
         """Prepare for rows that are only read again by their keys."""
         schema = self.source.describe(asked.query)
-        comparison.begin(shape_of(self.sync, schema))
-        comparison.take_in(schema, iter(()))
+        spool.begin(shape_of(self.sync, schema))
+        spool.take_in(schema, iter(()))
         return schema
 
-    def take_again(
-        self, asked: Question, schema: pa.Schema, comparison: Comparison, refused: Sequence[RefusedRow]
-    ) -> None:
+    def take_again(self, asked: Question, schema: pa.Schema, spool: Spool, refused: Sequence[RefusedRow]) -> None:
         """Read refused rows once more by their keys, with the cursor in force when each was first refused."""
         keyed = [row for row in refused if row.key_text is not None]
         queries = [
             self._by_key(asked, schema, keyed[first : first + KEYS_A_QUERY])
             for first in range(0, len(keyed), KEYS_A_QUERY)
         ]
-        if len(keyed) < len(refused) and not comparison.has_null_keys():
+        if len(keyed) < len(refused) and not spool.has_null_keys():
             nulls = " or ".join(f"q.{self.source.quote(column)} is null" for column in self.sync.key)
             queries.append(Query(_among(self.sql, nulls), asked.parameters))
         for query in queries:
             with self.source.read(query) as batches:
-                comparison.take_in(schema, batches, reread=True)
+                spool.take_in(schema, batches, reread=True)
 
     def by_key(self, asked: Question, schema: pa.Schema, rows: Sequence[RefusedRow]) -> pa.Table:
         """The result's rows with these keys, all columns."""
@@ -109,12 +106,12 @@ class Reader:
             found = list(batches)
         return pa.Table.from_batches(found, found[0].schema if found else schema)
 
-    def _take_in_once(self, asked: Question, comparison: Comparison) -> pa.Schema:
+    def _take_in_once(self, asked: Question, spool: Spool) -> pa.Schema:
         with self.source.read(asked.query) as batches:
             first = next(batches, None)
             schema = self.source.describe(asked.query) if first is None else first.schema
-            comparison.begin(shape_of(self.sync, schema))
-            comparison.take_in(schema, batches if first is None else _with(first, batches))
+            spool.begin(shape_of(self.sync, schema))
+            spool.take_in(schema, batches if first is None else _with(first, batches))
         return schema
 
     def _by_key(self, asked: Question, schema: pa.Schema, rows: Sequence[RefusedRow]) -> Query:
@@ -151,12 +148,12 @@ class Reader:
         raise refusal or AssertionError("unreachable")
 
 
-def reached(asked: Question, sync: SyncConfig, schema: pa.Schema, comparison: Comparison) -> Bound | None:
+def reached(asked: Question, sync: SyncConfig, schema: pa.Schema, spool: Spool) -> Bound | None:
     """How far the cursor may move: the greatest value read, for times at most the source's clock at the start."""
     if sync.cursor is None:
         return None
     type = schema.field(sync.cursor.column).type
-    newest = comparison.newest_cursor(at_most=cursor.ceiling(asked.asked_at, sync, type))
+    newest = spool.newest_cursor(at_most=cursor.ceiling(asked.asked_at, sync, type))
     if newest is None:
         return None
     here = Bound(to_exact(newest), type)

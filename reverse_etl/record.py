@@ -17,7 +17,7 @@ from anyio import to_thread
 from reverse_etl import clock, values
 from reverse_etl.clock import Clock
 from reverse_etl.cursor import Bound
-from reverse_etl.localdb import quoted
+from reverse_etl.localdb import quoted, stream
 from reverse_etl.mapping import Shape, key_kinds
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import CHUNK, Parcel, Plan
@@ -192,11 +192,8 @@ class Recorder:
 def record_baseline(made: Plan, ledger: Ledger, report: RunReport, clock_: Clock) -> None:
     """Remember every row as known without sending it; no record of it is ever removed."""
     payload = ", ".join(quoted(column.name) for column in made.shape.payload)
-    relation = made.comparison.connection.cursor().sql(
-        f"SELECT key, CAST(NULL AS VARCHAR) AS record_id, h, {payload} FROM delta"
-    )
-    read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-    for rows in read(CHUNK):
+    sql = f"SELECT key, CAST(NULL AS VARCHAR) AS record_id, h, {payload} FROM delta"
+    for rows in stream(made.comparison.connection, sql, CHUNK):
         known = Acknowledged(rows, report.run_id, clock.text(clock_.now()), sent=False)
         ledger.record(Acknowledgement(report.sync, report.run_id, [known]))
 

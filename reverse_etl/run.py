@@ -23,13 +23,14 @@ from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.deliver import Stop, deliver
 from reverse_etl.diff import Comparison
-from reverse_etl.errors import ConfigError, DailyLimit, GuardTripped, Interrupted, ReverseEtlError, SyncBusy
+from reverse_etl.errors import ConfigError, DailyLimit, GuardTripped, Interrupted, ReverseEtlError, SourceError, SyncBusy
 from reverse_etl.guard import approved, held_by_guard
 from reverse_etl.mapping import key_kinds
 from reverse_etl.plan import Plan, Wish
 from reverse_etl.protocols import Destination, Ledger, Source
 from reverse_etl.record import Recorder, record_baseline
 from reverse_etl.report import RowCounts, RunError, RunReport, RunStatus
+from reverse_etl.spool import Spool
 from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class _Run:
         self.ledger = job.ledger
         self.begun = False
         self._destination: Destination | None = None
+        self._source: Source | None = None
 
     async def to_its_end(self) -> None:
         """Carry the run out, and whatever happens close its books."""
@@ -108,7 +110,7 @@ class _Run:
             await self._carry_out()
         except ReverseEtlError as failure:
             _blame(self.report, failure)
-        except duckdb.Error as failure:
+        except (duckdb.Error, OSError) as failure:
             _blame(self.report, _local(failure, self.job.stop))
         except Exception as failure:
             log.debug("a run broke", exc_info=failure, extra={"sync": self.sync.name})
@@ -128,7 +130,7 @@ class _Run:
         with self.ledger.spool(self.job.run_id, dry=self.job.dry_run) as folder:
             connection = localdb.connect(folder)
             try:
-                await self._take_the_way(Comparison(connection), state)
+                await self._take_the_way(Comparison(Spool(connection, folder)), state)
             finally:
                 connection.close()
 
@@ -136,8 +138,8 @@ class _Run:
         """Read, plan, guard, deliver, record, finish."""
         refused = await to_thread.run_sync(self.ledger.refused)
         self.job.observer.stage(self.sync.name, "reading")
-        with self.job.stop.breaking(comparison.connection.interrupt):
-            asked, schema = await to_thread.run_sync(self._read, comparison, state, refused)
+        with self.job.stop.breaking(lambda: self._break_reading(comparison)):
+            asked, schema = await to_thread.run_sync(self._read, comparison.spool, state, refused)
 
         self.job.observer.stage(self.sync.name, "comparing")
         baseline = self.sync.first_run == "baseline" and (state is None or state.last_run_at is None)
@@ -148,7 +150,7 @@ class _Run:
             refused_only=self.job.refused_only,
         )
         made = await self._plan(comparison, refused, wish, baseline=baseline)
-        reached = await to_thread.run_sync(read.reached, asked, self.sync, schema, comparison)
+        reached = await to_thread.run_sync(read.reached, asked, self.sync, schema, comparison.spool)
         self._tell(made, asked, schema, baseline=baseline)
         if self.job.dry_run:
             await to_thread.run_sync(self._show, made, refused, baseline)
@@ -177,22 +179,32 @@ class _Run:
         return state
 
     def _read(
-        self, comparison: Comparison, state: SyncState | None, refused: list[RefusedRow]
+        self, spool: Spool, state: SyncState | None, refused: list[RefusedRow]
     ) -> tuple[read.Question, pa.Schema]:
         """The result, and rows that were refused before, into the local database; then the warehouse is let go."""
-        source = self.job.source()
+        source = self._source = self.job.source()
         try:
+            if self.job.stop.reason is not None:
+                raise self.job.stop.reason
             complete = self.job.full or self._full_scan_due(state)
             reader = read.Reader(self.sync, source)
             asked = reader.question(state, complete=complete)
             take = reader.take_nothing if self.job.refused_only else reader.take_in
-            schema = take(asked, comparison)
+            schema = take(asked, spool)
             if refused and (self.job.refused_only or not asked.complete):
-                reader.take_again(asked, schema, comparison, refused)
+                reader.take_again(asked, schema, spool, refused)
+        except SourceError as failure:
+            raise self.job.stop.reason or failure from None
         finally:
             source.close()
-        self.ledger.lay_known(comparison.connection)
+        self.ledger.lay_known(spool.connection)
         return asked, schema
+
+    def _break_reading(self, comparison: Comparison) -> None:
+        """Asked to stop: both databases drop the query they are at."""
+        comparison.connection.interrupt()
+        if self._source is not None:
+            self._source.close()
 
     def _full_scan_due(self, state: SyncState | None) -> bool:
         if self.sync.full_scan is None or self.sync.cursor is None:
@@ -230,10 +242,11 @@ class _Run:
         self.report.pending = 0 if baseline else made.to_send + made.later
         if self.sync.cursor is not None:
             most = cursor.ceiling(asked.asked_at, self.sync, schema.field(self.sync.cursor.column).type)
-            ahead = made.comparison.rows_ahead(most) if most is not None else 0
+            ahead = made.comparison.spool.rows_ahead(most) if most is not None else 0
             if ahead:
                 self.report.notes.append(
-                    f"{ahead} rows have a {self.sync.cursor.column} in the future: sent, but they don't move the cursor"
+                    f"{ahead:,} {'row has' if ahead == 1 else 'rows have'} a {self.sync.cursor.column} in the future: "
+                    "sent, without moving the cursor"
                 )
         self.job.observer.planned(self.report)
 
@@ -376,12 +389,12 @@ def _blame(report: RunReport, failure: ReverseEtlError) -> None:
         report.status, report.exit_code = RunStatus.PARTIAL, 3
 
 
-def _local(failure: duckdb.Error, stop: Stop) -> ReverseEtlError:
+def _local(failure: duckdb.Error | OSError, stop: Stop) -> ReverseEtlError:
     """An error of the local database: interrupted, the disk is full, or a definition asks for the impossible."""
     if isinstance(stop.reason, ReverseEtlError) and isinstance(failure, duckdb.InterruptException):
         return stop.reason
     words = str(failure).strip().splitlines()[0]
-    if isinstance(failure, duckdb.IOException | duckdb.OutOfMemoryException):
+    if isinstance(failure, OSError | duckdb.IOException | duckdb.OutOfMemoryException):
         hint = "make room where .reverse_etl/spool lies and run again; nothing was sent that could not be recorded"
         return ReverseEtlError(f"the rows could not be spooled: {words}", code="disk", hint=hint)
     if isinstance(failure, duckdb.ConversionException):

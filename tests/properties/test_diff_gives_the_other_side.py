@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from reverse_etl import localdb
 from reverse_etl.diff import Comparison, Scope
 from reverse_etl.mapping import shape_of
+from reverse_etl.spool import Spool
 from tests.house import sync
 
 Row = dict[str, Any]
@@ -72,11 +75,13 @@ class Side:
         schema = pa.schema([("id", pa.int64()), *((field, TYPES[kind]) for field, kind in table.kinds.items())])
         definition = sync(mapping={field: field for field in table.kinds}, match=next(iter(table.kinds)))
         connection = emptied()
-        comparison = Comparison(connection)
-        comparison.begin(shape_of(definition, schema))
-        comparison.take_in(schema, iter([pa.RecordBatch.from_pylist(table.rows, schema)]))
-        self._lay(connection)
-        comparison.compare(Scope(complete=complete, removals=True))
+        with tempfile.TemporaryDirectory() as folder:
+            spool = Spool(connection, Path(folder))
+            spool.begin(shape_of(definition, schema))
+            spool.take_in(schema, iter([pa.RecordBatch.from_pylist(table.rows, schema)]))
+            self._lay(connection)
+            comparison = Comparison(spool)
+            comparison.compare(Scope(complete=complete, removals=True))
         return comparison
 
     def _lay(self, connection: duckdb.DuckDBPyConnection) -> None:

@@ -100,7 +100,7 @@ def test_rows_from_the_future_are_delivered_named_and_do_not_move_the_cursor(tmp
     seen(house, (1, at(30)), (2, at(-600)))
     report = house.go()
     assert (report.rows.added, report.cursor_to) == (2, "2026-06-01T11:30:00.000000Z")
-    assert report.notes == ["1 rows carry a seen in the future; they are sent, and don't move the cursor"]
+    assert report.notes == ["1 row has a seen in the future: sent, without moving the cursor"]
     assert house.run().rows.unchanged == 2
 
 
