@@ -44,7 +44,10 @@ class Ledger:
         store = self._existing(project)
         if store is None:
             return None
-        store.check()
+        if not store.check():  # an empty PostgreSQL schema, or a first run that died before it had made its tables
+            if project is None:
+                return None
+            raise self._missing(f"{store.place} is empty, but this project has run before")
         if project is not None and (owner := store.project_id()) not in (None, project["id"]):
             raise StateError(
                 f"the state in {store.place} belongs to another project ({owner})",
@@ -209,8 +212,13 @@ class Ledger:
         return Snapshot(self.home.snapshots / f"{self.sync}.duckdb", owner)
 
     def _folded_before(self, state: SyncState) -> int:
-        """From where the journal matters: with a local copy missing (PostgreSQL), from its beginning."""
-        return state.folded_seq if self._snapshot().exists() else 0
+        """From where the journal matters. With PostgreSQL the file is a local copy, and may be an older one or none."""
+        if engine.is_embedded(self.url):
+            return state.folded_seq
+        if not self._snapshot().exists():
+            return 0
+        with duckdb.connect(":memory:") as connection:
+            return self._snapshot().attach(connection)
 
     def _existing(self, project: dict[str, object] | None) -> StateStore | None:
         """The store, if there is one; never makes one."""
@@ -320,5 +328,7 @@ def store_of(url: str) -> StateStore | None:
     if file is not None and not file.exists():
         return None
     store = StateStore(url, read_only=file is not None)
-    store.check()
+    if not store.check():
+        store.close()
+        return None
     return store

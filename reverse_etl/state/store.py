@@ -1,7 +1,7 @@
 """The SQL store: what every sync's runs did, and what is still owed. Readable while a run is under way.
 
-SQLite in WAL mode by default, PostgreSQL by URL. Each public method is one transaction. A batch's acknowledgement is one
-row of the journal; folding it into the snapshot is `snapshot.fold`'s work, and may happen at any later time.
+SQLite in WAL mode by default, PostgreSQL by URL. Each public method is one transaction. A batch's acknowledgement is
+one row of the journal; folding it into the snapshot is `snapshot.fold`'s work, and may happen at any later time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
 from reverse_etl.state import engine, migrations, tables
 from reverse_etl.state.snapshot import Entry, encode
 
-
 _ADD_ENTRIES = sa.insert(tables.journal)
 
 
@@ -42,10 +41,12 @@ class StateStore:
             if found < migrations.NEWEST:
                 migrations.migrate(connection, found)
 
-    def check(self) -> None:
-        """What `prepare` refuses, without writing anything."""
+    def check(self) -> bool:
+        """What `prepare` refuses, without writing anything. Returns whether there are tables at all."""
         with self._reading() as connection:
-            migrations.refuse_newer(migrations.version(connection), self.place)
+            found = migrations.version(connection)
+        migrations.refuse_newer(found, self.place)
+        return found > 0
 
     def close(self) -> None:
         self.engine.dispose()
@@ -62,7 +63,7 @@ class StateStore:
         with self._writing() as connection:
             connection.execute(sa.insert(tables.meta).values(name="project_id", value=project_id))
 
-    # --- a run's life ---------------------------------------------------------------------------------------------
+    # --- a run's life -------------------------------------------------------------------------------------------------
 
     def sync_state(self, sync: str) -> SyncState | None:
         return next(iter(self.syncs(sync)), None)
@@ -91,7 +92,7 @@ class StateStore:
     def record(self, done: Acknowledgement, after: int) -> int:
         """One transaction: what was delivered goes into the journal, what was refused onto the list.
 
-        Entries are numbered on from `after`, the sync's last number, which only its holder moves. Returns the new last one.
+        Entries are numbered on from `after`, the sync's last number, which only its holder moves. Returns the newest.
         """
         entries = [
             {"sync": done.sync, "seq": seq, "run_id": part.run_id, "rows": part.rows.num_rows, "body": encode(part)}
@@ -117,7 +118,7 @@ class StateStore:
                 yield Entry(int(seq), bytes(body))
 
     def folded(self, sync: str, seq: int, known_rows: int) -> None:
-        """Entries up to `seq` are in the snapshot. PostgreSQL keeps them: other machines fold them into their own copy."""
+        """Entries up to `seq` are in the snapshot. PostgreSQL keeps them, for the copies on other machines."""
         with self._writing() as connection:
             connection.execute(
                 sa.update(tables.syncs).where(tables.syncs.c.sync == sync).values(folded_seq=seq, known_rows=known_rows)
@@ -147,7 +148,7 @@ class StateStore:
         with self._writing() as connection:
             self._save(connection, report)
 
-    # --- refused rows ---------------------------------------------------------------------------------------------
+    # --- refused rows -------------------------------------------------------------------------------------------------
 
     def refused(self, sync: str) -> list[RefusedRow]:
         """The list, in the order in which rows came onto it."""
