@@ -1,0 +1,500 @@
+"""What is remembered of a sync, with either store: SQLite beside the snapshot, and PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from reverse_etl import localdb
+from reverse_etl.errors import StateError, SyncBusy
+from reverse_etl.report import RunReport, RunStatus
+from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow
+from reverse_etl.state.home import StateHome
+from reverse_etl.state.ledger import Ledger
+from reverse_etl.testing.clock import MIDDAY
+
+IDENTITY: dict[str, object] = {"key": ["id"], "type": "memory", "object": "contacts", "match": "email"}
+ROOT = Path(__file__).parents[2]
+
+
+def rows(*keys: str, **fields: pa.Array) -> pa.RecordBatch:
+    """Acknowledged rows as a run hands them on."""
+    columns = {"key": pa.array(keys, pa.string()), "record_id": pa.array([f"r{key}" for key in keys])}
+    return pa.RecordBatch.from_pydict({**columns, "h": pa.array([1] * len(keys), pa.uint64()), **fields})
+
+
+def refused(key: str, code: str = "NO") -> RefusedRow:
+    row = RefusedRow("rejected", code, "not this one", MIDDAY, MIDDAY, key_text=key, key=key, attempts=1)
+    return row.again(None)
+
+
+class LedgerSuite:
+    """One sync's memory, through a store at `self.url` and snapshots under `self.root`."""
+
+    root: Path
+    url: str
+
+    def ledger(self, sync: str = "people", **identity: object) -> Ledger:
+        return Ledger(StateHome(self.root), self.url, sync, {**IDENTITY, **identity})
+
+    @contextmanager
+    def running(self, run: str = "run-1", sync: str = "people", **identity: object) -> Iterator[Ledger]:
+        """A ledger as a run holds it."""
+        with closing(self.ledger(sync, **identity)) as ledger, ledger.hold(run, MIDDAY):
+            ledger.state()
+            ledger.begin(RunReport(sync, run, MIDDAY))
+            yield ledger
+
+    def acknowledge(self, ledger: Ledger, batch: pa.RecordBatch, **told: Any) -> None:
+        done = Acknowledged(batch, "run-1", "2026-06-01T12:00:00.000Z", **told)
+        ledger.record(Acknowledgement(ledger.sync, "run-1", [done]))
+
+    def known(self, sync: str = "people") -> dict[str, dict[str, Any]]:
+        with closing(self.ledger(sync)) as ledger, duckdb.connect(":memory:") as connection:
+            localdb.settle(connection)
+            ledger.lay_known(connection)
+            found = connection.sql("SELECT * FROM known").to_arrow_table().to_pylist()
+            ledger.release_known(connection)
+        return {row["key"]: row for row in found}
+
+    def position(self, ledger: Ledger) -> tuple[str | None, str | None]:
+        state = ledger.state()
+        assert state is not None
+        return state.cursor_value, state.last_run_at
+
+    # --- a run's life ------------------------------------------------------------------------------------------------
+
+    def test_before_the_first_run_there_is_nothing_and_nothing_is_made(self) -> None:
+        with closing(self.ledger()) as ledger:
+            assert ledger.state() is None
+            assert ledger.refused() == []
+        assert not (self.root / ".reverse_etl").exists()
+
+    def test_what_was_acknowledged_is_known_before_and_after_a_fold(self) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", "b", f_plan=pa.array(["free", None])))
+            before = self.known()
+            ledger.fold()
+        assert before == {key: {**row, "position": before[key]["position"]} for key, row in self.known().items()}
+        assert (before["a"]["f_plan"], before["a"]["record_id"], before["a"]["sent"]) == ("free", "ra", True)
+
+    def test_the_latest_of_several_acknowledgements_counts(self) -> None:
+        with self.running() as ledger:
+            for plan in ("free", "pro", "team"):
+                self.acknowledge(ledger, rows("a", f_plan=pa.array([plan])))
+            assert self.known()["a"]["f_plan"] == "team"
+            ledger.fold()
+        assert self.known()["a"]["f_plan"] == "team"
+
+    def test_a_removed_record_is_forgotten_and_a_gone_row_remembered_as_gone(self) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", "b", f_plan=pa.array(["free", "free"])))
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["free"])), gone=True, removed=True)
+            self.acknowledge(ledger, rows("b", f_plan=pa.array(["left"])), gone=True)
+            ledger.fold()
+        assert {key: row["gone"] for key, row in self.known().items()} == {"b": True}
+
+    def test_folding_again_changes_nothing(self) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["free"])))
+            ledger.fold()
+            ledger.fold()
+        with self.running("run-2") as ledger:
+            ledger.fold()
+        assert list(self.known()) == ["a"]
+
+    def test_refused_rows_stand_on_the_list_until_they_are_settled(self) -> None:
+        with self.running() as ledger:
+            ledger.record(Acknowledgement("people", "run-1", refused=[refused("a"), refused("b")]))
+            ledger.record(Acknowledgement("people", "run-1", settled=[refused("a").slot]))
+            ledger.record(Acknowledgement("people", "run-1", refused=[refused("b", "STILL_NO")]))
+            assert [(row.key, row.code) for row in ledger.refused()] == [("b", "STILL_NO")]
+
+    def test_an_unfinished_run_is_on_record_as_running(self) -> None:
+        with self.running() as ledger:
+            store = ledger._opened()
+            assert [run["status"] for run in store.runs("people")] == ["running"]
+            report = RunReport("people", "run-1", MIDDAY, finished_at=MIDDAY, status=RunStatus.PARTIAL)
+            ledger.finish(report, None, None)
+            assert [run["status"] for run in store.runs("people")] == ["partial"]
+
+    def test_the_cursor_moves_only_from_where_the_run_found_it(self) -> None:
+        report = RunReport("people", "run-1", MIDDAY, finished_at=MIDDAY)
+        with self.running() as ledger:
+            assert ledger.finish(report, {"cursor_value": "5", "last_run_at": "t1"}, None)
+            assert not ledger.finish(report, {"cursor_value": "6", "last_run_at": "t2"}, None)
+            assert not ledger.finish(report, {"cursor_value": "6", "last_run_at": "t2"}, "4")
+            assert self.position(ledger) == ("5", "t1")
+            assert ledger.finish(report, {"cursor_value": "6", "last_run_at": "t2"}, "5")
+            assert self.position(ledger) == ("6", "t2")
+
+    def test_a_plan_is_used_once(self) -> None:
+        with self.running() as ledger:
+            ledger.hold_plan("abc", MIDDAY, b"rows")
+            assert ledger.held_plan("abc") == ("people", "2026-06-01T12:00:00.000Z", b"rows", None)
+            assert ledger.use_plan("abc", MIDDAY + timedelta(hours=1))
+            assert not ledger.use_plan("abc", MIDDAY + timedelta(hours=2))
+            assert ledger.held_plan("other") is None
+
+    def test_a_connection_remembers_between_runs(self) -> None:
+        with self.running() as ledger:
+            ledger.memory("crm", lasting=True).put("token", "one")
+            ledger.memory("other", lasting=True).put("token", "two")
+        with self.running("run-2") as ledger:
+            memory = ledger.memory("crm", lasting=True)
+            assert memory.get("token") == "one"
+            memory.put("token", None)
+            assert memory.get("token") is None
+            assert ledger.memory("other", lasting=False).get("token") is None
+
+    # --- whose state it is -------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("other", [{"key": ["email"]}, {"object": "companies"}, {"match": "id"}, {"type": "x"}])
+    def test_state_made_with_another_target_is_refused(self, other: dict[str, object]) -> None:
+        with self.running():
+            pass
+        with closing(self.ledger("people", **other)) as ledger, pytest.raises(StateError) as refused:
+            ledger.state()
+        assert (refused.value.code, refused.value.exit_code) == ("state_other_target", 6)
+        assert "reset people" in (refused.value.hint or "")
+
+    def test_state_belongs_to_one_account(self) -> None:
+        with self.running() as ledger:
+            ledger.bind("portal-1")
+            ledger.bind("portal-1")
+            with pytest.raises(StateError) as refused:
+                ledger.bind("portal-2")
+        assert refused.value.code == "state_other_target"
+        assert "portal-1" in refused.value.message
+        assert "portal-2" in refused.value.message
+
+    def test_two_syncs_do_not_share_anything(self) -> None:
+        for sync in ("people", "companies"):
+            with self.running("run-of-" + sync, sync) as ledger:
+                self.acknowledge(ledger, rows(sync, f_plan=pa.array(["x"])))
+                ledger.record(Acknowledgement(sync, "run-1", refused=[refused("r" + sync)]))
+                ledger.fold()
+        assert list(self.known()) == ["people"]
+        assert list(self.known("companies")) == ["companies"]
+        with closing(self.ledger("companies")) as ledger:
+            ledger.reset()
+        assert list(self.known()) == ["people"]
+
+    def test_a_reset_forgets_everything_and_the_next_run_is_a_first_one(self) -> None:
+        with self.running() as ledger:
+            ledger.bind("portal-1")
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
+            ledger.record(Acknowledgement("people", "run-1", refused=[refused("b")]))
+            ledger.fold()
+        self.ledger(object="companies").reset()
+        with self.running("run-2", object="companies") as ledger:
+            ledger.bind("portal-2")
+            assert ledger.refused() == []
+        with closing(self.ledger(object="companies")) as ledger:
+            state = ledger.state()
+            assert state is not None
+            assert (state.cursor_value, state.folded_seq) == (None, 0)
+
+    def test_one_key_can_be_forgotten(self) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", "b", f_plan=pa.array(["x", "x"])))
+            ledger.record(Acknowledgement("people", "run-1", refused=[refused("c")]))
+        with closing(self.ledger()) as ledger:
+            assert ledger.forget("a", "run-2", MIDDAY)
+            assert ledger.forget("c", "run-3", MIDDAY)
+            assert not ledger.forget("nobody", "run-4", MIDDAY)
+            assert ledger.refused() == []
+        assert list(self.known()) == ["b"]
+
+    # --- the mapping changes -----------------------------------------------------------------------------------------
+
+    def test_a_mapping_edited_between_two_acknowledgements_is_folded_in_order(self) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", "b", f_plan=pa.array(["x", "y"])))
+            self.acknowledge(ledger, rows("b", "c", f_city=pa.array(["Delft", None]), f_plan=pa.array(["z", None])))
+            self.acknowledge(ledger, rows("c", f_seats=pa.array([7])))
+            before = self.known()
+            ledger.fold()
+        known = self.known()
+        told = {key: (row["f_plan"], row["f_city"], row["f_seats"]) for key, row in known.items()}
+        assert told == {"a": ("x", None, None), "b": ("z", "Delft", None), "c": (None, None, 7)}
+        assert {key: row["f_plan"] for key, row in before.items()} == {key: told[key][0] for key in told}
+
+    def test_a_field_that_is_mapped_no_more_keeps_its_value(self) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"]), f_city=pa.array(["Delft"])))
+            ledger.fold()
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["y"])))
+            ledger.fold()
+        assert (self.known()["a"]["f_plan"], self.known()["a"]["f_city"]) == ("y", "Delft")
+
+    def test_a_column_whose_type_changes_is_kept_as_text(self) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", "b", f_seats=pa.array([7, None])))
+            ledger.fold()
+            self.acknowledge(ledger, rows("c", f_seats=pa.array(["many"])))
+            ledger.fold()
+            self.acknowledge(ledger, rows("d", f_seats=pa.array([7.5])))
+            ledger.fold()
+        assert {key: row["f_seats"] for key, row in self.known().items()} == {
+            "a": "7",
+            "b": None,
+            "c": "many",
+            "d": "7.5",
+        }
+
+    # --- alone -------------------------------------------------------------------------------------------------------
+
+    def test_a_second_run_is_busy_and_names_the_first(self) -> None:
+        with (
+            self.running(),
+            closing(self.ledger()) as other,
+            pytest.raises(SyncBusy) as busy,
+            other.hold("run-2", MIDDAY),
+        ):
+            raise AssertionError("two runs hold one sync")
+        assert "run-1" in busy.value.message
+        assert busy.value.exit_code == 5
+        with self.running("run-3"), self.running("run-of-companies", "companies"):
+            pass
+
+    # --- lost and damaged --------------------------------------------------------------------------------------------
+
+    def refuses(self, code: str, *words: str) -> None:
+        """Looking and running are both refused, and leave every file as it is."""
+        before = self.files()
+        with pytest.raises(StateError) as looking:
+            self.known()
+        with pytest.raises(StateError) as going, self.running("run-2") as ledger, duckdb.connect(":memory:") as rows_:
+            ledger.lay_known(rows_)
+        for found in (looking, going):
+            assert (found.value.code, found.value.exit_code) == (code, 6)
+            assert found.value.hint
+            for word in words:
+                assert word in found.value.message
+        assert self.files() == before
+
+    def files(self) -> dict[str, bytes]:
+        folder = self.root / ".reverse_etl"
+        kept = (path for path in folder.rglob("*") if path.is_file() and "lock" not in path.name)
+        return {path.name: path.read_bytes() for path in kept if not path.name.endswith(("-shm", "-wal"))}
+
+    def folded(self) -> Path:
+        """A sync with state, all in its snapshot. Returns the snapshot's file."""
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
+            ledger.fold()
+        return self.root / ".reverse_etl" / "snapshots" / "people.duckdb"
+
+    def test_a_snapshot_that_is_no_database_is_refused(self) -> None:
+        self.folded().write_bytes(b"not a database" * 1000)
+        self.refuses("state_snapshot", "people.duckdb")
+
+    def test_a_snapshot_of_a_newer_release_is_refused(self) -> None:
+        with duckdb.connect(str(self.folded())) as connection:
+            connection.execute("UPDATE meta SET value = '99' WHERE name = 'format'")
+        self.refuses("state_newer", "newer release")
+
+    def test_the_snapshot_of_another_sync_is_refused(self) -> None:
+        path = self.folded()
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("UPDATE meta SET value = 'somebody/else' WHERE name = 'owner'")
+        self.refuses("state_mismatch", "somebody/else")
+
+    def test_a_project_file_that_is_not_one_is_refused(self) -> None:
+        self.folded()
+        (self.root / ".reverse_etl" / "project.json").write_text("[]")
+        with closing(self.ledger()) as ledger, pytest.raises(StateError):
+            ledger.state()
+
+
+class TestSqlite(LedgerSuite):
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path) -> None:
+        self.root = tmp_path
+        self.url = f"sqlite:///{tmp_path}/.reverse_etl/state.db"
+
+    @property
+    def store_file(self) -> Path:
+        return self.root / ".reverse_etl" / "state.db"
+
+    def sql(self, statement: str, parameters: Sequence[object] = ()) -> None:
+        with closing(sqlite3.connect(self.store_file, isolation_level=None)) as connection:
+            connection.execute(statement, parameters)
+
+    def test_a_lost_store_is_refused(self) -> None:
+        self.folded()
+        for path in self.store_file.parent.glob("state.db*"):
+            path.unlink()
+        self.refuses("state_missing", "state.db")
+
+    def test_a_lost_snapshot_is_refused(self) -> None:
+        self.folded().unlink()
+        self.refuses("state_missing", "snapshot of people")
+
+    def test_a_store_from_which_the_sync_has_vanished_is_refused(self) -> None:
+        self.folded()
+        self.sql("DELETE FROM syncs")
+        self.refuses("state_missing", "people")
+
+    def test_a_damaged_store_is_refused(self) -> None:
+        self.folded()
+        body = bytearray(self.store_file.read_bytes())
+        body[:100] = b"x" * 100
+        self.store_file.write_bytes(body)
+        self.refuses("state_unusable", "state.db")
+
+    def test_a_store_of_a_newer_release_is_refused(self) -> None:
+        self.folded()
+        self.sql("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+        self.refuses("state_newer", "newer release")
+
+    def test_a_store_of_another_project_is_refused(self) -> None:
+        self.folded()
+        self.sql("UPDATE meta SET value = 'another' WHERE name = 'project_id'")
+        self.refuses("state_mismatch", "another")
+
+    def test_an_older_snapshot_beside_a_newer_store_is_refused(self) -> None:
+        path = self.folded()
+        old = path.read_bytes()
+        with self.running("run-2") as ledger:
+            self.acknowledge(ledger, rows("b", f_plan=pa.array(["x"])))
+            ledger.fold()
+        path.write_bytes(old)
+        self.refuses("state_mismatch", "not of one time")
+
+    def test_an_older_store_beside_a_newer_snapshot_is_refused(self) -> None:
+        self.folded()
+        self.sql("UPDATE syncs SET folded_seq = 0")
+        self.refuses("state_mismatch", "not of one time")
+
+    def test_a_crash_between_the_snapshot_and_the_store_repeats_nothing(self) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
+            store = ledger._opened()
+            ledger._snapshot().fold(store.journal("people"))  # and no `folded`: killed here
+        assert list(self.known()) == ["a"]
+        with self.running("run-2") as ledger:
+            ledger.fold()
+            state = ledger.state()
+            assert state is not None
+            assert (state.folded_seq, state.last_seq, state.known_rows) == (1, 1, 1)
+        assert list(self.known()) == ["a"]
+
+    def test_a_run_beside_a_look_is_no_mismatch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folded()
+        with closing(self.ledger()) as looking:
+            snapshot = type(looking._snapshot())
+            attach = snapshot.attach
+
+            def attach_late(self_: Any, connection: Any, *names: str) -> int:
+                monkeypatch.setattr(snapshot, "attach", attach)
+                with self.running("run-2") as ledger:
+                    self.acknowledge(ledger, rows("b", f_plan=pa.array(["x"])))
+                    ledger.fold()
+                return int(attach(self_, connection, *names))
+
+            monkeypatch.setattr(snapshot, "attach", attach_late)
+            assert looking.state() is not None
+
+    @pytest.mark.parametrize("mask", [0o000, 0o077])
+    def test_files_and_folders_are_private_under_any_umask(self, mask: int) -> None:
+        before = os.umask(mask)
+        try:
+            self.folded()
+            with closing(self.ledger()) as ledger, ledger.spool("run-9", dry=False) as folder:
+                (folder / "spill").touch(0o600)
+                modes = {path: path.stat().st_mode for path in (self.root / ".reverse_etl").rglob("*")}
+        finally:
+            os.umask(before)
+        modes[self.root / ".reverse_etl"] = (self.root / ".reverse_etl").stat().st_mode
+        wrong = {
+            path.name: oct(stat.S_IMODE(mode))
+            for path, mode in modes.items()
+            if stat.S_IMODE(mode) != (0o700 if stat.S_ISDIR(mode) else 0o600)
+        }
+        assert wrong == {}
+
+    def test_a_first_run_that_died_before_it_had_made_its_tables_is_no_run(self) -> None:
+        with closing(self.ledger()) as ledger, ledger.hold("run-0", MIDDAY):
+            self.store_file.touch(0o600)
+        with closing(self.ledger()) as ledger:
+            assert ledger.state() is None
+        self.folded()
+        assert list(self.known()) == ["a"]
+
+    def test_a_store_that_became_empty_is_refused(self) -> None:
+        self.folded()
+        for path in self.store_file.parent.glob("state.db*"):
+            path.unlink()
+        self.store_file.touch(0o600)
+        self.refuses("state_missing", "is empty")
+
+    def test_a_link_in_place_of_the_folder_is_refused(self) -> None:
+        elsewhere = self.root / "elsewhere"
+        elsewhere.mkdir()
+        (self.root / ".reverse_etl").symlink_to(elsewhere)
+        with pytest.raises(StateError), self.running():
+            raise AssertionError("state was kept behind a link")
+
+    def test_a_killed_holder_lets_go_at_once_and_leaves_no_spool(self) -> None:
+        script = (
+            "import sys, time; from pathlib import Path; from reverse_etl.state.home import StateHome\n"
+            "home = StateHome(Path(sys.argv[1])); home.prepare()\n"
+            "with home.lock('people', 'run run-0'), home.spool('people.run-0'):\n"
+            "    print('held', flush=True); time.sleep(60)\n"
+        )
+        command = [sys.executable, "-c", script, str(self.root)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(SyncBusy) as busy, self.running():
+                raise AssertionError("two runs hold one sync")
+            assert "run-0" in busy.value.message
+            assert list((self.root / ".reverse_etl" / "spool").iterdir())
+            os.kill(holder.pid, signal.SIGKILL)
+            holder.wait()
+            with self.running("run-2"):
+                assert list((self.root / ".reverse_etl" / "spool").iterdir()) == []
+
+
+class TestPostgres(LedgerSuite):
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path, postgres: str) -> None:
+        self.root = tmp_path
+        self.url = postgres
+
+    def test_a_lost_local_copy_is_made_again_from_the_journal(self) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", "b", f_plan=pa.array(["x", "y"])))
+            ledger.fold()
+            self.acknowledge(ledger, rows("b", f_plan=pa.array(["z"])))
+            ledger.fold()
+        (self.root / ".reverse_etl" / "snapshots" / "people.duckdb").unlink()
+        assert {key: row["f_plan"] for key, row in self.known().items()} == {"a": "x", "b": "z"}
+
+    def test_an_older_local_copy_is_brought_up_to_date_from_the_journal(self) -> None:
+        path = self.folded()
+        old = path.read_bytes()
+        with self.running("run-2") as ledger:
+            self.acknowledge(ledger, rows("b", f_plan=pa.array(["y"])))
+            ledger.fold()
+        path.write_bytes(old)
+        assert {key: row["f_plan"] for key, row in self.known().items()} == {"a": "x", "b": "y"}
+        with self.running("run-3") as ledger:
+            self.acknowledge(ledger, rows("c", f_plan=pa.array(["z"])))
+            ledger.fold()
+        assert list(self.known()) == ["a", "b", "c"]
