@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TextIO, cast
 from urllib.parse import quote, unquote, urlsplit
 
@@ -69,13 +70,28 @@ class Outlet:
 
 def guard_standard_streams(redactor: Redactor) -> None:
     """Puts an Outlet before stdout and stderr; characters that the encoding lacks are written as escapes."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _nowhere(number))
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None or isinstance(stream, Outlet):
+        if isinstance(stream, Outlet):
             continue
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, cast("TextIO", Outlet(stream, redactor)))
+
+
+def _nowhere(number: int) -> TextIO:
+    """In place of a standard stream that was closed. Its number is taken too, or the next file opened would get it."""
+    try:
+        os.fstat(number)
+    except OSError:
+        handle = os.open(os.devnull, os.O_RDWR)
+        if handle != number:
+            os.dup2(handle, number)
+            os.close(handle)
+    return Path(os.devnull).open("w" if number else "r", encoding="utf-8")
 
 
 def secrets_in(config: object) -> Iterator[str]:
