@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 
 def is_loopback(host: str) -> bool:
@@ -47,5 +47,5 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-BaseUrl = Annotated[str, Field(min_length=1), AfterValidator(checked_base_url)]
+BaseUrl = Annotated[str, AfterValidator(checked_base_url)]
 """The root of an API: https, or http on a loopback host; no credentials, query or fragment in it."""
