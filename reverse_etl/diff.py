@@ -34,6 +34,7 @@ class Scope:
     removals: bool = False
     everything: bool = False  # --full: send every valid row, whatever is known
     keys_only: bool = False  # insert and append: a known row is never a change
+    doubtful: tuple[str, ...] = ()  # keys whose last write nobody answered for: what is known of them may be untrue
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Comparison:
 
     def compare(self, scope: Scope) -> None:
         """Fill `doubled`, `candidate`, `delta`, `removed` and `invalid`."""
+        self._lay_doubtful(scope)
         self._find_candidates(scope)
         self._find_doubled(scope)
         self._describe_delta(scope)
@@ -251,6 +253,15 @@ class Comparison:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
+    def _lay_doubtful(self, scope: Scope) -> None:
+        self._doubt = "false"
+        if scope.doubtful and not scope.keys_only:
+            keys = pa.table({"key": pa.array(scope.doubtful, pa.string())})
+            self.connection.register("in_doubt", keys)
+            self.connection.execute("CREATE TABLE doubtful AS SELECT key FROM in_doubt")
+            self.connection.unregister("in_doubt")
+            self._doubt = "i.key IN (SELECT key FROM doubtful)"
+
     def _find_candidates(self, scope: Scope) -> None:
         join = "FULL JOIN" if scope.complete else "LEFT JOIN"
         differs = "true" if scope.everything else "i.h IS DISTINCT FROM o.h"
@@ -259,7 +270,7 @@ class Comparison:
         self.connection.execute(
             "CREATE TABLE candidate AS SELECT i.key, i.h, i.reread, o.position AS known_at "
             f"FROM (SELECT key, h, reread FROM incoming WHERE key IS NOT NULL) i {join} "
-            f"(SELECT key, h, position FROM known) o ON i.key = o.key WHERE {differs}"
+            f"(SELECT key, h, position FROM known) o ON i.key = o.key WHERE ({differs}) OR {self._doubt}"
         )
 
     def _find_doubled(self, scope: Scope) -> None:
@@ -306,7 +317,7 @@ class Comparison:
             "false AS again",
             "false AS held",
         ]
-        reasons = []
+        reasons = [self._doubt]
         for column in self.shape.payload:
             values, differs = self._values(column, have.get(column.name), everything=scope.everything)
             columns += values
@@ -314,7 +325,7 @@ class Comparison:
                 reasons.append(differs)
         if scope.everything or scope.keys_only:
             reasons = [str(scope.everything and not scope.keys_only)]
-        columns.append(f"({' OR '.join(reasons) or 'false'}) AS differs")
+        columns.append(f"({' OR '.join(reasons)}) AS differs")
         some = self._number("SELECT count(key) FROM candidate") > 0
         with self.spool.payload() as payload:
             self.connection.execute(
@@ -347,7 +358,7 @@ class Comparison:
         effective = f"coalesce({new}, {old})" if column.keep_on_null else new
         counts = f"{new} IS NOT NULL" if column.keep_on_null else "true"
         differs = f"({counts} AND {differs})"
-        goes = counts if everything or not column.compare else differs
+        goes = counts if everything or not column.compare else f"({differs} OR ({counts} AND {self._doubt}))"
         values = [
             f"{effective} AS {quoted(column.name)}",
             f"{old} AS {quoted(column.old)}",

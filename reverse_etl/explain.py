@@ -59,7 +59,9 @@ def explain(sync: SyncConfig, source: Callable[[], Source], ledger: Ledger, key:
             comparison = Comparison(Spool(connection, folder))
             rows = _read(sync, source(), ledger, key, refused=refused, comparison=comparison)
             ledger.lay_known(connection)
-            comparison.compare(Scope(complete=False, keys_only=sync.mode in ("insert", "append")))
+            doubtful = (key,) if refused is not None and refused.kind == "in_doubt" else ()
+            only = sync.mode in ("insert", "append")
+            comparison.compare(Scope(complete=False, keys_only=only, doubtful=doubtful))
             comparison.set_aside(general_rules(comparison.shape))
             return _told(sync, key, comparison, rows, refused)
         finally:

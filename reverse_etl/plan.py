@@ -180,7 +180,7 @@ class Wish:
     refused_only: bool = False
 
 
-def compare(sync: SyncConfig, comparison: Comparison, wish: Wish) -> None:
+def compare(sync: SyncConfig, comparison: Comparison, wish: Wish, refused: Sequence[RefusedRow]) -> None:
     """Lay the rows beside the snapshot, and set aside what no destination could take."""
     removals = sync.removes and not wish.refused_only
     comparison.compare(
@@ -189,6 +189,7 @@ def compare(sync: SyncConfig, comparison: Comparison, wish: Wish) -> None:
             removals=removals,
             everything=wish.full,
             keys_only=sync.mode in ("insert", "append"),
+            doubtful=tuple(row.key_text for row in refused if row.kind == "in_doubt" and row.key_text is not None),
         )
     )
     comparison.set_aside(checks.general_rules(comparison.shape))

@@ -23,7 +23,15 @@ from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.deliver import Stop, deliver
 from reverse_etl.diff import Comparison
-from reverse_etl.errors import ConfigError, DailyLimit, GuardTripped, Interrupted, ReverseEtlError, SourceError, SyncBusy
+from reverse_etl.errors import (
+    ConfigError,
+    DailyLimit,
+    GuardTripped,
+    Interrupted,
+    ReverseEtlError,
+    SourceError,
+    SyncBusy,
+)
 from reverse_etl.guard import approved, held_by_guard
 from reverse_etl.mapping import key_kinds
 from reverse_etl.plan import Plan, Wish
@@ -218,7 +226,7 @@ class _Run:
     # --- plan and guard -----------------------------------------------------------------------------------------------
 
     async def _plan(self, comparison: Comparison, refused: list[RefusedRow], wish: Wish, *, baseline: bool) -> Plan:
-        await to_thread.run_sync(plan.compare, self.sync, comparison, wish)
+        await to_thread.run_sync(plan.compare, self.sync, comparison, wish, refused)
         schema = None
         if self.job.dry_run or (not baseline and await to_thread.run_sync(comparison.has_work)):
             schema = await self._connected().describe(self.sync.object)

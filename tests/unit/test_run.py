@@ -30,7 +30,7 @@ from tests.house import FIELDS, House, mapping, sync
 
 
 def gold(record: Any) -> bool:
-    return record.get("plan") == "gold"
+    return bool(record.get("plan") == "gold")
 
 
 def files(root: Path) -> dict[str, bytes]:
