@@ -121,10 +121,8 @@ def _outside(column: PayloadColumn, field: Field, name: str) -> str:
     options = "[" + ", ".join(literal(option) for option in field.options or ()) + "]"
     if column.type.endswith("[]"):
         return f"NOT list_has_all({options}, {name})"
-    if field.type is FieldType.CHOICES:
-        return (
-            f"NOT list_has_all({options}, list_filter(string_split(CAST({name} AS VARCHAR), ';'), part -> part <> ''))"
-        )
+    if field.type is FieldType.CHOICES:  # `;a` and the empty text are fine: blank parts name no option
+        return f"NOT list_has_all(list_append({options}, ''), string_split(CAST({name} AS VARCHAR), ';'))"
     return f"{name} IS NOT NULL AND NOT list_contains({options}, CAST({name} AS VARCHAR))"
 
 
