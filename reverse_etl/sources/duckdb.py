@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -39,6 +40,7 @@ MEMORY_LIMIT = "256MB"
 MOST_THREADS = 4  # each needs memory of its own: 16 of them run out of it
 LOCK_WAIT_SECONDS = 60.0
 LOCK_POLL_SECONDS = 0.25
+INTERRUPT_SECONDS = 0.05
 _OPENING = threading.Lock()  # settings are checked and locked by one thread at a time
 
 
@@ -88,9 +90,16 @@ class DuckDBSource:
 
     def close(self) -> None:
         self._closed.set()
-        for driver in tuple(self._open):
-            with suppress(duckdb.Error):
-                driver.interrupt()
+        if self._open:
+            threading.Thread(target=self._interrupt_all, name="interrupt", daemon=True).start()
+
+    def _interrupt_all(self) -> None:
+        """An interrupt between two statements is lost, so it is repeated until nobody reads any more."""
+        while drivers := tuple(self._open):
+            for driver in drivers:
+                with suppress(duckdb.Error):
+                    driver.interrupt()
+            time.sleep(INTERRUPT_SECONDS)
 
     # --- connecting ---------------------------------------------------------------------------------------------
 
@@ -100,6 +109,8 @@ class DuckDBSource:
         driver = _driver(connection)
         self._open.add(driver)
         try:
+            if self._closed.is_set():
+                raise self._cancelled()
             yield driver
         finally:
             self._open.discard(driver)
@@ -150,6 +161,9 @@ class DuckDBSource:
                     driver.execute(f"SET GLOBAL file_search_path = '{begin_at}'")
                 driver.execute("SET lock_configuration = true")
         return connection
+
+    def _cancelled(self) -> SourceError:
+        return SourceError(f"reading the source {self._config.name!r} was cancelled", code="source_cancelled")
 
     def _still_held(self, failure: DBAPIError) -> SourceError:
         return SourceError(
@@ -203,7 +217,7 @@ class DuckDBSource:
         said = stream.words(failure, self._url)
         cause = failure.orig if isinstance(failure, DBAPIError) else failure
         if self._closed.is_set() or isinstance(cause, duckdb.InterruptException):
-            return SourceError(f"reading the source {self._config.name!r} was cancelled", code="source_cancelled")
+            return self._cancelled()
         if isinstance(cause, duckdb.IOException | duckdb.ConnectionException):
             return SourceError(
                 f"the source {self._config.name!r} could not be read: {said}",
