@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import threading
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from reverse_etl.state.ledger import Ledger
     from reverse_etl.state.store import StateStore
 
+STRICT = re.compile(r"(?<![<>-])>\s*:cursor\b|:cursor\s*<(?![=>])")
 GRAVEST = (2, 6, 130, 143, 1, 4, 3, 5)
 
 
@@ -158,6 +160,16 @@ class Project:
             ]
 
         return list(dict.fromkeys(anyio.run(inspect_all)))
+
+    def warnings(self, *names: str) -> list[Problem]:
+        """Allowed, and probably not meant: a strict comparison with the cursor skips rows that share its value."""
+        chosen = self._chosen(names, None) if names else list(self.syncs.values())
+        message = "rows that share the cursor's last value, and late ones, are skipped: write `>= :cursor`"
+        return [
+            sync.problem("query", message=message, of_key=True)
+            for sync in chosen
+            if sync.sql is not None and STRICT.search(sync.sql)
+        ]
 
     def status(self) -> list[SyncStatus]:
         """Every sync of the project, in order of name."""

@@ -70,7 +70,10 @@ def check(
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
     loaded = session.load(only=syncs or None, every_connection=not syncs)
     found = loaded.check(*syncs or (), connect=connect)
-    session.show(documents.check(found), lambda: tables.checked(list(loaded.syncs), found, connect=connect))
+    doubts = loaded.warnings(*syncs or ())
+    session.show(
+        documents.check(found, doubts), lambda: tables.checked(list(loaded.syncs), found, doubts, connect=connect)
+    )
     return edge.USAGE if found else 0
 
 

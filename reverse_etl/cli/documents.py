@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 Document = dict[str, object]
 
 
-def check(problems: Sequence[Problem]) -> Document:
-    return {"runs": [], "problems": [problem.to_json() for problem in problems]}
+def check(problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> Document:
+    """`warnings` only stands there when there are some."""
+    document: Document = {"runs": [], "problems": [problem.to_json() for problem in problems]}
+    return document | {"warnings": [warning.to_json() for warning in warnings]} if warnings else document
 
 
 def statuses(syncs: Sequence[SyncStatus]) -> Document:

@@ -108,14 +108,17 @@ def fields(schema: ObjectSchema) -> list[Block]:
     ]
 
 
-def checked(syncs: Sequence[str], found: Sequence[Problem], *, connect: bool) -> list[Block]:
+def checked(
+    syncs: Sequence[str], found: Sequence[Problem], doubts: Sequence[Problem] = (), *, connect: bool
+) -> list[Block]:
+    warned = [line(Span("warning", "warn"), f" {warning}") for warning in doubts]
     if found:
-        return render.problems(found)
+        return [*warned, *render.problems(found)]
     what = "files, credentials, columns and fields are" if connect else "the files are"
     blocks: list[Block] = [line(Span("✓", "good"), f" {text.plural(len(syncs), 'sync')}: {what} as they should be")]
     if not connect:
         blocks.append(line(Span("--connect also asks the warehouse and the destinations", "dim")))
-    return blocks
+    return [*warned, *blocks]
 
 
 def reset_question(sync: str) -> str:
