@@ -25,7 +25,7 @@ UNGUARDED = GuardConfig(max_emptied=None)
 COLUMNS = "id INTEGER, email VARCHAR, plan VARCHAR, seen TIMESTAMPTZ"
 PLANS = st.sampled_from(["free", "pro", "gold", None])
 FEW = settings(
-    max_examples=20,
+    max_examples=12,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),  # a run takes its time: shrinking one example takes minutes
     suppress_health_check=[HealthCheck.too_slow],
