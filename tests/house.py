@@ -110,7 +110,11 @@ class Warehouse:
         with closing(self.connection.cursor()) as session:
             for name in self.names(query.sql) & query.parameters.keys():
                 session.execute(f"SET VARIABLE {name} = $value", {"value": query.parameters[name]})
-            yield session.sql(Statement(query.sql).body(lambda name: f"getvariable('{name}')"))
+            try:
+                relation = session.sql(Statement(query.sql).body(lambda name: f"getvariable('{name}')"))
+            except duckdb.BinderException as refused:
+                raise SourceError(str(refused), code="source_query") from refused
+            yield relation
 
 
 class _Reader:
