@@ -175,7 +175,8 @@ def _canonical(column: str, arrow: pa.DataType, timezone: str) -> tuple[str, str
             return column, "TIMESTAMP WITH TIME ZONE"
         naive = f"CAST({column} AS TIMESTAMP)"
         if timezone == "UTC":  # the same, without asking the calendar for every row
-            return f"make_timestamptz(epoch_us({naive}))", "TIMESTAMP WITH TIME ZONE"
+            quick, endless = f"make_timestamptz(epoch_us({naive}))", f"timezone('UTC', {naive})"
+            return f"CASE WHEN isfinite({naive}) THEN {quick} ELSE {endless} END", "TIMESTAMP WITH TIME ZONE"
         return f"timezone({literal(timezone)}, {naive})", "TIMESTAMP WITH TIME ZONE"
     if pa.types.is_list(arrow) or pa.types.is_large_list(arrow) or pa.types.is_fixed_size_list(arrow):
         return column, "VARCHAR[]"
