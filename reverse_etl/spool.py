@@ -59,6 +59,7 @@ class Spool:
         fresh = "WHERE key IS NULL OR key NOT IN (SELECT key FROM incoming WHERE key IS NOT NULL)"
         into = f"INSERT INTO incoming {select} {fresh}" if self._parts else f"CREATE TABLE incoming AS {select}"
         os.close(os.open(part.path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
+        self._parts.append(part)
         with pa.OSFile(str(part.path), "wb") as file, pa.ipc.new_stream(file, kept) as writer:
             arriving = _Copied(batches, wanted, writer)
             self.connection.register("arriving", pa.RecordBatchReader.from_batches(kept, arriving))
@@ -70,7 +71,6 @@ class Spool:
                 raise
             finally:
                 self.connection.unregister("arriving")
-        self._parts.append(part)
 
     @contextmanager
     def payload(self) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """The snapshot: for every key the payload its destination last acknowledged, in a DuckDB file of its own.
 
-Columns: `key` (canonical text), `record_id` (theirs), `run_id` and `acked_at` of the acknowledgement, `sent` (False: only
-known by a baseline), `gone` (left the result, and the destination has been told), `h` (fingerprint of what is compared)
-and one `f_<field>` a mapped field. The file is open for writing only while the journal is folded into it.
+Columns: `key` (canonical text), `record_id` (theirs), `run_id` and `acked_at` of the acknowledgement, `sent` (False:
+only known by a baseline), `gone` (left the result, and the destination has been told), `h` (fingerprint of what is
+compared) and one `f_<field>` a mapped field. The file is open for writing only while the journal is folded into it.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def overlay(
 ) -> int:
     """Make the relation `target`: the snapshot as it would be after folding `entries`, without writing any file.
 
-    Returns the number of the last entry seen. With nothing to lay over it the relation is a plain view, and costs nothing.
+    Returns the number of the last entry seen. With nothing to lay over it the relation is a plain view.
     """
     folded = 0
     if snapshot.exists():
