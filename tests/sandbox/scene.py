@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
+import typer.main
 import yaml
 
 from reverse_etl import Project
+from reverse_etl.cli import edge
+from reverse_etl.cli.app import app
 from reverse_etl.sandbox.server import Sandbox, running
 
 START = "import sys; from reverse_etl.cli.app import main; sys.argv[0] = 'reverse-etl'; main()"
@@ -47,6 +54,17 @@ LEADS = {
     "match": "External_Id__c",
     "mapping": {"External_Id__c": "id", "LastName": "name", "Company": "company", "Email": "email"},
 }
+
+
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def without_traceback(self) -> Ended:
+        assert "Traceback" not in self.stdout + self.stderr, self.stderr
+        return self
 
 
 @dataclass
@@ -115,7 +133,20 @@ class Scene:
         rows = run["rows"]
         assert rows["read"] == rows["unchanged"] + rows["added"] + rows["changed"] + rows["invalid"], run
 
-    def cli(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, **variables: str) -> Ended:
+        """The command line from its arguments to its exit code, in this process: starting one takes a while."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err), _kept():
+            patch.chdir(self.folder)
+            for name in [name for name in os.environ if name.startswith("REVERSE_ETL_")]:
+                patch.delenv(name)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            code = edge.run(typer.main.get_command(app).main, arguments)
+        return Ended(code, out.getvalue(), err.getvalue()).without_traceback()
+
+    def process(self, *arguments: str, **variables: str) -> Ended:
+        """The same as a process of its own."""
         ended = subprocess.run(
             [sys.executable, "-c", START, *arguments],
             cwd=self.folder,
@@ -125,12 +156,15 @@ class Scene:
             check=False,
             timeout=60,
         )
-        assert "Traceback" not in ended.stdout + ended.stderr, ended.stderr
-        return ended
+        return Ended(ended.returncode, ended.stdout, ended.stderr).without_traceback()
 
     def json(self, *arguments: str, **variables: str) -> tuple[int, Any]:
         """Exit code, and what --json printed: exactly one document."""
         ended = self.cli(*arguments, "--json", **variables)
+        return ended.returncode, json.loads(ended.stdout)
+
+    def json_of_process(self, *arguments: str, **variables: str) -> tuple[int, Any]:
+        ended = self.process(*arguments, "--json", **variables)
         return ended.returncode, json.loads(ended.stdout)
 
     @property
@@ -167,6 +201,23 @@ def _these(record: dict[str, Any], fields: tuple[str, ...]) -> Any:
         return properties
     found = tuple(properties.get(name) for name in fields)
     return found[0] if len(found) == 1 else found
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """Signal handlers and loggers are a whole program's to set; a test gives them back."""
+    root, ours = logging.getLogger(), logging.getLogger("reverse_etl")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    listeners, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        logging.captureWarnings(False)
+        root.handlers[:], ours.handlers[:] = listeners, []
+        root.setLevel(level)
+        ours.setLevel(logging.NOTSET)
 
 
 @contextmanager

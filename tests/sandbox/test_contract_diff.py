@@ -324,8 +324,10 @@ def test_naive_times_use_the_declared_zone(scene: Scene) -> None:
 def test_P45_an_idle_run_sends_nothing_under_another_zone_locale_or_hash_seed(scene: Scene) -> None:
     scene.people(("a@x.example", "2026-01-31 10:00:00", 0.1), columns="email text, v timestamptz, w float")
     scene.define(mapping={"email": "email", "last_active_at": "v", "workspaces_total": "w"})
-    assert scene.cli("sync").returncode == 0
-    code, document = scene.json("sync", TZ="Pacific/Auckland", LC_ALL="C", PYTHONHASHSEED="7", LANG="de_DE.UTF-8")
+    assert scene.process("sync").returncode == 0
+    code, document = scene.json_of_process(
+        "sync", TZ="Pacific/Auckland", LC_ALL="C", PYTHONHASHSEED="7", LANG="de_DE.UTF-8"
+    )
     assert (code, document["runs"][0]["requests"]) == (0, 0)
 
 
