@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import duckdb
+
 from reverse_etl.config.problems import nearest
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import ConfigError
-from reverse_etl.localdb import literal, quoted
+from reverse_etl.localdb import literal, number, quoted
 from reverse_etl.mapping import PayloadColumn, Shape
 from reverse_etl.model import Field, FieldType, ObjectSchema, Problem
 
@@ -71,6 +73,20 @@ def refuse_fields(sync: SyncConfig, schema: ObjectSchema, shape: Shape) -> None:
         raise ConfigError(
             problems, hint=f"see `reverse-etl fields {sync.destination} {sync.object}`; nothing was written"
         )
+
+
+def refuse_defaults(sync: SyncConfig, shape: Shape, connection: duckdb.DuckDBPyConnection) -> None:
+    """Raises ConfigError for a `default` that can't stand in for its column; a NULL need not have come yet."""
+    problems = []
+    for field, entry in sync.mapping.items():
+        type = shape.column(field).type
+        if entry.column is None or entry.default is None:
+            continue
+        if number(connection, f"SELECT count(TRY_CAST({literal(entry.default)} AS {type}))") == 0:
+            message = f"`{entry.default}` can't stand in for the column {entry.column}, which is {type}"
+            problems.append(sync.problem("mapping", field, "default", message=message))
+    if problems:
+        raise ConfigError(problems, hint="give a default of the column's type; nothing was sent")
 
 
 def _field_rules(column: PayloadColumn, field: Field) -> Iterator[Rule]:

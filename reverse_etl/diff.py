@@ -175,25 +175,6 @@ class Comparison:
         self.connection.unregister("asked")
         return [row[0] for row in found]
 
-    def known_rows(self) -> int:
-        """Acknowledged rows, those left out that the destination was told to drop."""
-        return self._number("SELECT count(*) FROM known WHERE NOT gone")
-
-    def emptied(self, column: PayloadColumn) -> tuple[int, int]:
-        """Rows in which a field goes from a value to none, and rows that have a value in it."""
-        if column.name not in column_types(self.connection, "known"):
-            return 0, 0
-        name, old = quoted(column.name), quoted(column.old)
-        lost = f"SELECT count(*) FROM delta WHERE change = 'changed' AND {old} IS NOT NULL AND {name} IS NULL"
-        return self._number(lost), self._number(f"SELECT count({name}) FROM known WHERE NOT gone")
-
-    def fingerprints(self, conditions: Sequence[str], *, removed: bool) -> pa.Array:
-        """Sorted fingerprints of key and payload of the rows that a guard stopped at."""
-        parts = [f"SELECT hash(key, h) AS p FROM delta WHERE {' OR '.join(conditions)}"] if conditions else []
-        if removed:
-            parts.append("SELECT hash(key, NULL) AS p FROM removed")
-        return table(self.connection, f"SELECT DISTINCT p FROM ({' UNION ALL '.join(parts)}) ORDER BY p").column(0)
-
     def sample(self, relation: str, where: str, order: str, most: int) -> list[dict[str, Any]]:
         """A few rows, as a person would look at them."""
         sql = f"SELECT * FROM {relation} WHERE {where} ORDER BY {order} LIMIT {most}"
@@ -379,15 +360,6 @@ class Comparison:
             [code, field, message],
         )
         self.connection.execute(f"DELETE FROM delta WHERE {condition}")
-
-    def covered(self, plan: pa.Array, approved: pa.Array) -> bool:
-        """Whether every fingerprint of one plan stands in another."""
-        self.connection.register("plan_rows", pa.table({"p": plan}))
-        self.connection.register("approved_rows", pa.table({"p": approved}))
-        more = self._number("SELECT count(*) FROM plan_rows ANTI JOIN approved_rows USING (p)")
-        self.connection.unregister("plan_rows")
-        self.connection.unregister("approved_rows")
-        return more == 0
 
     def _number(self, sql: str) -> int:
         return number(self.connection, sql)

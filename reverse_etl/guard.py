@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pyarrow as pa
 
 from reverse_etl import clock
+from reverse_etl.diff import Comparison
 from reverse_etl.errors import GuardTripped
-from reverse_etl.localdb import quoted
+from reverse_etl.localdb import column_types, number, quoted, table
+from reverse_etl.mapping import PayloadColumn
 from reverse_etl.plan import Plan, fingerprint
 
 APPROVAL_HOLDS = timedelta(hours=24)
@@ -48,7 +50,7 @@ def held_by_guard(plan: Plan, *, complete: bool, full: bool) -> Held | None:
         return None
     conditions = [alarm.condition for alarm in alarms if alarm.condition is not None]
     removed = any(alarm.condition is None for alarm in alarms)
-    rows = _bytes(plan.comparison.fingerprints(conditions, removed=removed))
+    rows = _bytes(_fingerprints(plan.comparison, conditions, removed=removed))
     return Held(fingerprint(rows), rows, "; ".join(alarm.sentence for alarm in alarms))
 
 
@@ -63,14 +65,14 @@ def approved(plan: Plan, held: Held, approval: tuple[str, str, bytes, str | None
         return "that approval has been used"
     if now - clock.parse(made_at) > APPROVAL_HOLDS:
         return "that plan is more than a day old"
-    if not plan.comparison.covered(_array(held.rows), _array(rows)):
+    if not _covered(plan.comparison, _array(held.rows), _array(rows)):
         return "the warehouse has changed since: this plan goes further than the approved one"
     return None
 
 
 def _alarms(plan: Plan, *, complete: bool, full: bool) -> Iterator[Alarm]:
     guard, counts = plan.sync.guard, plan.counts
-    known = plan.comparison.known_rows()
+    known = number(plan.comparison.connection, "SELECT count(*) FROM known WHERE NOT gone")
     if complete and known and not counts.read:
         yield Alarm(f"the query gave no rows, and {known} are known", None)
         return
@@ -81,7 +83,7 @@ def _alarms(plan: Plan, *, complete: bool, full: bool) -> Iterator[Alarm]:
     if full or guard.max_emptied is None or not counts.changed:
         return
     for column in plan.shape.compared:
-        emptied, filled = plan.comparison.emptied(column)
+        emptied, filled = _emptied(plan.comparison, column)
         if emptied > guard.emptied_floor and _over(emptied, filled, guard.max_emptied):
             condition = f"{quoted(column.old)} IS NOT NULL AND {quoted(column.name)} IS NULL"
             yield Alarm(f"{column.field} would become empty in {emptied} of {filled} rows", condition)
@@ -103,3 +105,33 @@ def _bytes(fingerprints: pa.Array | pa.ChunkedArray) -> bytes:
 def _array(rows: bytes) -> pa.ChunkedArray:
     with pa.ipc.open_stream(rows) as reader:
         return reader.read_all().column("p")
+
+
+def _emptied(comparison: Comparison, column: PayloadColumn) -> tuple[int, int]:
+    """Rows in which a field goes from a value to none, and rows that have a value in it."""
+    if column.name not in column_types(comparison.connection, "known"):
+        return 0, 0
+    name, old = quoted(column.name), quoted(column.old)
+    lost = f"SELECT count(*) FROM delta WHERE change = 'changed' AND {old} IS NOT NULL AND {name} IS NULL"
+    filled = f"SELECT count({name}) FROM known WHERE NOT gone"
+    return number(comparison.connection, lost), number(comparison.connection, filled)
+
+
+def _fingerprints(comparison: Comparison, conditions: Sequence[str], *, removed: bool) -> pa.ChunkedArray:
+    """Sorted fingerprints of key and payload of the rows that a guard stopped at."""
+    parts = [f"SELECT hash(key, h) AS p FROM delta WHERE {' OR '.join(conditions)}"] if conditions else []
+    if removed:
+        parts.append("SELECT hash(key, NULL) AS p FROM removed")
+    sql = f"SELECT DISTINCT p FROM ({' UNION ALL '.join(parts)}) ORDER BY p"
+    return table(comparison.connection, sql).column(0)
+
+
+def _covered(comparison: Comparison, plan: pa.ChunkedArray, approved: pa.ChunkedArray) -> bool:
+    """Whether every fingerprint of one plan stands in another."""
+    connection = comparison.connection
+    connection.register("plan_rows", pa.table({"p": plan}))
+    connection.register("approved_rows", pa.table({"p": approved}))
+    more = number(connection, "SELECT count(*) FROM plan_rows ANTI JOIN approved_rows USING (p)")
+    connection.unregister("plan_rows")
+    connection.unregister("approved_rows")
+    return more == 0

@@ -182,6 +182,7 @@ class Wish:
 
 def compare(sync: SyncConfig, comparison: Comparison, wish: Wish, refused: Sequence[RefusedRow]) -> None:
     """Lay the rows beside the snapshot, and set aside what no destination could take."""
+    checks.refuse_defaults(sync, comparison.shape, comparison.connection)
     removals = sync.removes and not wish.refused_only
     comparison.compare(
         Scope(

@@ -32,7 +32,7 @@ from reverse_etl.standing import RefusedRow
 if TYPE_CHECKING:
     from reverse_etl.deliver import Stop
     from reverse_etl.explain import Explanation
-    from reverse_etl.run import Job, Observer
+    from reverse_etl.job import Job, Observer
     from reverse_etl.state.ledger import Ledger
     from reverse_etl.state.store import StateStore
 
@@ -48,10 +48,10 @@ class SyncResult:
     exit_code: int
 
     def to_json(self) -> dict[str, JSON]:
-        """The runs; `problems` beside them only where a definition turned out not to fit what it names."""
-        document: dict[str, JSON] = {"runs": [report.to_json() for report in self.runs]}
+        """The runs; `problems` instead of those that never began, as their definition doesn't fit what it names."""
+        runs = [report.to_json() for report in self.runs if not report.problems]
         problems = [problem.to_json() for report in self.runs for problem in report.problems]
-        return document | {"problems": [*problems]} if problems else document
+        return {"runs": [*runs], "problems": [*problems]} if problems else {"runs": [*runs]}
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class Project:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _job(self, sync: SyncConfig, wishes: Wishes, stop: Stop, observer: Observer | None) -> Job:
-        from reverse_etl.run import Job, Unwatched  # noqa: PLC0415
+        from reverse_etl.job import Job, Unwatched  # noqa: PLC0415
 
         ledger = self._ledger(sync)
         memory = ledger.memory(sync.destination, lasting=not wishes.dry_run)

@@ -7,11 +7,9 @@ moves only by what the destination acknowledged; the cursor moves last.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 import anyio
 import duckdb
@@ -19,70 +17,21 @@ import pyarrow as pa
 from anyio import to_thread
 
 from reverse_etl import clock, cursor, localdb, plan, read
-from reverse_etl.clock import SYSTEM, Clock
-from reverse_etl.config.sync import SyncConfig
-from reverse_etl.deliver import Stop, deliver
+from reverse_etl.blame import blame, bug, first, local
+from reverse_etl.deliver import deliver
 from reverse_etl.diff import Comparison
-from reverse_etl.errors import (
-    ConfigError,
-    DailyLimit,
-    GuardTripped,
-    Interrupted,
-    ReverseEtlError,
-    SourceError,
-    SyncBusy,
-)
+from reverse_etl.errors import ReverseEtlError, SourceError
 from reverse_etl.guard import approved, held_by_guard
+from reverse_etl.job import Job
 from reverse_etl.mapping import key_kinds
 from reverse_etl.plan import Plan, Wish
-from reverse_etl.protocols import Destination, Ledger, Source
+from reverse_etl.protocols import Destination, Source
 from reverse_etl.record import Recorder, record_baseline
-from reverse_etl.report import RowCounts, RunError, RunReport, RunStatus
+from reverse_etl.report import RowCounts, RunReport, RunStatus
 from reverse_etl.spool import Spool
 from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
 
 log = logging.getLogger(__name__)
-
-
-class Observer(Protocol):
-    """Whoever watches a run. Called from the event loop: be quick."""
-
-    def stage(self, sync: str, stage: str) -> None: ...
-    def planned(self, report: RunReport) -> None: ...
-    def progress(self, sync: str, done: int, total: int, requests: int) -> None: ...
-    def finished(self, report: RunReport) -> None: ...
-
-
-class Unwatched:
-    """Nobody watches."""
-
-    def stage(self, sync: str, stage: str) -> None: ...
-    def planned(self, report: RunReport) -> None: ...
-    def progress(self, sync: str, done: int, total: int, requests: int) -> None: ...
-    def finished(self, report: RunReport) -> None: ...
-
-
-@dataclass(frozen=True)
-class Job:
-    """One sync, and everything that a run of it may touch."""
-
-    sync: SyncConfig
-    run_id: str
-    ledger: Ledger
-    source: Callable[[], Source]
-    destination: Callable[[], Destination]
-    observer: Observer = field(default_factory=Unwatched)
-    clock: Clock = SYSTEM
-    stop: Stop = field(default_factory=Stop)
-    dry_run: bool = False
-    full: bool = False
-    limit: int | None = None
-    approve: str | None = None
-    refused_only: bool = False  # only rows that were refused before
-
-    @property
-    def moves_cursor(self) -> bool:
-        return self.limit is None and not self.refused_only
 
 
 async def run(job: Job) -> RunReport:
@@ -92,7 +41,7 @@ async def run(job: Job) -> RunReport:
         with nullcontext() if job.dry_run else job.ledger.hold(job.run_id, report.started_at):
             await _Run(job, report).to_its_end()
     except ReverseEtlError as failure:
-        _blame(report, failure)
+        blame(report, failure)
     finally:
         job.ledger.close()
     report.finished_at = report.finished_at or job.clock.now()
@@ -117,15 +66,12 @@ class _Run:
         try:
             await self._carry_out()
         except ReverseEtlError as failure:
-            _blame(self.report, failure)
+            blame(self.report, failure)
         except (duckdb.Error, OSError) as failure:
-            _blame(self.report, _local(failure, self.job.stop))
+            blame(self.report, local(failure, self.job.stop))
         except Exception as failure:
             log.debug("a run broke", exc_info=failure, extra={"sync": self.sync.name})
-            words = f"a bug in reverse-etl stopped the run: {type(failure).__name__}: {failure}"
-            _blame(
-                self.report, ReverseEtlError(words, code="bug", hint="run again with --log-level debug, and report it")
-            )
+            blame(self.report, bug(failure))
         finally:
             if self._destination is not None:
                 with anyio.CancelScope(shield=True):
@@ -326,7 +272,7 @@ class _Run:
                 finally:
                     recorder.close()
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first(group) from None
 
     # --- finish -------------------------------------------------------------------------------------------------------
 
@@ -372,45 +318,3 @@ class _Run:
         if self._destination is None:
             self._destination = self.job.destination()
         return self._destination
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What broke a group of tasks: the others were only cancelled, or told the same."""
-    cause = group.exceptions[0]
-    return _first(cause) if isinstance(cause, BaseExceptionGroup) else cause
-
-
-def _blame(report: RunReport, failure: ReverseEtlError) -> None:
-    """What went wrong, as the report says it."""
-    report.error = RunError(failure.code, failure.message, failure.hint)
-    report.exit_code = failure.exit_code
-    report.status = RunStatus.FAILED
-    if isinstance(failure, ConfigError):
-        report.problems = failure.problems
-    elif isinstance(failure, GuardTripped):
-        report.status, report.plan_id = RunStatus.GUARDED, failure.plan_id
-    elif isinstance(failure, SyncBusy):
-        report.status = RunStatus.SKIPPED
-    elif isinstance(failure, Interrupted):
-        report.status = RunStatus.INTERRUPTED
-    elif isinstance(failure, DailyLimit):
-        report.status, report.exit_code = RunStatus.PARTIAL, 3
-
-
-def _local(failure: duckdb.Error | OSError, stop: Stop) -> ReverseEtlError:
-    """An error of the local database: interrupted, the disk is full, or a definition asks for the impossible."""
-    if isinstance(stop.reason, ReverseEtlError) and isinstance(failure, duckdb.InterruptException):
-        return stop.reason
-    words = str(failure).strip().splitlines()[0]
-    if isinstance(failure, OSError | duckdb.IOException | duckdb.OutOfMemoryException):
-        hint = "make room where .reverse_etl/spool lies and run again; nothing was sent that could not be recorded"
-        return ReverseEtlError(f"the rows could not be spooled: {words}", code="disk", hint=hint)
-    if isinstance(failure, duckdb.ConversionException):
-        hint = "see whether every `default` and `value` fits the column beside it"
-        return ReverseEtlError(f"the rows could not be compared: {words}", code="compare", hint=hint)
-    return _bug(failure)
-
-
-def _bug(failure: Exception) -> ReverseEtlError:
-    words = f"a bug in reverse-etl stopped the run ({type(failure).__name__})"  # its text may hold people's data
-    return ReverseEtlError(words, code="bug", hint="run again with --log-level debug, and report it")

@@ -17,10 +17,11 @@ from reverse_etl import localdb
 from reverse_etl.config.sync import CursorConfig, FieldMapping, SyncConfig
 from reverse_etl.errors import SourceError
 from reverse_etl.explain import Explanation, explain
+from reverse_etl.job import Job
 from reverse_etl.model import Field, FieldType, Query
 from reverse_etl.protocols import Destination, Source
 from reverse_etl.report import RunReport
-from reverse_etl.run import Job, run
+from reverse_etl.run import run
 from reverse_etl.sources.statement import Statement
 from reverse_etl.standing import RefusedRow, SyncState
 from reverse_etl.state.home import StateHome

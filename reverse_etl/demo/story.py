@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from reverse_etl.clock import SYSTEM
 from reverse_etl.demo import ground, warehouse
+from reverse_etl.demo.audience import Audience
 from reverse_etl.demo.summary import Crm, Person, summary
 from reverse_etl.project import Project, SyncResult
 from reverse_etl.sandbox.server import running
 
 if TYPE_CHECKING:
-    from reverse_etl.report import RunReport
+    pass
 
 SYNCS = ("workspaces_to_hubspot", "workspaces_to_salesforce_leads", "companies_to_hubspot")  # in the story's order
-
-
-class Audience(Protocol):
-    """Who the story is told to."""
-
-    def chapter(self, title: str, *sentences: str) -> None: ...
-
-    def run(self, report: RunReport) -> None: ...
-
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None: ...
-
-    def say(self, text: str, style: str = "") -> None: ...
 
 
 def tell(audience: Audience, folder: Path | None = None) -> int:

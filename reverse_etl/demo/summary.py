@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from reverse_etl.demo.warehouse import ADA
 
 if TYPE_CHECKING:
-    from reverse_etl.demo.story import Audience
+    from reverse_etl.demo.audience import Audience
     from reverse_etl.sandbox.server import Sandbox
 
 Record = Mapping[str, Any]

@@ -261,7 +261,7 @@ class StateStore:
         except SQLAlchemyError as failure:
             raise StateError(
                 f"the state in {self.place} can't be used: {engine.words(failure)}",
-                hint="the files were left alone; restore them from a backup, or ask for help with this message",
+                hint="the files were left alone: restore them from a backup, or `reverse-etl reset SYNC` to start over",
             ) from failure
 
 
