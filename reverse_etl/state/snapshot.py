@@ -200,17 +200,18 @@ def _grouped(entries: Iterable[Entry], after: int) -> Iterator[tuple[pa.Schema, 
 
 
 def _apply(connection: duckdb.DuckDBPyConnection, rows: pa.Table, database: str = "snap") -> None:
+    """Lay acknowledged rows over a snapshot; of a key that comes twice the last one counts."""
     connection.register("entries", rows)
-    latest = "SELECT *, row_number() OVER () AS nth FROM entries"
-    connection.execute(
-        f"CREATE TEMP TABLE arrived AS SELECT * EXCLUDE nth FROM ({latest}) "
-        "QUALIFY row_number() OVER (PARTITION BY key ORDER BY nth DESC) = 1"
-        if _scalar(connection, "SELECT count(*) - count(DISTINCT key) FROM entries")
-        else "CREATE TEMP TABLE arrived AS SELECT * FROM entries"
-    )
-    connection.unregister("entries")
+    arrived = "entries"
+    if _scalar(connection, "SELECT count(*) - count(DISTINCT key) FROM entries"):
+        arrived = "latest"
+        connection.execute(
+            "CREATE TEMP TABLE latest AS SELECT * EXCLUDE nth "
+            "FROM (SELECT *, row_number() OVER () AS nth FROM entries) "
+            "QUALIFY row_number() OVER (PARTITION BY key ORDER BY nth DESC) = 1"
+        )
     have = column_types(connection, f"{database}.rows")
-    arriving = {name: type for name, type in column_types(connection, "arrived").items() if name != "removed"}
+    arriving = {name: type for name, type in column_types(connection, arrived).items() if name != "removed"}
     values = {name: f"a.{quoted(name)}" for name in arriving}
     for name, type in arriving.items():
         if name not in have:
@@ -219,15 +220,20 @@ def _apply(connection: duckdb.DuckDBPyConnection, rows: pa.Table, database: str 
             values[name] = canonical_text(values[name], type)
             _widen_to_text(connection, f"{database}.rows", name, have[name])
     left_alone = [name for name in have if name not in arriving]  # no longer mapped; the destination still has them
-    values |= {name: f"o.{quoted(name)}" for name in left_alone}
-    joined = f"LEFT JOIN {database}.rows o USING (key)" if left_alone else ""
-    connection.execute(
-        f"CREATE TEMP TABLE settled AS SELECT {', '.join(f'{sql} AS {quoted(name)}' for name, sql in values.items())} "
-        f"FROM arrived a {joined} WHERE NOT a.removed"
-    )
-    connection.execute(f"DELETE FROM {database}.rows WHERE key IN (SELECT key FROM arrived)")
-    connection.execute(f"INSERT INTO {database}.rows BY NAME SELECT * FROM settled")
-    connection.execute("DROP TABLE arrived; DROP TABLE settled")
+    source = f"{arrived} a"
+    if left_alone and _scalar(connection, f"SELECT count(*) FROM {database}.rows"):
+        kept = ", ".join(quoted(name) for name in left_alone)
+        connection.execute(
+            f"CREATE TEMP TABLE kept AS SELECT key, {kept} FROM {database}.rows "
+            f"WHERE key IN (SELECT key FROM {arrived})"
+        )
+        values |= {name: f"k.{quoted(name)}" for name in left_alone}
+        source += " LEFT JOIN kept k USING (key)"
+    connection.execute(f"DELETE FROM {database}.rows WHERE key IN (SELECT key FROM {arrived})")
+    select = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in values.items())
+    connection.execute(f"INSERT INTO {database}.rows BY NAME SELECT {select} FROM {source} WHERE NOT a.removed")
+    connection.execute("DROP TABLE IF EXISTS latest; DROP TABLE IF EXISTS kept")
+    connection.unregister("entries")
 
 
 def _widen_to_text(connection: duckdb.DuckDBPyConnection, table: str, name: str, type: str) -> None:
