@@ -7,6 +7,7 @@ import itertools
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks import bench
@@ -47,15 +48,23 @@ def load(folder: Path, rows: int, runs: int) -> None:
     bodies = folder / "bodies.jsonl"
     with bench.crm(record=bodies) as address:
         bench.sync(bench.project(folder / "recorded", rows, address, first_run="send"), delivered_created=rows)
-    with bench.crm() as address:
-        project = bench.project(folder / "project", rows, address, first_run="send")
+    servers = {"the sandbox": lambda: bench.sandbox(folder), "a fake that does nothing": bench.crm}
+    for number, (server, opened) in enumerate(servers.items()):
+        with opened() as address:
+            project = bench.project(folder / f"project{number}", rows, address, first_run="send")
+            found = bench.interleaved(
+                runs,
+                {
+                    "sync": partial(first_load, project, rows),
+                    "bare": partial(bench.bare, "post", str(bodies), address),
+                },
+            )
+        tell(f"first load of {rows:,} rows into {server}", found, limit=1.5)
 
-        def first_load() -> Measure:
-            shutil.rmtree(project / ".reverse_etl", ignore_errors=True)
-            return bench.sync(project, added=rows)
 
-        found = bench.interleaved(runs, {"sync": first_load, "bare": lambda: bench.bare("post", str(bodies), address)})
-        tell(f"first load of {rows:,} rows", found, limit=1.5)
+def first_load(project: Path, rows: int) -> Measure:
+    shutil.rmtree(project / ".reverse_etl", ignore_errors=True)
+    return bench.sync(project, added=rows)
 
 
 def memory(folder: Path, rows: int) -> None:

@@ -46,6 +46,17 @@ mapping:
 {mapping}
 """
 
+SANDBOX_FIELDS = """\
+hubspot:
+  contacts:
+    - {name: seats, type: number}
+    - {name: mrr, type: number}
+    - {name: score, type: number}
+    - {name: active, type: bool}
+    - {name: signed_up, type: date}
+    - {name: last_seen, type: datetime}
+"""
+
 TABLE = """
 create or replace table users as
 select 'u' || lpad(i::varchar, 9, '0') as app_user_id,
@@ -53,7 +64,7 @@ select 'u' || lpad(i::varchar, 9, '0') as app_user_id,
        ['Ada', 'Grace', 'Linus', 'Barbara', 'Edsger', 'Donald', 'Margaret'][1 + i % 7] as firstname,
        'Company ' || (i // 8) as company,
        ['DE', 'FR', 'US', 'JP', 'BR', 'IN'][1 + (hash(i) % 6)::integer] as country,
-       ['free', 'team', 'business'][1 + (hash(i + 1) % 3)::integer] as plan,
+       ['free', 'team', 'enterprise'][1 + (hash(i + 1) % 3)::integer] as plan,
        (hash(i + 2) % 500)::integer as seats,
        (hash(i + 3) % 1000000)::decimal(12, 2) / 100 as mrr,
        (hash(i + 4) % 100000)::double / 1000 as score,
@@ -135,6 +146,21 @@ def crm(record: Path | None = None) -> Iterator[str]:
     """The fake in a process of its own; gives its address."""
     command = [sys.executable, "-m", "benchmarks.fake", *(["--record", str(record)] if record else [])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def sandbox(folder: Path) -> Iterator[str]:
+    """The product's own sandbox in a process of its own, with every check that it makes; gives its address."""
+    fields = folder / "fields.yml"
+    fields.write_text(SANDBOX_FIELDS)
+    command = [sys.executable, "-m", "reverse_etl.sandbox", "--port", "0", "--rate", "off", "--fields", str(fields)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
     assert process.stdout is not None
     try:
         yield process.stdout.readline().strip()

@@ -23,6 +23,7 @@ from reverse_etl.localdb import canonical_text, column_types, number, quoted, ta
 from reverse_etl.mapping import PayloadColumn, Shape
 from reverse_etl.spool import Spool
 
+LARGE = 100_000  # rows to send from which they are kept in a file: an in-memory table can't leave memory quite enough
 STALE_ROWS = 1000  # equal rows with differing fingerprints from which it pays to write all fingerprints anew
 
 
@@ -54,6 +55,7 @@ class Comparison:
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
         self.connection = spool.connection
+        self.outgoing = "NOT held"  # which rows of `delta` go out, as a condition
         self._stale = False
 
     @property
@@ -90,7 +92,7 @@ class Comparison:
 
         Owners are looked for among all acknowledged rows, read or not, except those this run has seen to be gone.
         """
-        if not self._number("SELECT count(*) FROM delta"):
+        if not self._number("SELECT count(*) FROM delta") or self._match_is_key(match, folds_case):
             return
         new, acknowledged = _folded(match, match.name, folds_case), _folded(match, match.old, folds_case)
         has_match = match.name in column_types(self.connection, "known")
@@ -114,6 +116,16 @@ class Comparison:
         )
         message = f"another row has the same {match.field}, which finds one record only"
         self._invalidate("rowid IN (SELECT place FROM clashing)", "invalid_match_clash", match.field, message)
+
+    def _match_is_key(self, match: PayloadColumn, folds_case: bool) -> bool:
+        """A match value that is the key itself can't come twice where keys don't."""
+        only = self.shape.keys[0]
+        return (
+            len(self.shape.keys) == 1
+            and only.type == match.type == "VARCHAR"
+            and not folds_case
+            and (match.expression == f"CAST({only.expression} AS VARCHAR)")
+        )
 
     def forget_taken_over(self, match: PayloadColumn, *, folds_case: bool) -> None:
         """A removed row whose record another row of the result has taken over isn't a removal: its record lives on."""
@@ -144,25 +156,19 @@ class Comparison:
         )
         self.connection.unregister("before")
 
-    def name_operations(self, expression: str) -> None:
-        """Say of every row in `delta` what is asked for it."""
-        self.connection.execute(
-            "ALTER TABLE delta ADD COLUMN operation VARCHAR; ALTER TABLE delta ADD COLUMN later BOOLEAN DEFAULT false"
-        )
-        self.connection.execute(f"UPDATE delta SET operation = {expression}")
-
     def leave_for_later(self, limit: int) -> None:
-        """Keep the first `limit` rows that could go out, in key order."""
-        first = f"SELECT rowid FROM delta WHERE NOT held ORDER BY {self.shape.key_order} LIMIT {int(limit)}"
-        self.connection.execute(f"UPDATE delta SET later = true WHERE NOT held AND rowid NOT IN ({first})")
+        """Let only the first `limit` rows that could go out do so, in key order."""
+        order = f"ORDER BY {self.shape.key_order} LIMIT {int(limit)}"
+        self.connection.execute(f"CREATE TABLE chosen AS SELECT key FROM delta WHERE NOT held {order}")
+        self.outgoing = "NOT held AND key IN (SELECT key FROM chosen)"
 
     def left_for_later(self) -> int:
-        return self._number("SELECT count(*) FROM delta WHERE later")
+        return self._number(f"SELECT count(*) FILTER (NOT held) - count(*) FILTER ({self.outgoing}) FROM delta")
 
-    def groups(self) -> list[tuple[str, bool, int]]:
-        """Operation, whether refused before, and how many rows."""
+    def groups(self, operation: str) -> list[tuple[str, bool, int]]:
+        """What is asked for a row (as SQL), whether it was refused before, and how many there are."""
         return self.connection.execute(
-            "SELECT operation, again, count(*) FROM delta WHERE NOT held AND NOT later "
+            f"SELECT {operation} AS operation, again, count(*) FROM delta WHERE {self.outgoing} "
             "GROUP BY ALL ORDER BY again, operation"
         ).fetchall()
 
@@ -307,13 +313,14 @@ class Comparison:
         if scope.everything or scope.keys_only:
             reasons = [str(scope.everything and not scope.keys_only)]
         columns.append(f"({' OR '.join(reasons)}) AS differs")
-        some = self._number("SELECT count(key) FROM candidate") > 0
+        some = self._number("SELECT count(key) FROM candidate")
+        place = "delta" if some <= LARGE else self.spool.add_file_database("large") + ".delta"
         with self.spool.payload() as payload:
             self.connection.execute(
-                f"CREATE TABLE delta AS SELECT * EXCLUDE differs FROM (SELECT {', '.join(columns)} FROM {payload} i "
+                f"CREATE TABLE {place} AS SELECT * EXCLUDE differs FROM (SELECT {', '.join(columns)} FROM {payload} i "
                 "JOIN candidate c ON c.key = i.key AND c.reread = i.reread "
                 "LEFT JOIN known o ON o.position = c.known_at WHERE i.key NOT IN (SELECT key FROM doubled)) "
-                f"WHERE {some} AND (change = 'added' OR differs)"
+                f"WHERE {some > 0} AND (change = 'added' OR differs)"
             )
         self._stale = self._is_stale(have, scope)
 

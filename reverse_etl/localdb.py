@@ -80,7 +80,9 @@ def table(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
 
 def stream(connection: duckdb.DuckDBPyConnection, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
     """A statement's result as batches of about so many rows, on a connection of its own."""
+    path = connection.execute("SELECT current_setting('search_path')").fetchall()[0][0]
     cursor = connection.cursor()  # kept by name: before DuckDB 1.5 a relation doesn't keep its connection open
+    cursor.execute(f"SET search_path = {literal(path)}")
     relation = cursor.sql(sql)
     read = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
     yield from read(rows)

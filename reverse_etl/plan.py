@@ -99,8 +99,8 @@ class Plan:
     def _delta_sql(self, group: Group) -> str:
         payload = [quoted(name) for column in self.shape.payload for name in (column.name, column.goes)]
         return (
-            f"SELECT key, record_id, h, {', '.join(payload)} FROM delta WHERE NOT held AND NOT later "
-            f"AND operation = '{group.operation}' AND again = {group.again}"
+            f"SELECT key, record_id, h, {', '.join(payload)} FROM delta WHERE {self.comparison.outgoing} "
+            f"AND {_operation_sql(self.sync)} = '{group.operation}' AND again = {group.again}"
         )
 
     def _removal_sql(self) -> str:
@@ -151,7 +151,7 @@ class Plan:
         """A few rows of each kind of change, in key order."""
         kinds = key_kinds(self.shape)
         for change in ("added", "changed"):
-            where = f"change = '{change}' AND NOT held AND NOT later"
+            where = f"change = '{change}' AND {self.comparison.outgoing}"
             for row in self.comparison.sample("delta", where, self.shape.key_order, SAMPLES // 2):
                 fields = {
                     column.field: (values.canonical(row[column.old]), values.canonical(row[column.name]))
@@ -219,7 +219,6 @@ def settle(
     """Put the plan together: what goes out, what waits, and what the list of refused rows still owes."""
     before = {row.key_text: row for row in refused if row.key_text is not None}
     comparison.mark_refused([(key, row.payload_hash, row.due(now) or wish.refused_only) for key, row in before.items()])
-    comparison.name_operations(_operation_sql(sync))
     if wish.limit is not None:
         comparison.leave_for_later(wish.limit)
     listed = {row.slot: row for row in refused}
@@ -228,7 +227,7 @@ def settle(
     gone = [row.slot for row in refused if row.slot not in still and not _unread(row, wish)]
     counts = comparison.counts()
     plan = Plan(sync, comparison, counts, invalid, gone, schema=schema)
-    plan.groups = [Group(Operation(name), again, rows) for name, again, rows in comparison.groups()]
+    plan.groups = [Group(Operation(name), again, rows) for name, again, rows in comparison.groups(_operation_sql(sync))]
     if counts.removed and wish.limit is None:
         removal = Operation.UPDATE if isinstance(sync.on_removed, RemovedSet) else Operation.REMOVE
         plan.groups.append(Group(removal, again=False, rows=counts.removed, removal=True))

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from reverse_etl.localdb import number, quoted, table
+from reverse_etl.localdb import literal, number, quoted, table
 from reverse_etl.mapping import Shape
 
 
@@ -87,6 +87,12 @@ class Spool:
                 opened.callback(self.connection.unregister, name)
                 selects.append(f"SELECT {columns}, {part.reread} AS reread FROM {name}")
             yield f"({' UNION ALL '.join(selects)})"
+
+    def add_file_database(self, name: str) -> str:
+        """A database in a file beside the spool; unqualified names are looked for in it, too. Returns its name."""
+        place = literal(str(self._folder / f"{name}.duckdb"))
+        self.connection.execute(f"ATTACH {place} AS {name}; SET search_path = 'memory.main,{name}.main'")
+        return name
 
     def rows_read(self) -> int:
         return number(self.connection, "SELECT count(*) FROM incoming WHERE NOT reread")
