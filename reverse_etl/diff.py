@@ -24,6 +24,7 @@ from reverse_etl.mapping import PayloadColumn, Shape
 from reverse_etl.spool import Spool
 
 LARGE = 100_000  # rows to send from which they are kept in a file: an in-memory table can't leave memory quite enough
+PART = 500_000  # candidates that are laid beside what is known of them at once
 STALE_ROWS = 1000  # equal rows with differing fingerprints from which it pays to write all fingerprints anew
 
 
@@ -297,7 +298,7 @@ class Comparison:
 
     def _describe_delta(self, scope: Scope) -> None:
         have = column_types(self.connection, "known")
-        columns = ["i.key", *(f"i.{quoted(key.name)}" for key in self.shape.typed_keys), "c.h", "i.reread"]
+        columns = ["i.key", *(f"i.{quoted(key.name)}" for key in self.shape.typed_keys), "i.h", "i.reread"]
         columns += [
             "CASE WHEN o.key IS NULL THEN 'added' ELSE 'changed' END AS change",
             "o.record_id AS record_id",
@@ -313,16 +314,30 @@ class Comparison:
         if scope.everything or scope.keys_only:
             reasons = [str(scope.everything and not scope.keys_only)]
         columns.append(f"({' OR '.join(reasons)}) AS differs")
-        some = self._number("SELECT count(key) FROM candidate")
-        place = "delta" if some <= LARGE else self.spool.add_file_database("large") + ".delta"
-        with self.spool.payload() as payload:
-            self.connection.execute(
-                f"CREATE TABLE {place} AS SELECT * EXCLUDE differs FROM (SELECT {', '.join(columns)} FROM {payload} i "
-                "JOIN candidate c ON c.key = i.key AND c.reread = i.reread "
-                "LEFT JOIN known o ON o.position = c.known_at WHERE i.key NOT IN (SELECT key FROM doubled)) "
-                f"WHERE {some > 0} AND (change = 'added' OR differs)"
-            )
+        self._fill_delta(f"SELECT {', '.join(columns)}", self._number("SELECT count(key) FROM candidate"))
         self._stale = self._is_stale(have, scope)
+
+    def _fill_delta(self, select: str, some: int) -> None:
+        """Candidates beside what is known of them, in parts that memory holds: as many reads of the files."""
+        place = "delta" if some <= LARGE else self.spool.add_file_database("large") + ".delta"
+        fresh = not self._number("SELECT count(*) FROM known")
+        parts = 1 if fresh else 1 + some // PART
+        for part in range(parts):
+            mine = "true" if parts == 1 else f"hash(key) % {parts} = {part}"
+            known = "known" if not fresh else "(SELECT * FROM known LIMIT 0)"
+            joined = (
+                f"JOIN (SELECT key, reread, known_at FROM candidate WHERE {mine}) c "
+                f"ON c.key = i.key AND c.reread = i.reread LEFT JOIN {known} o ON o.position = c.known_at "
+                "WHERE i.key NOT IN (SELECT key FROM doubled)"
+            )
+            if fresh and not self._number("SELECT count(*) FROM doubled"):  # every row with a key is a candidate
+                joined = f"LEFT JOIN {known} o ON false WHERE i.key IS NOT NULL"
+            with self.spool.payload() as payload:
+                rows = f"{select} FROM (SELECT * FROM {payload} WHERE {mine} AND {some > 0}) i {joined}"
+                into = f"INSERT INTO {place}" if part else f"CREATE TABLE {place} AS"
+                self.connection.execute(
+                    f"{into} SELECT * EXCLUDE differs FROM ({rows}) WHERE change = 'added' OR differs"
+                )
 
     def _is_stale(self, have: dict[str, str], scope: Scope) -> bool:
         if scope.everything or scope.keys_only:

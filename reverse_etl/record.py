@@ -193,9 +193,14 @@ def record_baseline(made: Plan, ledger: Ledger, report: RunReport, clock_: Clock
     """Remember every row as known without sending it; no record of it is ever removed."""
     payload = ", ".join(quoted(column.name) for column in made.shape.payload)
     sql = f"SELECT key, CAST(NULL AS VARCHAR) AS record_id, h, {payload} FROM delta"
+    waiting = 0
     for rows in stream(made.comparison.connection, sql, CHUNK):
         known = Acknowledged(rows, report.run_id, clock.text(clock_.now()), sent=False)
         ledger.record(Acknowledgement(report.sync, report.run_id, [known]))
+        waiting += rows.num_rows
+        if waiting >= FOLD_ROWS:
+            waiting = 0
+            ledger.fold()
 
 
 def _as_sent(batch: Batch, verdict: Verdict) -> bool | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from reverse_etl.localdb import literal, number, quoted, table
+from reverse_etl.localdb import beside_a_warehouse, literal, number, quoted, table
 from reverse_etl.mapping import Shape
 
 
@@ -64,7 +64,8 @@ class Spool:
             arriving = _Copied(batches, wanted, writer)
             self.connection.register("arriving", pa.RecordBatchReader.from_batches(kept, arriving))
             try:
-                self.connection.execute(into)
+                with beside_a_warehouse(self.connection):
+                    self.connection.execute(into)
             except duckdb.Error:
                 if arriving.failure is not None:  # the local database only passes on that the stream broke
                     raise arriving.failure from None
@@ -74,7 +75,7 @@ class Spool:
 
     @contextmanager
     def payload(self) -> Iterator[str]:
-        """The rows with typed keys `k*` and payload `f_*`, as SQL to select from: the files are read once more."""
+        """The rows with typed keys `k*`, payload `f_*` and fingerprint, as SQL: the files are read once more."""
         keys = [f"{key.expression} AS {quoted(key.name)}" for key in self.shape.typed_keys]
         values = [f"{column.expression} AS {quoted(column.name)}" for column in self.shape.payload]
         columns = ", ".join([f"{self.shape.key_text} AS key", *keys, *values])
@@ -86,7 +87,7 @@ class Spool:
                 self.connection.register(name, opened.enter_context(pa.ipc.open_stream(file)))
                 opened.callback(self.connection.unregister, name)
                 selects.append(f"SELECT {columns}, {part.reread} AS reread FROM {name}")
-            yield f"({' UNION ALL '.join(selects)})"
+            yield f"(SELECT *, {self.shape.hash} AS h FROM ({' UNION ALL '.join(selects)}))"
 
     def add_file_database(self, name: str) -> str:
         """A database in a file beside the spool; unqualified names are looked for in it, too. Returns its name."""

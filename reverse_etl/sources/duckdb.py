@@ -36,7 +36,7 @@ from reverse_etl.sources.types import exact_batch, exact_schema, holds_hugeint, 
 
 BATCH_ROWS = 65_536
 # Enough for sorting and grouping ten million rows on disk; `duckdb:///file?memory_limit=4GB&threads=16` sets others.
-MEMORY_LIMIT = "256MB"
+MEMORY_LIMIT = "192MB"
 MOST_THREADS = 4  # each needs memory of its own: 16 of them run out of it
 LOCK_WAIT_SECONDS = 60.0
 LOCK_POLL_SECONDS = 0.25

@@ -34,6 +34,8 @@ OWN_COLUMNS = {
     "h": "UBIGINT",
 }
 WAIT_SECONDS = 60.0
+MEMORY_LIMIT = "128MB"  # a run's own comparison may be open beside it
+AT_ONCE = 200_000  # rows of the journal that are laid over the snapshot at once
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Snapshot:
         """
         created = not self.path.exists()
         connection = localdb.connect(self.path.parent)
+        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         try:
             with self._explained():
                 where = f"ATTACH {literal(str(self.path))} AS snap (STORAGE_VERSION '{STORAGE}')"
@@ -183,17 +186,18 @@ def _decoded(entry: Entry) -> Iterator[pa.RecordBatch]:
 
 
 def _grouped(entries: Iterable[Entry], after: int) -> Iterator[tuple[pa.Schema, list[pa.RecordBatch], int]]:
-    """Runs of entries with one schema, in order: the mapping may have been edited between two of them."""
+    """Entries in order, as many at a time as memory holds, and of one schema: the mapping may have been edited."""
     batches: list[pa.RecordBatch] = []
-    last = after
+    last, size = after, 0
     for entry in entries:
         if entry.seq <= after:
             continue
         for rows in _decoded(entry):
-            if batches and rows.schema != batches[0].schema:
+            if batches and (rows.schema != batches[0].schema or size >= AT_ONCE):
                 yield batches[0].schema, batches, last
-                batches = []
+                batches, size = [], 0
             batches.append(rows)
+            size += rows.num_rows
         last = entry.seq
     if batches:
         yield batches[0].schema, batches, last
