@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 MEMORY_LIMIT = "256MB"  # measured: a larger one makes a 10-million-row comparison no faster
-READING_LIMIT = "160MB"  # while an embedded warehouse is open in the same process, with memory of its own
+SPARING_LIMIT = "160MB"  # while another DuckDB is open in the process: an embedded warehouse, or the snapshot
 
 
 def connect(spool: Path | None) -> duckdb.DuckDBPyConnection:
@@ -30,9 +30,9 @@ def settle(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @contextmanager
-def beside_a_warehouse(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def sparing(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Within this the local database makes do with less memory."""
-    connection.execute(f"SET memory_limit = '{READING_LIMIT}'")
+    connection.execute(f"SET memory_limit = '{SPARING_LIMIT}'")
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from reverse_etl.localdb import beside_a_warehouse, literal, number, quoted, table
+from reverse_etl.localdb import literal, number, quoted, sparing, table
 from reverse_etl.mapping import Shape
 
 
@@ -64,7 +64,7 @@ class Spool:
             arriving = _Copied(batches, wanted, writer)
             self.connection.register("arriving", pa.RecordBatchReader.from_batches(kept, arriving))
             try:
-                with beside_a_warehouse(self.connection):
+                with sparing(self.connection):
                     self.connection.execute(into)
             except duckdb.Error:
                 if arriving.failure is not None:  # the local database only passes on that the stream broke
