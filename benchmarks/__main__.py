@@ -48,9 +48,9 @@ def load(folder: Path, rows: int, runs: int) -> None:
     bodies = folder / "bodies.jsonl"
     with bench.crm(record=bodies) as address:
         bench.sync(bench.project(folder / "recorded", rows, address, first_run="send"), delivered_created=rows)
-    servers = {"the sandbox": lambda: bench.sandbox(folder), "a fake that does nothing": bench.crm}
+    servers = {"the sandbox": bench.sandbox(folder), "a fake that does nothing": bench.crm()}
     for number, (server, opened) in enumerate(servers.items()):
-        with opened() as address:
+        with opened as address:
             project = bench.project(folder / f"project{number}", rows, address, first_run="send")
             found = bench.interleaved(
                 runs,
