@@ -155,30 +155,30 @@ def test_sync_json_is_exactly_one_documented_document(shell: Shell) -> None:
 
 
 def test_P56_a_run_with_rejected_rows_is_exit_3_and_leads_to_them(shell: Shell) -> None:
-    shell.write("syncs/people_to_hubspot.yml", PEOPLE)
+    shell.write("syncs/example.yml", PEOPLE)
     ended = shell("sync")
     assert ended.returncode == 3
-    assert ended.stdout.rstrip().endswith("reverse-etl rejected people_to_hubspot")
-    code, document = shell.json("rejected", "people_to_hubspot")
+    assert ended.stdout.rstrip().endswith("reverse-etl rejected example")
+    code, document = shell.json("rejected", "example")
     (row,) = document["rows"]
     assert code == 0
     assert row["key"] == "not an address"
     assert set(row) >= {
         "key", "code", "message", "request_id", "attempts", "first_at", "last_at", "next_at", "values",
     }  # fmt: skip
-    assert row["code"] in shell("rejected", "people_to_hubspot").stdout
-    shell.write("syncs/people_to_hubspot.yml", PEOPLE.replace("not an address", "cy@x.example"))
+    assert row["code"] in shell("rejected", "example").stdout
+    shell.write("syncs/example.yml", PEOPLE.replace("not an address", "cy@x.example"))
     assert shell("sync").returncode == 0
 
 
 def test_explain_answers_for_one_key(shell: Shell) -> None:
     shell("sync")
-    code, document = shell.json("explain", "people_to_hubspot", "ada@copperfern.example")
+    code, document = shell.json("explain", "example", "ada@example.com")
     assert code == 0
     assert set(document) == {"sync", "key", "row", "payload", "acknowledged", "state", "reason"}
     assert document["state"] == "unchanged"
     assert document["acknowledged"]["values"]["firstname"] == "Ada"
-    shown = shell("explain", "people_to_hubspot", "nobody@x.example")
+    shown = shell("explain", "example", "nobody@x.example")
     assert shown.returncode == 0
     assert "absent" in shown.stdout
 
@@ -189,7 +189,7 @@ def test_status_runs_and_show_tell_what_has_run(shell: Shell) -> None:
     assert "succeeded" in shell("status").stdout
     assert shell.json("status")[1]["syncs"][0]["known_rows"] == 3
     assert run["run_id"] in shell("runs").stdout
-    assert shell.json("runs", "people_to_hubspot")[1]["runs"][0]["run_id"] == run["run_id"]
+    assert shell.json("runs", "example")[1]["runs"][0]["run_id"] == run["run_id"]
     assert shell.json("show", run["run_id"])[1] == run
     assert "3 read" in shell("show", run["run_id"]).stdout
     assert shell("show", "no-such-run").returncode == 2
@@ -197,14 +197,14 @@ def test_status_runs_and_show_tell_what_has_run(shell: Shell) -> None:
 
 def test_reset_asks_and_forgets(shell: Shell) -> None:
     shell("sync")
-    assert shell("reset", "people_to_hubspot").returncode == 2
-    assert shell("reset", "people_to_hubspot", "--yes").returncode == 0
+    assert shell("reset", "example").returncode == 2
+    assert shell("reset", "example", "--yes").returncode == 0
     assert shell.json("sync", "--dry-run")[1]["runs"][0]["rows"]["added"] == 3
 
 
 def test_forget_forgets_one_row(shell: Shell) -> None:
     shell("sync")
-    assert shell("forget", "people_to_hubspot", "ada@copperfern.example").returncode == 0
+    assert shell("forget", "example", "ada@example.com").returncode == 0
     assert shell.json("sync", "--dry-run")[1]["runs"][0]["rows"]["added"] == 1
 
 
@@ -218,7 +218,7 @@ def test_fields_lists_what_the_destination_describes(shell: Shell) -> None:
 
 
 def test_every_problem_of_the_files_is_listed_at_once_and_nothing_is_contacted(shell: Shell) -> None:
-    shell.write("syncs/people_to_hubspot.yml", PEOPLE.replace("key: email", "kee: email").replace("object:", "objekt:"))
+    shell.write("syncs/example.yml", PEOPLE.replace("key: email", "kee: email").replace("object:", "objekt:"))
     before = len(shell.sandbox.requests)
     code, document = shell.json("sync")
     assert code == 2
@@ -230,7 +230,7 @@ def test_every_problem_of_the_files_is_listed_at_once_and_nothing_is_contacted(s
 
 
 def test_P56_a_warehouse_that_can_not_be_read_is_exit_1(shell: Shell) -> None:
-    shell.write("syncs/people_to_hubspot.yml", PEOPLE.replace("(values", "(valuse"))
+    shell.write("syncs/example.yml", PEOPLE.replace("(values", "(valuse"))
     code, document = shell.json("sync")
     assert code == 1
     assert document["runs"][0]["error"]["code"].startswith("source")
@@ -247,7 +247,7 @@ def test_S05_a_secret_is_never_printed_at_the_loudest_level_with_failures_forced
 
 
 def test_S06_no_row_value_is_in_the_log(shell: Shell) -> None:
-    shell.write("syncs/people_to_hubspot.yml", PEOPLE)
+    shell.write("syncs/example.yml", PEOPLE)
     log = shell("sync", "--log-level", "debug", "--log-format", "json").stderr
     assert [json.loads(line)["level"] for line in log.splitlines()]
     assert not [word for word in ("ada@x", "not an address", "Bo") if word in log]
