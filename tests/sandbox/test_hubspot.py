@@ -384,3 +384,40 @@ def test_P19_an_outage_ends_after_six_tries(sandbox: Sandbox) -> None:
     with pytest.raises(DestinationError, match="6 attempts"):
         write(sandbox, Operation.UPSERT, people(5))
     assert len(sandbox.requests.matching("POST", "batch/upsert")) == 6
+
+
+# --- an OAuth app ----------------------------------------------------------------------------------------------------
+
+APP = {"access_token": None, "client_id": "sandbox", "client_secret": "sandbox-secret"}
+
+
+def test_an_oauth_app_writes_and_its_token_is_renewed_when_hubspot_ends_it(sandbox: Sandbox) -> None:
+    async def write_twice(hubspot: HubSpot) -> tuple[list[Verdict], list[Verdict]]:
+        rows = await batch(hubspot, Operation.UPSERT, {"email": ["ada@x.example"], "firstname": ["Ada"]})
+        first = await hubspot.write(rows)
+        for token in list(sandbox.hubspot.limits.tokens):
+            sandbox.hubspot.limits.expire(token)
+        return first.verdicts, (await hubspot.write(rows)).verdicts
+
+    verdicts = use(sandbox, write_twice, **APP, refresh_token="sandbox-refresh-token")
+    assert verdicts == ([Verdict.CREATED], [Verdict.UPDATED])
+    exchanges = [entry for entry in sandbox.requests if entry.path == "/oauth/2026-09/token"]
+    assert len(exchanges) == 2
+
+
+def test_an_oauth_token_is_renewed_before_it_ends(sandbox: Sandbox) -> None:
+    async def look_twice(hubspot: HubSpot) -> None:
+        await hubspot.account()
+        assert isinstance(hubspot._opening.clock, Hasty)
+        hubspot._opening.clock.skipped += 0.86 * 1800
+        await hubspot.account()
+
+    use(sandbox, look_twice, **APP, refresh_token="sandbox-refresh-token")
+    assert [entry.status for entry in sandbox.requests] == [200] * 4
+
+
+def test_a_revoked_consent_stops_with_the_remedy(sandbox: Sandbox) -> None:
+    sandbox.hubspot.oauth.refresh_tokens.clear()
+    with pytest.raises(AuthError, match="connection 'crm' no access token: BAD_REFRESH_TOKEN") as caught:
+        use(sandbox, HubSpot.account, **APP, refresh_token="sandbox-refresh-token")
+    assert "install it in the account again" in str(caught.value.hint)

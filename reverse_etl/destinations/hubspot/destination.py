@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
 from reverse_etl.destinations.hubspot import schema
-from reverse_etl.destinations.hubspot.config import WINDOW_SECONDS, HubSpotConfig
-from reverse_etl.destinations.hubspot.errors import body_of, classify, unreadable
+from reverse_etl.destinations.hubspot.auth import Grants, StaticToken, fingerprint, of_exchange
+from reverse_etl.destinations.hubspot.config import WINDOW_SECONDS, HubSpotConfig, OAuthApp
+from reverse_etl.destinations.hubspot.errors import Access, body_of, classify, unreadable
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.reads import MOST_INPUTS, Records
 from reverse_etl.destinations.hubspot.write import Writing
@@ -42,19 +43,20 @@ class HubSpot:
         self._zone: ZoneInfo | None = None
         self._types: dict[str, str] = {}
         self._schemas: dict[str, ObjectSchema] = {}
-        token = config.access_token.get_secret_value()
-        account = hashlib.sha256(f"{config.base_url}\n{token}".encode()).hexdigest()
-        self._pace = shared(account, self._new_pace)
-        self._http = Http(
+        self._oauth = config.oauth
+        self._account = fingerprint(config)
+        self._pace = shared(self._account, self._new_pace)
+        open = partial(
+            Http,
             base_url=config.base_url,
             pace=self._pace,
             traffic=self._traffic,
             clock=opening.clock,
-            credential=StaticToken(token),
-            classify=self._classify,
-            learn=self._learn,
             transport=transport,
         )
+        self._tokens = open(classify=partial(of_exchange, connection=opening.name))
+        credential = self._grants(self._oauth) if self._oauth else StaticToken(config.token)
+        self._http = open(credential=credential, classify=self._classify, learn=self._learn)
 
     @property
     def limits(self) -> Limits:
@@ -94,6 +96,10 @@ class HubSpot:
 
     async def aclose(self) -> None:
         await self._http.aclose()
+        await self._tokens.aclose()
+
+    def _grants(self, app: OAuthApp) -> Grants:
+        return Grants(app, self._account, self._paths.token(), self._opening, self._tokens)
 
     async def _records(self, object: str) -> Records:
         return Records(self._http, self._paths, await self._type(object))
@@ -113,7 +119,8 @@ class HubSpot:
         )
 
     def _classify(self, answer: Answer) -> DestinationError | None:
-        return classify(answer, connection=self._opening.name, zone=self._zone, now=self._opening.clock.now())
+        access = Access(self._opening.name, renewable=self._oauth is not None)
+        return classify(answer, access=access, zone=self._zone, now=self._opening.clock.now())
 
     def _learn(self, answer: Answer) -> None:
         """Search answers carry no such headers, and OAuth apps no daily ones: what isn't told isn't learned."""
@@ -126,19 +133,6 @@ class HubSpot:
             self._pace.learn(requests=most, remaining=remaining, per_seconds=seconds)
         else:  # the user's window is not HubSpot's: their figure only bounds ours
             self._pace.learn(requests=max(1, int(most * self._window / seconds)))
-
-
-class StaticToken:
-    """The token of a private app: it never expires by itself, and only a person can renew it."""
-
-    def __init__(self, token: str) -> None:
-        self._headers = {"authorization": f"Bearer {token}"}
-
-    async def headers(self) -> Mapping[str, str]:
-        return self._headers
-
-    async def renew(self) -> bool:
-        return False
 
 
 def _number(headers: Mapping[str, str], name: str) -> int | None:

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from reverse_etl.errors import AuthError, BatchRefused, DailyLimit, DestinationError, InDoubt, Throttled, Unavailable
-from reverse_etl.http import Answer
+from reverse_etl.http import SESSION, Answer
 from reverse_etl.model import Refusal
 
 LOCKED_SECONDS = 2.0
@@ -70,7 +70,15 @@ class Conflict:
     property: str | None
 
 
-def classify(answer: Answer, *, connection: str, zone: ZoneInfo | None, now: datetime) -> DestinationError | None:
+@dataclass(frozen=True)
+class Access:
+    """How we came in: the connection's name, and whether its token can be exchanged for a newer one."""
+
+    connection: str
+    renewable: bool = False
+
+
+def classify(answer: Answer, *, access: Access, zone: ZoneInfo | None, now: datetime) -> DestinationError | None:
     """What the answer means for the call; None when it can be read for verdicts."""
     if 200 <= answer.status < 300:
         return _unreadable(answer)
@@ -80,7 +88,7 @@ def classify(answer: Answer, *, connection: str, zone: ZoneInfo | None, now: dat
     if answer.status == 429:
         return _too_many(answer, said, text, zone, now)
     if kind is AuthError:
-        return _forbidden(answer, said, text, connection)
+        return _forbidden(answer, said, text, access)
     if answer.status in (400, 422) and (mistake := _mistake(said, text)):
         return mistake
     if answer.status == 409 and conflict_in(said, "contacts") is None:
@@ -277,20 +285,28 @@ def _too_many(
     return error
 
 
-def _forbidden(answer: Answer, said: Mapping[str, Any], text: str, connection: str) -> DestinationError:
+def _forbidden(answer: Answer, said: Mapping[str, Any], text: str, access: Access) -> DestinationError:
     refuse = partial(AuthError, status=answer.status, request_id=request_id(said, answer))
+    app = "app" if access.renewable else "private app"
     if answer.status == 401:
+        expired = access.renewable and said.get("category") == "EXPIRED_AUTHENTICATION"
         return refuse(
-            f"HubSpot refused the access token of the connection {connection!r}: {text}",
-            hint="copy the token anew from the private app's page in HubSpot and put it where access_token reads it",
+            f"HubSpot refused the access token of the connection {access.connection!r}: {text}",
+            hint=_REMEDY_OAUTH if access.renewable else _REMEDY_STATIC,
+            code=SESSION if expired else None,
         )
     scopes = [scope for item in _items(said) for scope in context(item, "requiredGranularScopes")]
     if scopes:
+        again = "install the app in the account again, then run again" if access.renewable else "then run again"
         return refuse(
-            f"the token of the connection {connection!r} lacks a scope: {', '.join(dict.fromkeys(scopes))}",
-            hint="tick it on the Scopes page of the private app in HubSpot, then run again",
+            f"the token of the connection {access.connection!r} lacks a scope: {', '.join(dict.fromkeys(scopes))}",
+            hint=f"tick it on the Scopes page of the {app} in HubSpot, {again}",
         )
     return refuse(
-        f"the token of the connection {connection!r} may not do this: {text}",
-        hint="look at the scopes of the private app, and at what the HubSpot plan includes",
+        f"the token of the connection {access.connection!r} may not do this: {text}",
+        hint=f"look at the scopes of the {app}, and at what the HubSpot plan includes",
     )
+
+
+_REMEDY_STATIC = "copy the token anew from the private app's page in HubSpot and put it where access_token reads it"
+_REMEDY_OAUTH = "run again; if it persists, install the app in the account again and use its new refresh token"

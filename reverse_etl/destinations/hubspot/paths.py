@@ -35,6 +35,10 @@ class Paths:
     def account(self) -> str:
         return f"/account-info/{self.version}/details"
 
+    def token(self) -> str:
+        """Where OAuth tokens are exchanged; the first dated version still leaves that to the numbered one."""
+        return f"/oauth/{'v3' if self._old or self.version == '2025-09' else self.version}/token"
+
     def _objects(self, type: str) -> str:
         return f"{self._crm('objects')}/{quote(type, safe='')}"
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from reverse_etl.destinations.hubspot import HubSpot, HubSpotConfig
 from reverse_etl.model import Batch, Field, FieldType, Operation
-from reverse_etl.protocols import Opening
+from reverse_etl.protocols import Memory, Opening
 from tests.virtual_time import VirtualClock, run
 
 T = TypeVar("T")
@@ -42,6 +42,7 @@ class Script:
         self.steps = list(steps)
         self.asked: list[httpx.Request] = []
         self.clock = VirtualClock()
+        self.memory: Memory = NoMemory()
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
@@ -52,8 +53,9 @@ class Script:
         return step if isinstance(step, httpx.Response) else step(request)
 
     def destination(self, **settings: Any) -> HubSpot:
-        settings = {"type": "hubspot", "access_token": f"token-{next(_accounts)}", **settings}
-        opening = Opening(name="crm", memory=NoMemory(), clock=self.clock)
+        token = {} if "client_id" in settings else {"access_token": f"token-{next(_accounts)}"}
+        settings = {"type": "hubspot", **token, **settings}
+        opening = Opening(name="crm", memory=self.memory, clock=self.clock)
         return HubSpot(HubSpotConfig.model_validate(settings), opening, transport=httpx.MockTransport(self.answer))
 
     def run(self, use: Callable[[HubSpot], Awaitable[T]], **settings: Any) -> T:
