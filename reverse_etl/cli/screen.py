@@ -5,13 +5,14 @@ What is to be shown is data (`Line`, `Table`), so that it can be compared in a t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
 from reverse_etl.cli.text import printable
 
 STYLES = {"good": "green", "bad": "bold red", "warn": "yellow", "dim": "dim", "strong": "bold", "command": "cyan"}
+GAP = "  "  # between the columns of a table
 _ASCII = str.maketrans({"→": "->", "·": "-", "…": "...", "✓": "*", "✗": "x", "●": "*", "—": "-"})
 
 
@@ -80,15 +81,20 @@ def width(table: Table) -> int:
     return max([len(table.head), *(len(row) for row in table.rows)])
 
 
+def aligned(table: Table) -> Iterator[list[str]]:
+    """The cells of each line, the head's first, as wide as their columns."""
+    rows = [[plain(cell) for cell in row] for row in ([table.head] if table.head else []) + list(table.rows)]
+    sizes = [max(len(row[position]) for row in rows if position < len(row)) for position in range(width(table))]
+    for row in rows:
+        yield [
+            cell.rjust(size) if position in table.right else cell.ljust(size)
+            for position, (cell, size) in enumerate(zip(row, sizes, strict=False))
+        ]
+
+
 def _lines(block: Block) -> Iterable[str]:
     if isinstance(block, Line):
         yield str(block)
         return
-    rows = [[plain(cell) for cell in row] for row in ([block.head] if block.head else []) + list(block.rows)]
-    sizes = [max(len(row[position]) for row in rows if position < len(row)) for position in range(width(block))]
-    for row in rows:
-        cells = [
-            cell.rjust(size) if position in block.right else cell.ljust(size)
-            for position, (cell, size) in enumerate(zip(row, sizes, strict=False))
-        ]
-        yield (" " * block.indent + "  ".join(cells)).rstrip()
+    for cells in aligned(block):
+        yield (" " * block.indent + GAP.join(cells)).rstrip()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from rich import progress as rich_progress
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table as RichTable
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from reverse_etl.cli.progress import Reports
 from reverse_etl.cli.render import Commands
-from reverse_etl.cli.screen import STYLES, Block, Line, Part, Span, Table, plain, width
+from reverse_etl.cli.screen import GAP, STYLES, Block, Line, Part, Span, Table, aligned, plain, width
 
 if TYPE_CHECKING:
     from reverse_etl.report import RunReport
@@ -30,8 +31,13 @@ class RichScreen:
         for block in blocks:
             if isinstance(block, Line):
                 self.console.print(_text(block.parts), soft_wrap=True)
+            elif not block.head:
+                self.console.print(_table(block, []))
+            elif widths := _widths(block, self.console.width):
+                self.console.print(_table(block, widths))
             else:
-                self.console.print(_table(block))
+                for text in _unbroken(block):
+                    self.console.print(text, soft_wrap=True)
 
 
 class Bars(Reports):
@@ -103,14 +109,43 @@ def _text(parts: Iterable[Part]) -> Text:
     return text
 
 
-def _table(table: Table) -> Padding:
-    drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(table.head))
+def _unbroken(table: Table) -> Iterator[Text]:
+    """A table that the terminal is too narrow for: one line a row, broken by the terminal, so that it can be copied."""
+    for position, (cells, row) in enumerate(zip(aligned(table), [table.head, *table.rows], strict=True)):
+        text = Text(" " * table.indent, style="" if position else "dim")
+        for cell, part in zip(cells, row, strict=True):
+            text.append(cell, STYLES[part.style] if isinstance(part, Span) else "")
+            text.append(GAP)
+        text.rstrip()
+        yield text
+
+
+def _widths(table: Table, room: int) -> list[int]:
+    """How wide each column is to be so that no word of it, no name, id or time, is torn apart; empty if none can.
+
+    Our own reckoning, as rich shrinks the widest column first, whatever it holds.
+    """
+    columns = range(width(table))
+    cells = [[plain(row[position]) for row in [table.head, *table.rows]] for position in columns]
+    least = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in cells]
+    widths = [max(map(cell_len, column)) for column in cells]
+    for _ in range(table.indent + sum(widths) + len(GAP) * len(columns) - room):
+        loosest = max(columns, key=lambda position: widths[position] - least[position])
+        if widths[loosest] == least[loosest]:
+            return []
+        widths[loosest] -= 1
+    return widths
+
+
+def _table(table: Table, widths: Sequence[int]) -> Padding:
+    drawn = RichTable(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), show_header=bool(table.head))
     for position in range(width(table)):
         drawn.add_column(
             table.head[position] if table.head else "",
             justify="right" if position in table.right else "left",
             header_style="dim",
             overflow="fold",
+            width=widths[position] if widths else None,
         )
     for row in table.rows:
         drawn.add_row(*(_text([cell]) for cell in row))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from rich.text import Text
 
 from reverse_etl.cli.screen import PlainScreen, Span, Table, line
 from reverse_etl.cli.terminal import RichScreen
@@ -57,3 +58,41 @@ def test_a_terminal_gets_colours_unless_NO_COLOR_is_set(monkeypatch: pytest.Monk
     assert "\x1b[32mgood" in on_a_terminal(line(Span("good", "good")))
     monkeypatch.setenv("NO_COLOR", "1")
     assert on_a_terminal(line(Span("good", "good"))) == "good\n"
+
+
+RUNS = Table(
+    [
+        (
+            "20260701T090000-4ae6fca2",
+            Span("workspaces_to_leads", "strong"),
+            "2026-07-01 09:00:00Z",
+            "succeeded",
+        )
+    ],
+    ("run", "sync", "started", "result"),
+)
+
+
+@pytest.mark.parametrize("columns", ["60", "74", "80", "200"])
+def test_no_name_and_no_id_is_torn_apart_on_a_narrow_terminal(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", columns)
+    shown = on_a_terminal(RUNS)
+    for word in ("20260701T090000-4ae6fca2", "workspaces_to_leads", "2026-07-01", "succeeded"):
+        assert word in shown
+
+
+def test_a_table_breaks_between_words_where_that_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "78")
+    shown = Text.from_ansi(on_a_terminal(RUNS))
+    assert all(len(each) <= 78 for each in shown.plain.splitlines())
+
+
+def test_a_table_wider_than_the_terminal_keeps_its_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "\x1b[1mworkspaces_to_leads" in on_a_terminal(RUNS)
