@@ -329,7 +329,7 @@ class Http:
         """One call on the wire, read whole in time; what breaks becomes an error that says how far it came."""
         import httpx  # noqa: PLC0415  # late: a run that sends nothing doesn't need it
 
-        place = f"{call.method} {urlsplit(call.url).path} at {self._host}"
+        place = f"{call.method} {urlsplit(call.url).path} at {urlsplit(call.url).netloc}"
         client = self._client or self._open(httpx)
         try:
             with anyio.fail_after(call.deadline):
@@ -344,7 +344,7 @@ class Http:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as unreachable:
             raise Unavailable(
                 f"{place}: can't be reached: {unreachable or 'no connection in time'}",
-                hint="check base_url, the network and its proxy",
+                hint=self._out_of_reach(),
             ) from unreachable
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as ours:
             raise PluginError(f"{place}: the request can't be sent: {ours}") from ours
@@ -352,6 +352,10 @@ class Http:
             raise InDoubt(
                 f"{place}: the connection was cut before the answer was whole: {cut or type(cut).__name__}"
             ) from cut
+
+    def _out_of_reach(self) -> str:
+        advice = "check base_url, the network and its proxy"
+        return f"is `reverse-etl sandbox` running? Otherwise {advice}" if is_loopback(self._host) else advice
 
     def _open(self, httpx_module: Any) -> httpx.AsyncClient:
         for chatty in ("httpx", "httpcore"):  # their lines hold whole URLs

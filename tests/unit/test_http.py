@@ -169,6 +169,16 @@ def test_a_broken_call_says_whether_it_may_have_been_carried_out(step: Exception
         send(Destination(step), idempotent=False)
 
 
+def test_nobody_at_an_address_of_this_machine_makes_us_ask_for_the_sandbox() -> None:
+    down = Destination(httpx.ConnectError("nobody there"))
+    with pytest.raises(Unavailable, match=r"at 127\.0\.0\.1:8750: can't be reached") as caught:
+        send(down, base_url="http://127.0.0.1:8750")
+    assert "is `reverse-etl sandbox` running?" in str(caught.value.hint)
+    with pytest.raises(Unavailable) as caught:
+        send(down)
+    assert "sandbox" not in str(caught.value.hint)
+
+
 def test_pauses_grow_with_full_jitter_up_to_the_cap() -> None:
     destination = Destination(httpx.Response(503))
     with pytest.raises(Unavailable):
