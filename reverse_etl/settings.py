@@ -48,10 +48,7 @@ class Settings(BaseModel):
 
 
 class RateLimitConfig(Settings):
-    """An upper bound of the user's own, and the share of the allowance that is left to other programs.
-
-    `per` None: the destination's own window.
-    """
+    """An upper bound of the user's own, and the share of the allowance that is left to other programs."""
 
     requests: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="at most this many calls in any `per`; without it, what the destination allows"

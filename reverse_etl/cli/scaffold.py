@@ -16,7 +16,7 @@ def scaffold(folder: Path) -> list[Block]:
     return [
         *(line(Span("+", "good"), " ", str(file)) for file in written),
         line(""),
-        line("next, with the emulator of the destinations running in another terminal:"),
+        line("next, with a sandbox of the destinations running in another terminal:"),
         Table(
             [
                 (Commands()("sandbox"), "in the other terminal"),

@@ -32,7 +32,10 @@ class _Part(BaseModel):
 
 
 class SourceFile(_Part):
-    url: SecretStr = Field(description="any SQLAlchemy URL; a relative file is relative to the project file")
+    url: SecretStr = Field(
+        description="any SQLAlchemy URL; a relative file is relative to the project file; "
+        "DuckDB's ends in its settings, such as `?memory_limit=2GB&threads=8` (default: 192MB, at most 4 threads)"
+    )
     external_access: bool = Field(False, description="DuckDB: whether its SQL may read files and the network")
 
 
