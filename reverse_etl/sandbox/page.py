@@ -178,7 +178,7 @@ def _record_table(platform: str, kind: str, records: list[dict[str, Any]]) -> Ht
 def _request_table(entries: list[Entry]) -> Html:
     if not entries:
         return element("div", element("p", "No requests yet.", class_="empty"), class_="card")
-    columns = ("time", "method", "path", "rows", "status")
+    columns = ("time (UTC)", "method", "path", "rows", "status")
     head = element(
         "thead", element("tr", *[element("th", name, class_="number" if name == "rows" else None) for name in columns])
     )
