@@ -47,6 +47,7 @@ class Job:
     full: bool = False
     limit: int | None = None
     approve: str | None = None
+    live: bool = False  # a dry run that looks at the records, too
     refused_only: bool = False  # only rows that were refused before
 
     @property

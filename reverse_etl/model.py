@@ -112,10 +112,14 @@ Wire = Callable[[pa.Array, Field], Sequence[Any]]
 
 @dataclass(frozen=True)
 class ObjectSchema:
-    """An object as its destination describes it; `name` is spelled as the destination spells it."""
+    """An object as its destination describes it; `name` is spelled as the destination spells it.
+
+    `id_field` is the field by which a record can be read back by its own id, where there is one.
+    """
 
     name: str
     fields: Mapping[str, Field]
+    id_field: str | None = None
 
 
 @dataclass(frozen=True)

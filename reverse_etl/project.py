@@ -75,6 +75,7 @@ class Wishes:
     full: bool = False
     limit: int | None = None
     approve: str | None = None
+    live: bool = False
     refused_only: bool = False
 
 
@@ -114,14 +115,18 @@ class Project:
         tag: str | None = None,
         limit: int | None = None,
         approve: str | None = None,
+        live: bool = False,
         observer: Observer | None = None,
     ) -> SyncResult:
         """Run these syncs, by default every enabled one, parents before their children.
 
-        What goes wrong in a run stands in its report. Raises ConfigError for a name or tag that is not there.
+        What goes wrong in a run stands in its report. Raises ConfigError for a name or tag that is not there, and for
+        a live look that isn't part of a dry run.
         """
         chosen = self._chosen(names, tag)
-        wishes = Wishes(dry_run=dry_run, full=full, limit=limit, approve=approve)
+        if live and not dry_run:
+            raise ConfigError([Problem("", 0, 0, "live", "a live look is part of a dry run: ask for both")])
+        wishes = Wishes(dry_run=dry_run, full=full, limit=limit, approve=approve, live=live)
         return anyio.run(self.run_all, chosen, wishes, observer)
 
     def retry(self, name: str, observer: Observer | None = None) -> SyncResult:

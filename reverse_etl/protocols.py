@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import duckdb
 
 
+OTHERS = "(others)"  # beside a record that was found: no field has such a name
+
+
 class Source(Protocol):
     """A warehouse: `Connector(config)`, its settings in reverse_etl.yml with every path already absolute.
 
@@ -131,7 +134,10 @@ class Lookup(Protocol):
     async def find(
         self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
     ) -> dict[str, dict[str, object]]:
-        """Records by match value (as sent), each with "id" and the fields asked for; absent ones are left out."""
+        """Records by match value (as sent), each with "id" and the fields asked for; absent ones are left out.
+
+        Where a value finds several records, `OTHERS` names the ids of those that are not given.
+        """
         ...
 
 
@@ -181,4 +187,4 @@ class Ledger(Protocol):
     def close(self) -> None: ...
 
 
-__all__ = ["Batch", "Destination", "Lookup", "Operation", "Source", "Traffic"]
+__all__ = ["OTHERS", "Batch", "Destination", "Lookup", "Operation", "Source", "Traffic"]

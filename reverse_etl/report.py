@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from reverse_etl import clock
 from reverse_etl.model import JSON, Problem
@@ -72,16 +72,65 @@ class RowSample:
 
 
 @dataclass(frozen=True)
+class LiveSample:
+    """One row that would be sent, beside its record: the fields that differ, each as (in the CRM, new)."""
+
+    key: JSON
+    state: str  # one of LiveSummary.STATES
+    fields: Mapping[str, tuple[JSON, JSON]]
+
+
+@dataclass(frozen=True)
+class LiveSummary:
+    """What a live look found. `read` counts records that were read back, `states` the rows that would be sent:
+
+    create: there is no record. update: a field that would be sent differs there. equal: none does. kept: a record is
+    there, and this sync never touches one. missing: none is there, and this sync never creates one. ambiguous: the
+    match value finds several records.
+
+    `looked_at` known rows were compared with what was last acknowledged: `drift` counts, by field, the values that
+    have changed in the CRM since. `gone`: further rows whose record is no longer there.
+    """
+
+    STATES: ClassVar[tuple[str, ...]] = ("create", "update", "equal", "kept", "missing", "ambiguous")
+
+    read: int = 0
+    states: Mapping[str, int] = field(default_factory=dict)
+    drift: Mapping[str, int] = field(default_factory=dict)
+    looked_at: int = 0
+    gone: int = 0
+    sample: tuple[LiveSample, ...] = ()
+
+    def to_json(self) -> dict[str, JSON]:
+        return {
+            "read": self.read,
+            **{state: self.states.get(state, 0) for state in self.STATES},
+            "drift": sum(self.drift.values()),
+            "drift_fields": dict(self.drift),
+            "drift_looked_at": self.looked_at,
+            "gone": self.gone,
+            "sample": [
+                {"key": row.key, "state": row.state, "fields": {name: [*pair] for name, pair in row.fields.items()}}
+                for row in self.sample
+            ],
+        }
+
+
+@dataclass(frozen=True)
 class PlanSummary:
-    """What a dry run shows beside the counts. `seconds_at_limit` is how long the calls take at the known rate limit."""
+    """What a dry run shows beside the counts. `seconds_at_limit` is how long the calls take at the known rate limit.
+
+    `live` only stands there when the CRM was looked at.
+    """
 
     requests: int
     seconds_at_limit: float
     problems: tuple[RowProblem, ...] = ()
     sample: tuple[RowSample, ...] = ()
+    live: LiveSummary | None = None
 
     def to_json(self) -> dict[str, JSON]:
-        return {
+        document: dict[str, JSON] = {
             "requests": self.requests,
             "seconds_at_limit": self.seconds_at_limit,
             "problems": [asdict(problem) for problem in self.problems],
@@ -90,6 +139,7 @@ class PlanSummary:
                 for row in self.sample
             ],
         }
+        return document if self.live is None else {**document, "live": self.live.to_json()}
 
 
 @dataclass

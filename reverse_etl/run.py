@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 from anyio import to_thread
 
-from reverse_etl import clock, cursor, localdb, plan, read
+from reverse_etl import clock, cursor, live, localdb, plan, read
 from reverse_etl.blame import blame, bug, first, local
 from reverse_etl.deliver import deliver
 from reverse_etl.diff import Comparison
@@ -91,6 +91,8 @@ class _Run:
     async def _take_the_way(self, comparison: Comparison, state: SyncState | None) -> None:
         """Read, plan, guard, deliver, record, finish."""
         refused = await to_thread.run_sync(self.ledger.refused)
+        if self.job.live:
+            live.lookup_of(self._connected(), self.sync.destination)
         self.job.observer.stage(self.sync.name, "reading")
         with self.job.stop.breaking(lambda: self._break_reading(comparison)):
             asked, schema = await to_thread.run_sync(self._read, comparison.spool, state, refused)
@@ -108,8 +110,12 @@ class _Run:
         self._tell(made, asked, schema, baseline=baseline)
         if self.job.dry_run:
             await to_thread.run_sync(self._show, made, refused, baseline)
-        if not baseline:
-            await to_thread.run_sync(self._guard, made, wish)
+        try:
+            if not baseline:
+                await to_thread.run_sync(self._guard, made, wish)
+        finally:
+            if self.job.live:
+                await self._look(made, baseline)
         if self.job.dry_run:
             return
         await to_thread.run_sync(self.ledger.release_known, comparison.connection)
@@ -234,6 +240,29 @@ class _Run:
         self.report.in_doubt = sum(row.kind == "in_doubt" and row.slot not in made.gone for row in refused)
         if self.report.rows.invalid or self.report.rejected or self.report.in_doubt:
             self.report.status, self.report.exit_code = RunStatus.PARTIAL, 3
+
+    async def _look(self, made: Plan, baseline: bool) -> None:
+        """What the records hold now, into the plan. The snapshot is let go first: reading may take long."""
+        summary = self.report.plan
+        if summary is None or baseline:
+            return
+        observer, name = self.job.observer, self.sync.name
+        observer.stage(name, "looking")
+        standing = await to_thread.run_sync(live.unchanged, made)
+        await to_thread.run_sync(self.ledger.release_known, made.comparison.connection)
+        destination = self._connected()
+        total = made.to_send + len(standing.record_ids)
+
+        def on_progress(settled: int) -> None:
+            observer.progress(name, settled, total, destination.traffic.requests)
+
+        try:
+            found = await live.look(made, standing, destination, self.job.stop, on_progress)
+        except BaseExceptionGroup as group:
+            raise first(group) from None
+        finally:
+            self._count_calls()
+        self.report.plan = replace(summary, live=found)
 
     # --- deliver and record -------------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ def check(
 def sync(
     syncs: options.Syncs = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Show the plan; write nothing anywhere.")] = False,
-    live: Annotated[bool, Option("--live", help="Compare with what is in the CRM now (not supported yet).")] = False,
+    live: Annotated[bool, Option("--live", help="With --dry-run: compare with what is in the CRM now.")] = False,
     full: Annotated[bool, Option("--full", help="Ignore cursor and snapshot, send every row.")] = False,
     tag: Annotated[str | None, Option("--tag", metavar="T", help="Only syncs with this tag.")] = None,
     limit: Annotated[int | None, Option("--limit", metavar="N", min=1, help="Send at most N rows.")] = None,
@@ -94,13 +94,20 @@ def sync(
     log_format: options.Format = TEXT,
 ) -> int:
     """Send what changed since it was last acknowledged."""
-    if live:
-        edge.refuse("--live is not supported yet")
+    if live and not dry_run:
+        edge.refuse("--live only looks, and is part of a dry run: add --dry-run")
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
     loaded = session.load(only=syncs or None)
     return session.run(
         lambda observer: loaded.sync(
-            *syncs or (), dry_run=dry_run, full=full, tag=tag, limit=limit, approve=approve, observer=observer
+            *syncs or (),
+            dry_run=dry_run,
+            live=live,
+            full=full,
+            tag=tag,
+            limit=limit,
+            approve=approve,
+            observer=observer,
         )
     )
 

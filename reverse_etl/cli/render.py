@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from reverse_etl.cli import text
 from reverse_etl.cli.screen import Block, Line, Part, Span, Table, line
 
 if TYPE_CHECKING:
     from reverse_etl.model import Problem
-    from reverse_etl.report import PlanSummary, RowSample, RunReport
+    from reverse_etl.report import LiveSample, LiveSummary, PlanSummary, RowSample, RunReport
 
 SHOWN_PER_CHANGE = 3
+_Sample = TypeVar("_Sample")
 _MARKS = {"added": Span("+", "good"), "changed": Span("~", "warn"), "removed": Span("-", "bad")}
+_STATES = {
+    "create": (Span("+", "good"), "to create"),
+    "update": (Span("~", "warn"), "to update"),
+    "equal": (Span("=", "dim"), "equal already"),
+    "kept": (Span("=", "dim"), "there already, left as they are"),
+    "missing": (Span("?", "warn"), "not there, and never created by this sync"),
+    "ambiguous": (Span("!", "bad"), "whose match value finds several records"),
+}
 _VERDICTS = {
     "succeeded": Span("✓ succeeded", "good"),
     "partial": Span("● partly delivered", "warn"),
@@ -179,6 +188,8 @@ def _plan(plan: PlanSummary, pending: int, samples: int) -> Iterator[Block]:
         yield line("  would send nothing")
     else:
         yield from _outlook(plan, pending, samples)
+    if plan.live is not None:
+        yield from _live(plan.live, samples)
     if plan.problems:
         yield line("  would be refused before any call")
         yield _refusals(plan)
@@ -190,27 +201,53 @@ def _outlook(plan: PlanSummary, pending: int, samples: int) -> Iterator[Block]:
         Span(text.plural(pending, "row"), "strong"),
         f" in {text.plural(plan.requests, 'call')}, about {text.duration(plan.seconds_at_limit)} at the rate limit",
     )
-    shown = _chosen(plan.sample, samples)
+    if plan.live is not None:  # the same rows follow, beside their records
+        return
+    shown = _chosen(plan.sample, lambda sample: sample.change, samples)
     for sample in shown:
-        yield line("    ", _MARKS.get(sample.change, sample.change), " ", Span(text.key(sample.key), "strong"))
-        if sample.fields:
-            yield Table([(name, _change(sample.change, *pair)) for name, pair in sample.fields.items()], indent=8)
+        yield from _row(_MARKS.get(sample.change, sample.change), sample, new=sample.change == "added")
     if shown and pending > len(shown):
         yield line("    ", Span(f"… and {text.count(pending - len(shown))} more", "dim"))
 
 
-def _chosen(sample: Sequence[RowSample], most: int) -> list[RowSample]:
+def _live(live: LiveSummary, samples: int) -> Iterator[Block]:
+    """Rows beside their records; of those that would change nothing only the number."""
+    told = [f"{text.count(live.states[state])} {words}" for state, (_, words) in _STATES.items() if live.states[state]]
+    if told:
+        yield line("  in the CRM now: ", " · ".join(told))
+    for sample in _chosen(live.sample, lambda sample: sample.state, samples):
+        if sample.state not in ("equal", "kept"):
+            yield from _row(_STATES[sample.state][0], sample, new=sample.state == "create")
+    if live.drift:
+        values = text.plural(sum(live.drift.values()), "value")
+        fields = ", ".join(f"{name} {text.count(number)}" for name, number in live.drift.items())
+        yield line("  ", Span("drift", "warn"), f": {values} changed in the CRM since we wrote them ({fields})")
+    if live.gone:
+        yield line("  ", Span("gone", "warn"), f": the records of {text.plural(live.gone, 'row')} that stay unchanged")
+    if live.looked_at:
+        none = "" if live.drift else ", none has drifted"
+        yield line("  ", Span(f"{text.plural(live.looked_at, 'known row')} looked at for drift{none}", "dim"))
+
+
+def _row(mark: Part, sample: RowSample | LiveSample, *, new: bool) -> Iterator[Block]:
+    yield line("    ", mark, " ", Span(text.key(sample.key), "strong"))
+    if sample.fields:
+        yield Table([(name, _change(*pair, new=new)) for name, pair in sample.fields.items()], indent=8)
+
+
+def _chosen(sample: Sequence[_Sample], kind: Callable[[_Sample], str], most: int) -> list[_Sample]:
+    """A few of each kind."""
     seen: dict[str, int] = {}
     chosen = []
     for row in sample:
-        seen[row.change] = seen.get(row.change, 0) + 1
-        if seen[row.change] <= most:
+        seen[kind(row)] = seen.get(kind(row), 0) + 1
+        if seen[kind(row)] <= most:
             chosen.append(row)
     return chosen
 
 
-def _change(change: str, old: object, new: object) -> str:
-    return text.value(new) if change == "added" else f"{text.value(old)} → {text.value(new)}"
+def _change(old: object, fresh: object, *, new: bool) -> str:
+    return text.value(fresh) if new else f"{text.value(old)} → {text.value(fresh)}"
 
 
 def _refusals(plan: PlanSummary) -> Table:

@@ -68,7 +68,7 @@ async def describe(http: Http, paths: Paths, object: str, type: str) -> ObjectSc
     except (NotFound, Refused) as refused:
         raise await _unknown(http, paths, object, refused) from refused
     fields = [field_of(each, type) for each in listed(answer) if each.get("name")]
-    return ObjectSchema(object, {field.name: field for field in fields})
+    return ObjectSchema(object, {field.name: field for field in fields}, id_field=RECORD_ID)
 
 
 def field_of(property: Mapping[str, Any], type: str) -> Field:

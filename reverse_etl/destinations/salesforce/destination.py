@@ -13,7 +13,7 @@ from reverse_etl.destinations.salesforce.config import SalesforceConfig
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt
 from reverse_etl.model import DELIVERED, Batch, Limits, ObjectSchema, Operation, Outcomes, Refusal
-from reverse_etl.protocols import Opening, Traffic
+from reverse_etl.protocols import OTHERS, Opening, Traffic
 
 # What a call with 200 records takes at a usual org, triggers and flows included; only estimates stand on it.
 USUAL_SECONDS = 0.5
@@ -77,10 +77,7 @@ class Salesforce:
     ) -> dict[str, dict[str, object]]:
         field = (await self.describe(object)).fields[match]
         found = await soql.matching(self._rest, object, field, values, fields)
-        return {
-            value: {"id": records[0]["Id"], **{name: records[0].get(name) for name in fields}}
-            for value, records in found.items()
-        }
+        return {value: _first(records, fields) for value, records in found.items()}
 
     async def aclose(self) -> None:
         await self._rest.aclose()
@@ -176,6 +173,13 @@ class Salesforce:
         return BatchRefused(
             doubt.message, hint=doubt.hint, code=doubt.code, status=doubt.status, request_id=doubt.request_id
         )
+
+
+def _first(records: Sequence[dict[str, Any]], fields: Sequence[str]) -> dict[str, object]:
+    """The record with the lowest id, and the ids of the others."""
+    first, *others = records
+    found: dict[str, object] = {"id": first["Id"], **{name: first.get(name) for name in fields}}
+    return {**found, OTHERS: [record["Id"] for record in others]} if others else found
 
 
 def _remembered(batch: Batch) -> dict[int, str]:

@@ -87,7 +87,7 @@ def _description(told: Mapping[str, Any]) -> Description:
         Operation.REMOVE: told.get("deletable", True),
     }
     return Description(
-        ObjectSchema(told["name"], {field.name: field for field in fields}),
+        ObjectSchema(told["name"], {field.name: field for field in fields}, id_field="Id"),
         frozenset(operation for operation, right in rights.items() if right),
     )
 

@@ -44,7 +44,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["daemon"], ["state", "verify"], ["sync", "--live"], ["fields", "people", "--create"]],
+    [["daemon"], ["state", "verify"], ["fields", "people", "--create"]],
 )
 def test_what_is_not_built_yet_is_refused_as_such(arguments: list[str], tmp_path: Path) -> None:
     ended = reverse_etl(*arguments, folder=tmp_path)

@@ -15,6 +15,7 @@ from reverse_etl.destinations.salesforce.schema import field_of
 from reverse_etl.destinations.salesforce.soql import MOST_BYTES, queries
 from reverse_etl.errors import DestinationError, InDoubt, PluginError
 from reverse_etl.model import Field, FieldType, ObjectSchema, Operation
+from reverse_etl.protocols import OTHERS
 from tests.unit.destinations.salesforce.org import DATA, FIELDS, Org, batch, refused
 
 TEXT = {"type": "string", "length": 80, "createable": True, "updateable": True, "nillable": True}
@@ -181,6 +182,13 @@ def test_records_are_found_by_the_values_as_they_were_sent_whatever_their_case_t
     org.tell("GET", f"{DATA}/query", {"totalSize": 1, "done": True, "records": [record]})
     assert find(org, ["Ada", "bob", "Ada"]) == {"Ada": {"id": "1", "Score__c": 7}}
     assert org.queries() == ["SELECT Id, External_Id__c, Score__c FROM Lead WHERE External_Id__c IN ('Ada','bob')"]
+
+
+def test_a_value_that_finds_several_records_gives_the_first_and_names_the_others() -> None:
+    org = Org()
+    records = [{"Id": id, "Score__c": 7, "Number__c": 1} for id in ("3", "1", "2")]
+    org.tell("GET", f"{DATA}/query", {"totalSize": 3, "done": True, "records": records})
+    assert find(org, ["1"], "Number__c") == {"1": {"id": "1", "Score__c": 7, OTHERS: ["2", "3"]}}
 
 
 def test_a_number_stands_bare_and_is_found_in_any_spelling() -> None:

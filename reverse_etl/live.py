@@ -1,0 +1,333 @@
+"""The live look of a dry run: what the CRM holds now, beside what would be sent and what was last acknowledged.
+
+Records are read back through `Lookup.find`, by remembered id where the object has an `id_field`, else by match value,
+in batches of the size that writes have. Nothing is written anywhere.
+
+Both sides of a comparison are brought to one form first: text as it goes on the wire, without blanks around it and
+with plain line ends; numbers by value; times to the second, in UTC; several choices in any order; nothing at all and
+empty text are the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time
+from decimal import Decimal, InvalidOperation
+from itertools import islice, zip_longest
+from typing import Any
+
+import anyio
+import orjson
+import pyarrow as pa
+from anyio import to_thread
+
+from reverse_etl.deliver import Stop
+from reverse_etl.errors import DestinationError
+from reverse_etl.localdb import column_types, quoted, table
+from reverse_etl.mapping import PayloadColumn, key_kinds
+from reverse_etl.model import JSON, Batch, Field, FieldType, Limits, ObjectSchema, Operation
+from reverse_etl.plan import Parcel, Plan
+from reverse_etl.protocols import OTHERS, Destination, Lookup
+from reverse_etl.report import LiveSample, LiveSummary
+from reverse_etl.standing import key_value
+from reverse_etl.values import NUMERIC, as_text, canonical
+
+UNCHANGED = 1_000  # acknowledged rows that aren't sent, looked at for drift
+SAMPLES = 20
+
+Record = Mapping[str, object]
+Progress = Callable[[int], None]
+
+
+def lookup_of(destination: Destination, connection: str) -> Lookup:
+    """The destination as one that can be read. Raises DestinationError."""
+    if isinstance(destination, Lookup):
+        return destination
+    raise DestinationError(
+        f"destination {connection!r}: its records can't be read back, so there is nothing to compare with",
+        code="destination_config",
+        hint="leave out --live: a dry run compares with what was last acknowledged",
+    )
+
+
+# --- one value on both sides ---------------------------------------------------------------------------------------
+
+
+def told(value: object, field: Field) -> JSON:
+    """A value in the form in which both sides are compared and shown."""
+    text = _text(value).strip().replace("\r\n", "\n")
+    if not text:  # an unticked box of Salesforce's can't be empty
+        return False if field.type is FieldType.BOOLEAN and not field.clearable else None
+    match field.type:
+        case FieldType.BOOLEAN:
+            return {"true": True, "false": False}.get(text.lower(), text)
+        case FieldType.NUMBER | FieldType.INTEGER:
+            return _number(text)
+        case FieldType.DATE:
+            moment = _moment(text)
+            return text if moment is None else moment.date().isoformat()
+        case FieldType.DATETIME:
+            moment = _moment(text)
+            return text if moment is None else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+        case FieldType.TIME:
+            return _clock_time(text)
+        case FieldType.CHOICES:
+            return ";".join(sorted({part.strip() for part in text.split(";") if part.strip()}))
+    return text
+
+
+def same(one: JSON, other: JSON, field: Field) -> bool:
+    """Whether two values, as `told` gives them, are one to the destination."""
+    if field.folds_case and isinstance(one, str) and isinstance(other, str):
+        return one.casefold() == other.casefold()
+    if field.type in NUMERIC and isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other
+    return type(one) is type(other) and one == other
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else orjson.dumps(value).decode()
+
+
+def _number(text: str) -> JSON:
+    try:
+        return canonical(Decimal(text))
+    except InvalidOperation:
+        return text
+
+
+def _moment(text: str) -> datetime | None:
+    """A time, given as ISO 8601 or as milliseconds since 1970, in UTC; None when it is neither."""
+    try:
+        if text.lstrip("-").isdecimal():
+            return datetime.fromtimestamp(int(text) / 1000, UTC)
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _clock_time(text: str) -> str:
+    try:
+        return time.fromisoformat(text.removesuffix("Z")).isoformat("milliseconds")
+    except ValueError:
+        return text
+
+
+# --- the look ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """Rows as they were last acknowledged: each one's record id, and its values as text, by destination field."""
+
+    record_ids: Mapping[str, str]
+    values: Mapping[str, Sequence[str | None]]  # a column a field, in the order of `record_ids`
+
+    def rows(self) -> Iterator[tuple[str, str, dict[str, str | None]]]:
+        """Key, record id and values of each."""
+        for at, (key, record_id) in enumerate(self.record_ids.items()):
+            yield key, record_id, {name: column[at] for name, column in self.values.items()}
+
+
+def unchanged(made: Plan) -> Acknowledged:
+    """Some acknowledged rows that are neither sent nor removed, spread over all keys. Needs the relation `known`."""
+    have = column_types(made.comparison.connection, "known")
+    columns = [column for column in made.shape.payload if have.get(column.name) == column.type]
+    others = "key NOT IN (SELECT key FROM delta) AND key NOT IN (SELECT key FROM removed)"
+    sql = f"FROM known WHERE sent AND NOT gone AND record_id IS NOT NULL AND {others} ORDER BY hash(key)"
+    return _acknowledged(made, columns, lambda column: column.name, f"{sql} LIMIT {UNCHANGED}")
+
+
+def _acknowledged(
+    made: Plan, columns: Sequence[PayloadColumn], name: Callable[[PayloadColumn], str], rows: str
+) -> Acknowledged:
+    if made.schema is None:
+        raise AssertionError("a live look, but the object was never described")
+    chosen = ", ".join(
+        ["key", "record_id", *(f"{quoted(name(column))} AS {quoted(column.name)}" for column in columns)]
+    )
+    found = table(made.comparison.connection, f"SELECT {chosen} {rows}")
+    values = {c.field: as_text(found.column(c.name), made.schema.fields[c.field]) for c in columns}
+    ids = zip(found.column("key").to_pylist(), found.column("record_id").to_pylist(), strict=True)
+    return Acknowledged(dict(ids), values)
+
+
+async def look(
+    made: Plan, standing: Acknowledged, destination: Destination, stop: Stop, on_progress: Progress
+) -> LiveSummary:
+    """Read back the records of the rows that would be sent, and of `standing`, and say how they differ."""
+    looking = _Look(made, lookup_of(destination, made.sync.destination), destination.limits, stop, on_progress)
+    await looking.at_rows_to_send()
+    await looking.at_standing(standing)
+    return looking.summary()
+
+
+class _Look:
+    def __init__(self, made: Plan, lookup: Lookup, limits: Limits, stop: Stop, on_progress: Progress) -> None:
+        if made.schema is None:
+            raise AssertionError("a live look, but the object was never described")
+        self.made = made
+        self.schema: ObjectSchema = made.schema
+        self.lookup = lookup
+        self.limits = limits
+        self.stop = stop
+        self.on_progress = on_progress
+        self.kinds = key_kinds(made.shape)
+        self.names = [column.field for column in made.shape.payload]
+        self.slots = anyio.Semaphore(limits.in_flight)
+        self.read = self.looked_at = self.gone = self.settled = 0
+        self.states: Counter[str] = Counter()
+        self.drift: Counter[str] = Counter()
+        self.samples: defaultdict[str, list[LiveSample]] = defaultdict(list)
+
+    # --- rows to send -------------------------------------------------------------------------------------------------
+
+    async def at_rows_to_send(self) -> None:
+        hops = self.made.parcels(self.limits)
+        while (parcels := await to_thread.run_sync(next, hops, None)) is not None:
+            written = [parcel for parcel in parcels if parcel.batch.operation is not Operation.REMOVE]
+            before = await to_thread.run_sync(self._before, written)
+            seen: list[list[LiveSample]] = [[] for _ in written]
+            async with anyio.create_task_group() as tasks:
+                for parcel, samples in zip(written, seen, strict=True):
+                    tasks.start_soon(self._at, parcel.batch, before, samples)
+            for samples in seen:
+                self._keep(samples)
+
+    def _before(self, parcels: Sequence[Parcel]) -> dict[str, dict[str, str | None]]:
+        """What was last acknowledged of the rows that remember a record, by key."""
+        known = [parcel.batch.keys.filter(parcel.batch.record_ids.is_valid()) for parcel in parcels]
+        keys = pa.chunked_array(known, pa.string())
+        if not len(keys):
+            return {}
+        connection = self.made.comparison.connection
+        connection.register("asked", pa.table({"key": keys}))
+        try:
+            rows = "FROM delta WHERE key IN (SELECT key FROM asked)"
+            found = _acknowledged(self.made, self.made.shape.payload, lambda column: column.old, rows)
+        finally:
+            connection.unregister("asked")
+        return {key: values for key, _, values in found.rows()}
+
+    async def _at(self, batch: Batch, before: Mapping[str, dict[str, str | None]], samples: list[LiveSample]) -> None:
+        """One batch: the state of each row, in order."""
+        ids = batch.record_ids.to_pylist()
+        async with self.slots:
+            own = await self._by_id([record_id for record_id in ids if record_id])
+            match_values = batch.match_values(as_text)
+            sought = [
+                value
+                for record_id, value in zip(ids, match_values, strict=True)
+                if record_id not in own and value and (not record_id or self._looks_further(batch))
+            ]
+            found = await self._find(self.made.sync.match, sought)
+        partial = list(batch.records(as_text))
+        whole = list(replace(batch, sends=None).records(as_text))
+        for at, key in enumerate(batch.keys.to_pylist()):
+            record = own.get(ids[at]) or (found.get(match_values[at]) if match_values[at] else None)
+            again = bool(ids[at]) and self.schema.id_field is not None and ids[at] not in own and batch.recreates
+            sent = whole[at] if again else partial[at]
+            samples.append(self._judged(key, batch, record, sent))
+            if record is not None and record["id"] == ids[at] and key in before:
+                self._note_drift(before[key], record)
+        self.settled += len(batch)
+        self.on_progress(self.settled)
+
+    def _looks_further(self, batch: Batch) -> bool:
+        """Whether a record that isn't found by its id would be looked for by match value."""
+        return batch.recreates or self.schema.id_field is None
+
+    def _judged(self, key: str, batch: Batch, record: Record | None, sent: Mapping[str, Any]) -> LiveSample:
+        def sample(state: str, fields: Mapping[str, tuple[JSON, JSON]] | None = None) -> LiveSample:
+            return LiveSample(key_value(key, self.kinds), state, fields or {})
+
+        new = {name: told(value, self.schema.fields[name]) for name, value in sent.items()}
+        if record is None:
+            if batch.operation is Operation.UPDATE and not batch.recreates:
+                return sample("missing")
+            return sample("create", {name: (None, value) for name, value in new.items() if value is not None})
+        if OTHERS in record:
+            return sample("ambiguous")
+        if batch.operation is Operation.CREATE:
+            return sample("kept")
+        old = {name: told(record.get(name), self.schema.fields[name]) for name in new}
+        fields = {
+            name: (old[name], new[name]) for name in new if not same(old[name], new[name], self.schema.fields[name])
+        }
+        return sample("update" if fields else "equal", fields)
+
+    # --- rows that stand ----------------------------------------------------------------------------------------------
+
+    async def at_standing(self, standing: Acknowledged) -> None:
+        """Rows that wouldn't be sent: only their drift."""
+        rows = list(standing.rows())
+        size = self.limits.batch_size
+        async with anyio.create_task_group() as tasks:
+            for start in range(0, len(rows), size):
+                tasks.start_soon(self._at_some_standing, rows[start : start + size])
+
+    async def _at_some_standing(self, rows: Sequence[tuple[str, str, dict[str, str | None]]]) -> None:
+        match = self.made.sync.match
+        async with self.slots:
+            if self.schema.id_field is not None:
+                own = await self._by_id([record_id for _, record_id, _ in rows])
+                found = [own.get(record_id) for _, record_id, _ in rows]
+            else:
+                by_value = await self._find(match, [value for _, _, values in rows if (value := values.get(match))])
+                found = [by_value.get(values.get(match) or "") for _, _, values in rows]
+        for (_, record_id, values), record in zip(rows, found, strict=True):
+            if record is not None and record["id"] == record_id:
+                self._note_drift(values, record)
+            else:
+                self.gone += 1
+
+    def _note_drift(self, acknowledged: Mapping[str, str | None], record: Record) -> None:
+        """Fields that no longer hold what was acknowledged. A NULL says nothing: a creation never sends it."""
+        self.looked_at += 1
+        for name, value in acknowledged.items():
+            field = self.schema.fields[name]
+            before = told(value, field)
+            if value is not None and not same(before, told(record.get(name), field), field):
+                self.drift[name] += 1
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    async def _by_id(self, record_ids: Sequence[str]) -> dict[str, dict[str, object]]:
+        field = self.schema.id_field
+        return {} if field is None else await self._find(field, record_ids)
+
+    async def _find(self, match: str, values: Sequence[str]) -> dict[str, dict[str, object]]:
+        if not values:
+            return {}
+        self.stop.check()
+        found = await self.lookup.find(self.schema.name, match, values, self.names)
+        self.read += len({str(record["id"]) for record in found.values()})
+        return found
+
+    # --- what came of it ----------------------------------------------------------------------------------------------
+
+    def _keep(self, samples: Sequence[LiveSample]) -> None:
+        for sample in samples:
+            self.states[sample.state] += 1
+            if len(self.samples[sample.state]) < SAMPLES:
+                self.samples[sample.state].append(sample)
+
+    def summary(self) -> LiveSummary:
+        rounds = zip_longest(*self.samples.values())  # of each state the same number, as far as it goes
+        chosen = islice((sample for turn in rounds for sample in turn if sample is not None), SAMPLES)
+        order = list(LiveSummary.STATES)
+        return LiveSummary(
+            read=self.read,
+            states={state: self.states[state] for state in order},
+            drift=dict(sorted(self.drift.items())),
+            looked_at=self.looked_at,
+            gone=self.gone,
+            sample=tuple(sorted(chosen, key=lambda sample: order.index(sample.state))),
+        )

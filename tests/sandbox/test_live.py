@@ -1,0 +1,171 @@
+"""`sync --dry-run --live`: what the CRM holds now, beside what would be sent. It only ever reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.sandbox.scene import COMPANIES, LEADS, PEOPLE, Scene
+
+READS = ("/batch/read", "/query", "/oauth2/token")
+LEAD_COLUMNS = "id text, name text, company text, email text"
+
+
+def look(scene: Scene, name: str = "people", **wishes: Any) -> dict[str, Any]:
+    """A live look; nothing is written by it, there or here."""
+    state = scene.folder / ".reverse_etl"
+    files = {path: path.read_bytes() for path in state.rglob("*") if path.is_file()}
+    written, before = len(scene.sandbox.ledger), len(list(scene.sandbox.requests))
+    run = scene.sync(name, dry_run=True, live=True, **wishes)
+    made = list(scene.sandbox.requests)[before:]
+    assert len(scene.sandbox.ledger) == written
+    assert [entry.path for entry in made if entry.method != "GET" and not entry.path.endswith(READS)] == []
+    assert {path: path.read_bytes() for path in state.rglob("*") if path.is_file()} == files
+    assert run["requests"] == len(made)
+    found: dict[str, Any] = run["plan"]["live"]
+    assert len(found["sample"]) <= 20
+    return found
+
+
+def counts(found: dict[str, Any]) -> dict[str, int]:
+    return {name: number for name, number in found.items() if isinstance(number, int) and number}
+
+
+def by_key(found: dict[str, Any]) -> dict[Any, tuple[str, dict[str, Any]]]:
+    return {row["key"]: (row["state"], row["fields"]) for row in found["sample"]}
+
+
+# --- HubSpot ----------------------------------------------------------------------------------------------------------
+
+
+def test_before_the_first_run_each_row_is_laid_beside_the_contact_that_has_its_email(scene: Scene) -> None:
+    scene.define()
+    scene.people(("new@x.io", "Nia", 1), ("Other@x.io", "Olu", 2), ("same@x.io", "Sam", 3))
+    scene.sandbox.hubspot.add("contacts", {"email": "other@x.io", "firstname": "Ola", "workspaces_total": "2"})
+    scene.sandbox.hubspot.add("contacts", {"email": "same@x.io", "firstname": "Sam", "workspaces_total": "3.0"})
+    found = look(scene)
+    assert counts(found) == {"read": 2, "create": 1, "update": 1, "equal": 1}
+    assert by_key(found) == {
+        "new@x.io": (
+            "create",
+            {"email": [None, "new@x.io"], "firstname": [None, "Nia"], "workspaces_total": [None, 1]},
+        ),
+        "Other@x.io": ("update", {"firstname": ["Ola", "Olu"]}),
+        "same@x.io": ("equal", {}),
+    }
+
+
+def test_only_the_fields_that_would_be_sent_are_compared_and_edits_by_people_count_as_drift(scene: Scene) -> None:
+    scene.define()
+    scene.people(("a@x.io", "Ann", 1), ("b@x.io", "Bob", 2), ("c@x.io", "Cat", 3))
+    scene.sync()
+    ids = {record["properties"]["email"]: record["id"] for record in scene.records("contacts")}
+    scene.sandbox.hubspot.change("contacts", ids["a@x.io"], {"firstname": "Annie"})  # of a row that is sent
+    scene.sandbox.hubspot.change("contacts", ids["c@x.io"], {"firstname": "", "workspaces_total": "30"})
+    scene.people(("a@x.io", "Ann", 10), ("b@x.io", "Bob", 2), ("c@x.io", "Cat", 3))
+    found = look(scene)
+    assert counts(found) == {"read": 3, "update": 1, "drift": 3, "drift_looked_at": 3}
+    assert found["drift_fields"] == {"firstname": 2, "workspaces_total": 1}
+    assert by_key(found) == {"a@x.io": ("update", {"workspaces_total": [1, 10]})}
+
+
+def test_a_record_is_found_by_its_id_when_somebody_changed_its_match_value(scene: Scene) -> None:
+    scene.define(COMPANIES, "companies")
+    scene.table("companies", "id text, name text", [("c1", "One"), ("c2", "Two")])
+    scene.sync("companies")
+    first = next(record for record in scene.records("companies") if record["properties"]["name"] == "One")
+    scene.sandbox.hubspot.change("companies", first["id"], {"app_company_id": "mine"})
+    scene.table("companies", "id text, name text", [("c1", "Eins"), ("c2", "Two")])
+    found = look(scene, "companies")
+    assert by_key(found) == {"c1": ("update", {"name": ["One", "Eins"]})}
+    assert found["drift_fields"] == {"app_company_id": 1}
+
+
+def test_a_record_that_is_gone_would_be_created_whole(scene: Scene) -> None:
+    scene.define()
+    scene.people(("a@x.io", "Ann", 1), ("b@x.io", "Bob", 2))
+    scene.sync()
+    for record in scene.records("contacts"):
+        scene.sandbox.hubspot.portal.type("contacts").table.remove(record["id"])
+    scene.people(("a@x.io", "Ann", 10), ("b@x.io", "Bob", 2))
+    found = look(scene)
+    assert counts(found) == {"create": 1, "gone": 1}
+    assert by_key(found)["a@x.io"][1]["firstname"] == [None, "Ann"]
+
+
+def test_an_update_never_creates_and_an_insert_never_touches(scene: Scene) -> None:
+    scene.sandbox.hubspot.add("contacts", {"email": "a@x.io", "firstname": "Ann"})
+    scene.people(("a@x.io", "Anna", 1), ("b@x.io", "Bob", 2))
+    scene.define(mode="update")
+    assert counts(look(scene)) == {"read": 1, "update": 1, "missing": 1}
+    scene.define(mode="insert")
+    assert counts(look(scene)) == {"read": 1, "kept": 1, "create": 1}
+
+
+def test_a_plan_that_a_guard_stops_is_looked_at_too(scene: Scene) -> None:
+    scene.define()
+    rows = [(f"p{n}@x.io", f"P{n}", n) for n in range(40)]
+    scene.people(*rows)
+    scene.sync()
+    scene.define(guard={"max_changed": "10%"})
+    scene.people(*((email, name + "!", number) for email, name, number in rows))
+    run = scene.sync(dry_run=True, live=True)
+    assert (run["status"], run["exit"]) == ("guarded", 4)
+    assert run["plan"]["live"]["update"] == 40
+    assert len(run["plan"]["live"]["sample"]) == 20
+
+
+def test_only_the_rows_of_a_limited_run_are_looked_at(scene: Scene) -> None:
+    scene.define()
+    scene.people(*((f"p{n:03d}@x.io", f"P{n}", n) for n in range(250)))
+    assert counts(look(scene, limit=7)) == {"create": 7}
+    assert counts(look(scene)) == {"create": 250}
+
+
+# --- Salesforce -------------------------------------------------------------------------------------------------------
+
+
+def test_leads_are_read_back_by_external_id_and_by_record_id(scene: Scene) -> None:
+    scene.define(LEADS, "leads")
+    scene.table("leads", LEAD_COLUMNS, [("1", "Ada", "Acme", "ada@x.io"), ("2", "Bob", "Acme", None)])
+    assert counts(look(scene, "leads")) == {"create": 2}
+    scene.sync("leads")
+    rows = [("1", "Ada", "Acme Inc", "ada@x.io"), ("2", "Bob", "Acme", None), ("3", "Cy", "Acme", None)]
+    scene.table("leads", LEAD_COLUMNS, rows)
+    ids = {record["External_Id__c"]: record["Id"] for record in scene.sandbox.salesforce.records("Lead")}
+    scene.sandbox.salesforce.change("Lead", ids["2"], {"LastName": "Robert"})
+    found = look(scene, "leads")
+    assert counts(found) == {"read": 2, "create": 1, "update": 1, "drift": 1, "drift_looked_at": 2}
+    assert by_key(found)["1"] == ("update", {"Company": ["Acme", "Acme Inc"]})
+    assert found["drift_fields"] == {"LastName": 1}
+
+
+def test_what_salesforce_gives_back_in_its_own_form_is_equal(scene: Scene) -> None:
+    mapped = {"External_Id__c": "id", "LastName": "name", "Company": "company"}
+    mapped |= {"Lead_Score__c": "score", "Workspaces_Total__c": "workspaces"}
+    scene.define(LEADS, "leads", mapping=mapped)
+    columns = LEAD_COLUMNS + ", score decimal(5,2), workspaces bigint"
+    scene.table("leads", columns, [("1", " Ada ", "Acme", None, "87.50", 3)])
+    scene.sync("leads")
+    assert counts(look(scene, "leads", full=True)) == {"read": 1, "equal": 1, "drift_looked_at": 1}
+
+
+# --- what was asked ---------------------------------------------------------------------------------------------------
+
+
+def test_a_live_look_is_part_of_a_dry_run(scene: Scene) -> None:
+    scene.define()
+    scene.people(("a@x.io", "Ann", 1))
+    ended = scene.cli("sync", "--live")
+    assert (ended.returncode, scene.calls()) == (2, 0)
+    assert "add --dry-run" in ended.stderr
+
+
+def test_the_look_is_shown_in_a_few_lines(scene: Scene) -> None:
+    scene.define(PEOPLE)
+    scene.people(("a@x.io", "Ann", 1), ("b@x.io", "Bob", 2))
+    scene.sandbox.hubspot.add("contacts", {"email": "a@x.io", "firstname": "Anna", "workspaces_total": "1"})
+    shown = scene.cli("sync", "--dry-run", "--live").stdout
+    assert "in the CRM now: 1 to create · 1 to update" in shown
+    assert "Anna → Ann" in shown
+    code, document = scene.json("sync", "--dry-run", "--live")
+    assert (code, document["runs"][0]["plan"]["live"]["create"]) == (0, 1)

@@ -1,0 +1,216 @@
+"""The live look: one value on both sides, and what a memory destination shows of the rest."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reverse_etl.errors import Throttled
+from reverse_etl.live import same, told
+from reverse_etl.model import Field, FieldType
+from reverse_etl.protocols import OTHERS
+from reverse_etl.report import LiveSummary, RunReport
+from reverse_etl.testing import MemoryDestination
+from reverse_etl.values import as_text
+from tests.house import House, sync
+
+
+def field(kind: FieldType, **more: Any) -> Field:
+    return Field("f", kind, **more)
+
+
+def equal(column: pa.Array, there: object, kind: FieldType, **more: Any) -> bool:
+    """Whether what a column holds, as it goes out, is what the CRM gives back."""
+    taken = field(kind, **more)
+    [sent] = as_text(column, taken)
+    return same(told(sent, taken), told(there, taken), taken)
+
+
+@pytest.mark.parametrize(
+    ("column", "there", "kind"),
+    [
+        (pa.array(["x"]), "x", FieldType.TEXT),
+        (pa.array(["  x "]), "x", FieldType.TEXT),
+        (pa.array(["a\nb"]), "a\r\nb", FieldType.TEXT),
+        (pa.array([""]), None, FieldType.TEXT),
+        (pa.array([None], pa.string()), "", FieldType.TEXT),
+        (pa.array([12]), "12", FieldType.TEXT),
+        (pa.array([12]), "12.0", FieldType.NUMBER),
+        (pa.array([Decimal("87.50")], pa.decimal128(5, 2)), 87.5, FieldType.NUMBER),
+        (pa.array([1e7]), 1e7, FieldType.NUMBER),
+        (
+            pa.array([Decimal("12345678901234567890.5")], pa.decimal128(22, 1)),
+            "12345678901234567890.5",
+            FieldType.NUMBER,
+        ),
+        (pa.array([True]), "true", FieldType.BOOLEAN),
+        (pa.array([True]), True, FieldType.BOOLEAN),
+        (pa.array([0]), False, FieldType.BOOLEAN),
+        (pa.array([date(2026, 1, 31)]), "2026-01-31", FieldType.DATE),
+        (pa.array([date(2026, 1, 31)]), "2026-01-31T00:00:00Z", FieldType.DATE),
+        (pa.array([date(2026, 1, 31)]), "1769817600000", FieldType.DATE),
+        (
+            pa.array([datetime(2026, 1, 31, 10, 20, 30, 999999, UTC)]),
+            "2026-01-31T10:20:30.000+0000",
+            FieldType.DATETIME,
+        ),
+        (pa.array([datetime(2026, 1, 31, 10, 20, 30)]), "2026-01-31T11:20:30.5+01:00", FieldType.DATETIME),
+        (pa.array([date(1969, 12, 31)]), "-86400000", FieldType.DATETIME),
+        (pa.array([time(10, 20, 30)]), "10:20:30.000Z", FieldType.TIME),
+        (pa.array([["b", "a"]]), "a;b", FieldType.CHOICES),
+        (pa.array([["b", "a"]]), '["b","a"]', FieldType.OTHER),
+    ],
+)
+def test_two_spellings_of_one_value_are_equal(column: pa.Array, there: object, kind: FieldType) -> None:
+    assert equal(column, there, kind)
+
+
+@pytest.mark.parametrize(
+    ("column", "there", "kind"),
+    [
+        (pa.array(["x"]), "X", FieldType.TEXT),
+        (pa.array(["1"]), "1.0", FieldType.TEXT),
+        (pa.array([1]), None, FieldType.NUMBER),
+        (pa.array([1]), "one", FieldType.NUMBER),
+        (
+            pa.array([Decimal("12345678901234567890.5")], pa.decimal128(22, 1)),
+            "12345678901234567890.4",
+            FieldType.NUMBER,
+        ),
+        (pa.array([False]), None, FieldType.BOOLEAN),
+        (pa.array([date(2026, 1, 31)]), "2026-02-01", FieldType.DATE),
+        (pa.array([datetime(2026, 1, 31, 10, 20, 30)]), "2026-01-31T10:20:31Z", FieldType.DATETIME),
+        (pa.array([datetime(2026, 1, 31, 10, 20, 30)]), "soon", FieldType.DATETIME),
+        (pa.array([["a"]]), "a;b", FieldType.CHOICES),
+    ],
+)
+def test_two_values_are_not_equal(column: pa.Array, there: object, kind: FieldType) -> None:
+    assert not equal(column, there, kind)
+
+
+def test_a_field_that_folds_case_does_so_here_too() -> None:
+    assert equal(pa.array(["Ann@X.io"]), "ann@x.io", FieldType.TEXT, folds_case=True)
+    assert told("Ann@X.io", field(FieldType.TEXT, folds_case=True)) == "Ann@X.io"
+
+
+def test_a_box_that_can_only_be_unticked_is_false_when_nothing_is_sent() -> None:
+    assert equal(pa.array([None], pa.bool_()), False, FieldType.BOOLEAN, clearable=False)
+
+
+@given(
+    st.sampled_from([*FieldType]),
+    st.none() | st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans(),
+)
+def test_any_value_has_a_form_that_is_equal_to_itself_and_stays_when_told_again(kind: FieldType, value: object) -> None:
+    taken = field(kind)
+    once = told(value, taken)
+    assert same(once, told(value, taken), taken)
+    assert same(told(once, taken), once, taken)
+
+
+# --- what is looked at ----------------------------------------------------------------------------------------------
+
+
+def look(house: House, **wishes: Any) -> LiveSummary:
+    report: RunReport = house.go(dry_run=True, live=True, **wishes)
+    assert report.plan is not None
+    assert report.plan.live is not None
+    return report.plan.live
+
+
+def test_a_destination_that_finds_no_records_by_their_id_is_asked_by_match_value(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.people((1, "a@x.io", "free"), (2, "b@x.io", "free"), (3, "c@x.io", None))
+    house.go()
+    [first, *_] = house.crm.records.values()
+    first["plan"] = "gold"
+    house.people((1, "a@x.io", "pro"), (2, "b@x.io", "free"), (3, "c@x.io", None))
+    found = look(house)
+    assert found.states["update"] == 1
+    assert found.sample[0].fields == {"plan": ("gold", "pro")}
+    assert (dict(found.drift), found.looked_at, found.gone) == ({"plan": 1}, 3, 0)
+
+
+def test_a_null_that_may_never_have_been_sent_is_no_drift(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.people((1, "a@x.io", None))
+    house.go()
+    [record] = house.crm.records.values()
+    record["plan"] = "gold"
+    assert (look(house).looked_at, look(house).drift) == (1, {})
+
+
+def test_a_record_that_is_gone_is_counted_apart(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.people((1, "a@x.io", "free"))
+    house.go()
+    house.crm.records.clear()
+    assert (look(house).gone, look(house).looked_at) == (1, 0)
+
+
+def test_removed_rows_are_not_looked_at(tmp_path: Path) -> None:
+    house = House(tmp_path, sync(on_removed="archive"))
+    house.people((1, "a@x.io", "free"), (2, "b@x.io", "free"))
+    house.go()
+    house.people((1, "a@x.io", "free"))
+    found = look(house)
+    assert (sum(found.states.values()), found.looked_at) == (0, 1)
+
+
+class Doubtful(MemoryDestination):
+    """Every match value finds a second record."""
+
+    async def find(self, *asked: Any) -> dict[str, dict[str, object]]:
+        return {value: {**record, OTHERS: ["r9"]} for value, record in (await super().find(*asked)).items()}
+
+
+def test_a_match_value_that_finds_several_records_is_ambiguous(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.people((1, "a@x.io", "free"))
+    house.go()
+    fresh = House(tmp_path / "other", crm=house.crm)
+    fresh.people((1, "a@x.io", "pro"))
+    found = look(fresh, destination=lambda: Doubtful(account=fresh.crm))
+    assert (found.states["ambiguous"], found.sample[0].fields) == (1, {})
+
+
+class Busy(MemoryDestination):
+    """Every look is one too many."""
+
+    async def find(self, *asked: Any) -> dict[str, dict[str, object]]:
+        raise Throttled("too many")
+
+
+class Unreadable:
+    """A destination without `find`."""
+
+    def __init__(self, destination: MemoryDestination) -> None:
+        for name in ("limits", "traffic", "requests_per_second", "describe", "write", "account", "aclose"):
+            setattr(self, name, getattr(destination, name))
+
+
+def test_a_destination_whose_records_cannot_be_read_says_so_before_the_warehouse_is_asked(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.people((1, "a@x.io", "free"))
+    report = house.run(dry_run=True, live=True, destination=lambda: Unreadable(MemoryDestination(account=house.crm)))
+    assert report.error is not None
+    assert (report.exit_code, report.error.code, house.warehouse.asked) == (1, "destination_config", [])
+    assert "'crm': its records can't be read back" in report.error.message
+    assert "leave out --live" in str(report.error.hint)
+
+
+def test_what_breaks_the_look_is_the_runs_own_error_and_the_plan_stands(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.people((1, "a@x.io", "free"))
+    report = house.run(dry_run=True, live=True, destination=lambda: Busy(account=house.crm))
+    assert report.error is not None
+    assert report.error.code == "destination_throttled"
+    assert report.plan is not None
+    assert (report.plan.live, report.plan.requests) == (None, 1)
