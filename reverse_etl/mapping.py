@@ -74,8 +74,13 @@ class Shape:
 
     @property
     def hash(self) -> str:
-        """A 64-bit fingerprint of what is compared; a filter only, the columns themselves decide."""
-        return f"hash({', '.join(quoted(column.name) for column in self.compared) or '0'})"
+        """A 64-bit fingerprint of what is compared; a filter only, the columns themselves decide.
+
+        It begins with the columns' names and types: `hash(0)` and `hash(0, 0)` are one number in DuckDB, so that without
+        them a field added to the mapping could pass for no change.
+        """
+        named = ",".join(f"{column.name} {column.type}" for column in self.compared)
+        return f"hash({', '.join([literal(named), *(quoted(column.name) for column in self.compared)])})"
 
     def column(self, field: str) -> PayloadColumn:
         return next(column for column in self.payload if column.field == field)

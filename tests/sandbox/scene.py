@@ -122,7 +122,7 @@ class Scene:
         """One run in this process, as `sync --json` would print it, with the exit code."""
         result = Project.load(self.folder).sync(*names, **wishes)
         assert len(result.runs) == 1
-        document: dict[str, Any] = json.loads(json.dumps(result.to_json()["runs"][0]))  # type: ignore[index]
+        document: dict[str, Any] = json.loads(json.dumps(result.runs[0].to_json()))
         error = document["error"] or {}
         assert error.get("code") != "bug", error
         self.check_books(document)
