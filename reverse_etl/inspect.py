@@ -22,7 +22,7 @@ async def inspect(
     problems: list[Problem] = []
     shape = None
     try:
-        shape = await to_thread.run_sync(_shape, sync, source)
+        shape = await to_thread.run_sync(asked_shape, sync, source)
     except ConfigError as failure:
         problems += failure.problems
     except SourceError as failure:
@@ -39,7 +39,8 @@ async def inspect(
     return problems
 
 
-def _shape(sync: SyncConfig, open: Callable[[], Source]) -> Shape:
+def asked_shape(sync: SyncConfig, open: Callable[[], Source]) -> Shape:
+    """The columns that the warehouse says the query has; reads no rows."""
     source = open()
     try:
         asked = Reader(sync, source).question(None, complete=True)

@@ -24,8 +24,8 @@ from reverse_etl.config.project import ProjectConfig, SourceConfig
 from reverse_etl.config.schedule import After
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import ConfigError, Interrupted
-from reverse_etl.model import JSON, ObjectSchema, Problem
-from reverse_etl.protocols import Destination, Memory, Opening, Source
+from reverse_etl.model import JSON, ObjectSchema, Problem, Refusal
+from reverse_etl.protocols import Destination, Memory, NewField, Opening, Source
 from reverse_etl.report import RunReport
 from reverse_etl.standing import RefusedRow
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from reverse_etl.deliver import Stop
     from reverse_etl.explain import Explanation
     from reverse_etl.job import Job, Observer
+    from reverse_etl.missing import MissingField
     from reverse_etl.state.ledger import Ledger
     from reverse_etl.state.store import StateStore
 
@@ -224,6 +225,22 @@ class Project:
                 await opened.aclose()
 
         return anyio.run(describe)
+
+    def missing_fields(self, sync: str) -> list[MissingField]:
+        """Fields that the sync's mapping needs and its object lacks, as they would be made. Makes nothing."""
+        from reverse_etl.missing import missing_fields  # noqa: PLC0415  # reads Arrow schemas: only when asked to
+
+        named = self._named(sync)
+        return anyio.run(
+            missing_fields, named, partial(self._source, named), partial(_opened, named.destination, self.config)
+        )
+
+    def make_fields(self, sync: str, fields: Sequence[NewField]) -> dict[str, Refusal]:
+        """Make fields that `missing_fields` gave; the refused ones by name, with the destination's reasons."""
+        from reverse_etl.missing import make_fields  # noqa: PLC0415
+
+        named = self._named(sync)
+        return anyio.run(make_fields, named, partial(_opened, named.destination, self.config), fields)
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from reverse_etl.clock import SYSTEM, Clock
-from reverse_etl.model import Batch, Limits, ObjectSchema, Operation, Outcomes, Query
+from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Query, Refusal
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
 
@@ -138,6 +138,35 @@ class Lookup(Protocol):
 
         Where a value finds several records, `OTHERS` names the ids of those that are not given.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class NewField:
+    """A field that would be made, in the destination's own words: its type, how people fill it in, where they find it.
+
+    `impossible` is why the destination can have no field of this name, None when it can.
+    """
+
+    name: str
+    label: str
+    type: str
+    control: str
+    group: str
+    unique: bool = False
+    impossible: str | None = None
+
+
+@runtime_checkable
+class FieldMaker(Protocol):
+    """A destination in which fields can be made. Nobody calls `make_fields` before a person saw the drafts."""
+
+    async def draft_fields(self, object: str, fields: Sequence[Field]) -> list[NewField]:
+        """How these fields would be made, in their order; makes nothing. One that `identifies` is to be unique."""
+        ...
+
+    async def make_fields(self, object: str, fields: Sequence[NewField]) -> dict[str, Refusal]:
+        """Makes them. The refused ones by name, with the destination's reasons; all others are there now."""
         ...
 
 

@@ -223,22 +223,32 @@ def forget(
 
 @app.command()
 def fields(
-    destination: Annotated[str, Argument(metavar="DESTINATION", help="A connection's name in reverse_etl.yml.")],
+    destination: Annotated[
+        str, Argument(metavar="DESTINATION", help="A connection's name in reverse_etl.yml; with --create a sync's.")
+    ],
     object: Annotated[str | None, Argument(metavar="OBJECT", help="Its object, as contacts or Lead.")] = None,
-    create: Annotated[bool, Option("--create", help="Make missing fields of a sync (not supported yet).")] = False,
+    create: Annotated[
+        bool, Option("--create", help="Show the fields that the sync's mapping needs and the object lacks; make them.")
+    ] = False,
+    yes: Annotated[bool, Option("--yes", help="With --create: don't ask.")] = False,
     project: options.Project = None,
     json: options.Json = False,
     log_level: options.Level = WARNING,
     log_format: options.Format = TEXT,
-) -> None:
+) -> int:
     """An object's fields as the destination describes them."""
-    if create:
-        edge.refuse("fields --create is not supported yet")
-    if object is None:
-        edge.refuse("Missing argument 'OBJECT'.")
+    if create == (object is not None):
+        edge.refuse("--create takes a sync, and no OBJECT." if create else "Missing argument 'OBJECT'.")
+    if yes and not create:
+        edge.refuse("--yes goes with --create.")
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
+    if object is None:
+        from reverse_etl.cli.making import make_missing
+
+        return make_missing(session, destination, yes=yes)
     schema = session.load(only=[], every_connection=True).fields(destination, object)
     session.show(documents.fields(schema), lambda: tables.fields(schema))
+    return 0
 
 
 @app.command()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reverse_etl.model import Field, ObjectSchema, Problem
+    from reverse_etl.model import Field, ObjectSchema, Problem, Refusal
     from reverse_etl.project import SyncStatus
+    from reverse_etl.protocols import NewField
     from reverse_etl.standing import RefusedRow
 
 Document = dict[str, object]
@@ -29,6 +30,26 @@ def rejected(rows: Sequence[RefusedRow]) -> Document:
 
 def fields(schema: ObjectSchema) -> Document:
     return {"object": schema.name, "fields": [_field(field) for field in schema.fields.values()]}
+
+
+def made(object: str, fields: Sequence[NewField], refused: Mapping[str, Refusal]) -> Document:
+    """`created` are the fields that are there now; `refused` says why the others aren't."""
+    return {
+        "object": object,
+        "created": [_new(field) for field in fields],
+        "refused": [{"name": name, "code": why.code, "message": why.message} for name, why in refused.items()],
+    }
+
+
+def _new(field: NewField) -> Document:
+    return {
+        "name": field.name,
+        "label": field.label,
+        "type": field.type,
+        "control": field.control,
+        "group": field.group,
+        "unique": field.unique,
+    }
 
 
 def _status(sync: SyncStatus) -> Document:

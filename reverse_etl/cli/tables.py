@@ -10,7 +10,8 @@ from reverse_etl.cli.render import Commands
 from reverse_etl.cli.screen import Block, Part, Span, Table, line
 
 if TYPE_CHECKING:
-    from reverse_etl.model import Field, ObjectSchema, Problem
+    from reverse_etl.missing import MissingField
+    from reverse_etl.model import Field, ObjectSchema, Problem, Refusal
     from reverse_etl.project import SyncStatus
     from reverse_etl.report import RunReport
     from reverse_etl.standing import RefusedRow
@@ -106,6 +107,43 @@ def fields(schema: ObjectSchema) -> list[Block]:
         Table(rows, ("field", "type", "label", "notes")),
         line(Span(f"{text.plural(len(rows), 'field')} of {schema.name}", "dim")),
     ]
+
+
+def missing(object: str, destination: str, found: Sequence[MissingField]) -> list[Block]:
+    if not found:
+        return [line(Span("✓", "good"), f" {object} in {destination} has every field that the mapping needs")]
+    rows = [
+        (
+            Span(field.new.name, "strong"),
+            field.new.type,
+            field.new.control,
+            field.new.group,
+            "yes" if field.new.unique else "",
+            field.new.label,
+            "" if field.nearest is None else Span(f"{field.nearest} is there: is that one meant?", "warn"),
+        )
+        for field in found
+    ]
+    return [
+        line(f"{object} in {destination} lacks {text.plural(len(found), 'field')}:"),
+        Table(rows, ("field", "type", "control", "group", "unique", "label", ""), indent=2),
+    ]
+
+
+def make_question(object: str, found: Sequence[MissingField]) -> str:
+    it = "it" if len(found) == 1 else "them"
+    return f"Make {it}? Everybody who works with {object} will see {it}."
+
+
+def made(object: str, found: Sequence[MissingField], refused: Mapping[str, Refusal]) -> list[Block]:
+    blocks: list[Block] = []
+    for field in found:
+        why = refused.get(field.new.name)
+        if why is None:
+            blocks.append(line(Span("✓", "good"), f" made {object}.{field.new.name}"))
+        else:
+            blocks.append(line(Span("✗", "bad"), f" {object}.{field.new.name}: {why.code}: {why.message}"))
+    return blocks
 
 
 def checked(

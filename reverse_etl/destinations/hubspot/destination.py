@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
-from reverse_etl.destinations.hubspot import schema
+from reverse_etl.destinations.hubspot import properties, schema
 from reverse_etl.destinations.hubspot.auth import Grants, StaticToken, fingerprint, of_exchange
 from reverse_etl.destinations.hubspot.config import WINDOW_SECONDS, HubSpotConfig, OAuthApp
 from reverse_etl.destinations.hubspot.errors import Access, body_of, classify, unreadable
@@ -18,9 +18,9 @@ from reverse_etl.destinations.hubspot.reads import MOST_INPUTS, Records
 from reverse_etl.destinations.hubspot.write import Writing
 from reverse_etl.errors import DestinationError
 from reverse_etl.http import Answer, Http
-from reverse_etl.model import Batch, Limits, ObjectSchema, Outcomes
+from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Outcomes, Refusal
 from reverse_etl.pace import Pace, shared
-from reverse_etl.protocols import Opening, Traffic
+from reverse_etl.protocols import NewField, Opening, Traffic
 
 # The allowance of the smallest plan; the first answer tells the account's own.
 FIRST_REQUESTS = 100
@@ -93,6 +93,12 @@ class HubSpot:
         self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
     ) -> dict[str, dict[str, object]]:
         return await (await self._records(object)).find(match, values, fields)
+
+    async def draft_fields(self, object: str, fields: Sequence[Field]) -> list[NewField]:
+        return await properties.draft(self._http, self._paths, await self._type(object), fields)
+
+    async def make_fields(self, object: str, fields: Sequence[NewField]) -> dict[str, Refusal]:
+        return await properties.make(self._http, self._paths, await self._type(object), fields)
 
     async def aclose(self) -> None:
         await self._http.aclose()

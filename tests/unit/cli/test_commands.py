@@ -44,7 +44,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["daemon"], ["state", "verify"], ["fields", "people", "--create"]],
+    [["daemon"], ["state", "verify"]],
 )
 def test_what_is_not_built_yet_is_refused_as_such(arguments: list[str], tmp_path: Path) -> None:
     ended = reverse_etl(*arguments, folder=tmp_path)
@@ -61,6 +61,8 @@ def test_what_is_not_built_yet_is_refused_as_such(arguments: list[str], tmp_path
         (["explain", "people"], "KEY"),
         (["status", "--log-level", "loud"], "--log-level"),
         (["fields", "hubspot"], "OBJECT"),
+        (["fields", "people", "contacts", "--create"], "--create takes a sync, and no OBJECT"),
+        (["fields", "hubspot", "contacts", "--yes"], "--yes goes with --create"),
     ],
 )
 def test_P56_wrong_usage_is_exit_2_and_says_what_is_wrong(arguments: list[str], said: str) -> None:
