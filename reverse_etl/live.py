@@ -237,8 +237,7 @@ class _Look:
             samples.append(self._judged(key, batch, record, sent))
             if record is not None and record["id"] == ids[at] and key in before:
                 self._note_drift(before[key], record)
-        self.settled += len(batch)
-        self.on_progress(self.settled)
+        self._settle(len(batch))
 
     def _looks_further(self, batch: Batch) -> bool:
         """Whether a record that isn't found by its id would be looked for by match value."""
@@ -287,6 +286,7 @@ class _Look:
                 self._note_drift(values, record)
             else:
                 self.gone += 1
+        self._settle(len(rows))
 
     def _note_drift(self, acknowledged: Mapping[str, str | None], record: Record) -> None:
         """Fields that no longer hold what was acknowledged. A NULL says nothing: a creation never sends it."""
@@ -310,6 +310,10 @@ class _Look:
         found = await self.lookup.find(self.schema.name, match, values, self.names)
         self.read += len({str(record["id"]) for record in found.values()})
         return found
+
+    def _settle(self, rows: int) -> None:
+        self.settled += rows
+        self.on_progress(self.settled)
 
     # --- what came of it ----------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from reverse_etl.errors import ReverseEtlError, SourceError
 from reverse_etl.guard import approved, held_by_guard
 from reverse_etl.job import Job
 from reverse_etl.mapping import key_kinds
+from reverse_etl.model import Operation
 from reverse_etl.plan import Plan, Wish
 from reverse_etl.protocols import Destination, Source
 from reverse_etl.record import Recorder, record_baseline
@@ -115,7 +116,7 @@ class _Run:
                 await to_thread.run_sync(self._guard, made, wish)
         finally:
             if self.job.live:
-                await self._look(made, baseline)
+                await self._look(made, state, baseline)
         if self.job.dry_run:
             return
         await to_thread.run_sync(self.ledger.release_known, comparison.connection)
@@ -241,7 +242,7 @@ class _Run:
         if self.report.rows.invalid or self.report.rejected or self.report.in_doubt:
             self.report.status, self.report.exit_code = RunStatus.PARTIAL, 3
 
-    async def _look(self, made: Plan, baseline: bool) -> None:
+    async def _look(self, made: Plan, state: SyncState | None, baseline: bool) -> None:
         """What the records hold now, into the plan. The snapshot is let go first: reading may take long."""
         summary = self.report.plan
         if summary is None or baseline:
@@ -251,7 +252,10 @@ class _Run:
         standing = await to_thread.run_sync(live.unchanged, made)
         await to_thread.run_sync(self.ledger.release_known, made.comparison.connection)
         destination = self._connected()
-        total = made.to_send + len(standing.record_ids)
+        if state is not None and state.account is not None:  # remembered ids are of that account only
+            await to_thread.run_sync(self.ledger.bind, await destination.account())
+        removed = sum(group.rows for group in made.groups if group.operation is Operation.REMOVE)
+        total = made.to_send - removed + len(standing.record_ids)
 
         def on_progress(settled: int) -> None:
             observer.progress(name, settled, total, destination.traffic.requests)

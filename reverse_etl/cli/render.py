@@ -223,7 +223,11 @@ def _live(live: LiveSummary, samples: int) -> Iterator[Block]:
         fields = ", ".join(f"{name} {text.count(number)}" for name, number in live.drift.items())
         yield line("  ", Span("drift", "warn"), f": {values} changed in the CRM since we wrote them ({fields})")
     if live.gone:
-        yield line("  ", Span("gone", "warn"), f": the records of {text.plural(live.gone, 'row')} that stay unchanged")
+        yield line(
+            "  ",
+            Span("gone", "warn"),
+            f": the records of {text.plural(live.gone, 'unchanged row')} are no longer there",
+        )
     if live.looked_at:
         none = "" if live.drift else ", none has drifted"
         yield line("  ", Span(f"{text.plural(live.looked_at, 'known row')} looked at for drift{none}", "dim"))

@@ -139,6 +139,17 @@ def test_leads_are_read_back_by_external_id_and_by_record_id(scene: Scene) -> No
     assert found["drift_fields"] == {"LastName": 1}
 
 
+def test_a_value_that_finds_two_leads_is_ambiguous(scene: Scene) -> None:
+    mapped = {"Email": "email", "Company": "company"}
+    scene.define(LEADS, "leads", mode="update", match="Email", mapping=mapped)
+    scene.table("leads", LEAD_COLUMNS, [("1", "", "New", "two@x.io"), ("2", "", "New", "one@x.io")])
+    for name, email in (("A", "two@x.io"), ("B", "two@x.io"), ("C", "one@x.io")):
+        scene.sandbox.salesforce.add("Lead", {"LastName": name, "Company": "Old", "Email": email})
+    found = look(scene, "leads")
+    assert counts(found) == {"read": 2, "update": 1, "ambiguous": 1}
+    assert by_key(found) == {"1": ("ambiguous", {}), "2": ("update", {"Company": ["Old", "New"]})}
+
+
 def test_what_salesforce_gives_back_in_its_own_form_is_equal(scene: Scene) -> None:
     mapped = {"External_Id__c": "id", "LastName": "name", "Company": "company"}
     mapped |= {"Lead_Score__c": "score", "Workspaces_Total__c": "workspaces"}

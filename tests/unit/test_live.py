@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverse_etl.errors import Throttled
+from reverse_etl.deliver import Stop
+from reverse_etl.errors import Interrupted, Throttled
+from reverse_etl.job import Unwatched
 from reverse_etl.live import same, told
 from reverse_etl.model import Field, FieldType
 from reverse_etl.protocols import OTHERS
 from reverse_etl.report import LiveSummary, RunReport
-from reverse_etl.testing import MemoryDestination
+from reverse_etl.testing import MemoryAccount, MemoryDestination
 from reverse_etl.values import as_text
-from tests.house import House, sync
+from tests.house import FIELDS, House, sync
 
 
 def field(kind: FieldType, **more: Any) -> Field:
@@ -188,6 +193,24 @@ class Busy(MemoryDestination):
         raise Throttled("too many")
 
 
+class Curious(MemoryDestination):
+    """Does something while it is looked at."""
+
+    def __init__(self, account: MemoryAccount, then: Callable[[], None] = lambda: None) -> None:
+        super().__init__(account=account)
+        self.then = then
+        self.under_way = self.most = 0
+
+    async def find(self, *asked: Any) -> dict[str, dict[str, object]]:
+        self.then()
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            return await super().find(*asked)
+        finally:
+            self.under_way -= 1
+
+
 class Unreadable:
     """A destination without `find`."""
 
@@ -214,3 +237,59 @@ def test_what_breaks_the_look_is_the_runs_own_error_and_the_plan_stands(tmp_path
     assert report.error.code == "destination_throttled"
     assert report.plan is not None
     assert (report.plan.live, report.plan.requests) == (None, 1)
+
+
+def test_a_real_run_can_go_on_while_a_dry_one_looks(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.people((1, "a@x.io", "free"))
+    house.go()
+    house.people((1, "a@x.io", "pro"))
+    [snapshot] = tmp_path.rglob("*.duckdb")
+    opened: list[int] = []
+
+    def write() -> None:
+        with closing(duckdb.connect(str(snapshot))) as connection:
+            opened.append(len(connection.execute("FROM rows").fetchall()))
+
+    look(house, destination=lambda: Curious(house.crm, write))
+    assert opened == [1]
+
+
+def test_a_look_that_is_asked_to_stop_ends_before_its_next_call(tmp_path: Path) -> None:
+    house = House(tmp_path, crm=MemoryAccount(*FIELDS, batch_size=1, in_flight=1))
+    house.people((1, "a@x.io", "free"), (2, "b@x.io", "free"))
+    stop = Stop()
+    calls: list[int] = []
+
+    def ask() -> None:
+        calls.append(1)
+        stop.ask(Interrupted("interrupted by SIGTERM", exit_code=143))
+
+    report = house.run(dry_run=True, live=True, stop=stop, destination=lambda: Curious(house.crm, ask))
+    assert (report.status, report.exit_code, len(calls)) == ("interrupted", 143, 1)
+
+
+def test_record_ids_of_another_account_are_never_looked_for(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.people((1, "a@x.io", "free"))
+    house.go()
+    calls: list[int] = []
+    other = MemoryAccount(*FIELDS, name="account-2")
+    report = house.run(dry_run=True, live=True, destination=lambda: Curious(other, lambda: calls.append(1)))
+    assert report.error is not None
+    assert (report.exit_code, calls) == (6, [])
+
+
+def test_as_many_calls_are_under_way_as_the_destination_takes_and_each_batch_is_told(tmp_path: Path) -> None:
+    house = House(tmp_path, crm=MemoryAccount(*FIELDS, batch_size=2, in_flight=3))
+    house.people(*((number, f"p{number}@x.io", "free") for number in range(40)))
+    told_of: list[tuple[int, int]] = []
+    crm = Curious(house.crm)
+
+    class Watching(Unwatched):
+        def progress(self, sync: str, done: int, total: int, requests: int) -> None:
+            told_of.append((done, total))
+
+    assert look(house, observer=Watching(), destination=lambda: crm).states["create"] == 40
+    assert told_of == [(done, 40) for done in range(2, 42, 2)]
+    assert crm.most == 3

@@ -9,6 +9,8 @@ from reverse_etl.cli import render
 from reverse_etl.model import Problem
 from reverse_etl.report import (
     DeliveredCounts,
+    LiveSample,
+    LiveSummary,
     PlanSummary,
     RowCounts,
     RowProblem,
@@ -160,4 +162,37 @@ def test_problems_of_files_are_one_a_line_with_their_place() -> None:
         "syncs/b.yml: is empty",
         "no run has this id (found: r9)",
         "3 problems",
+    ]
+
+
+def test_a_live_look_shows_rows_beside_their_records_in_place_of_what_was_last_sent() -> None:
+    live = LiveSummary(
+        read=1200,
+        states={**dict.fromkeys(LiveSummary.STATES, 0), "create": 1, "update": 1, "equal": 1000, "ambiguous": 1},
+        drift={"phone": 2},
+        looked_at=1000,
+        gone=1,
+        sample=(
+            LiveSample("a@x.io", "create", {"plan": (None, "pro")}),
+            LiveSample("b@x.io", "update", {"plan": ("gold", "pro")}),
+            LiveSample("c@x.io", "equal", {}),
+            LiveSample("d@x.io", "ambiguous", {}),
+        ),
+    )
+    sample = (RowSample("b@x.io", "changed", {"plan": ("free", "pro")}),)
+    run = report(dry_run=True, rows=RowCounts(read=1003, added=1003), pending=1003)
+    run.plan = PlanSummary(requests=11, seconds_at_limit=0.6, sample=sample, live=live)
+    assert shown(run) == [
+        "people  dry run in 1.2 s, nothing was written",
+        "rows | 1,003 read · 1,003 added",
+        "would send 1,003 rows in 11 calls, about 0.6 s at the rate limit",
+        "in the CRM now: 1 to create · 1 to update · 1,000 equal already · 1 whose match value finds several records",
+        "+ a@x.io",
+        "plan | pro",
+        "~ b@x.io",
+        "plan | gold → pro",
+        "! d@x.io",
+        "drift: 2 values changed in the CRM since we wrote them (phone 2)",
+        "gone: the records of 1 unchanged row are no longer there",
+        "1,000 known rows looked at for drift",
     ]
