@@ -214,7 +214,7 @@ class Project:
     def fields(self, destination: str, object: str) -> ObjectSchema:
         """An object's fields, as the destination describes them. Needs a project loaded with `every_connection`."""
         if destination not in self.config.destinations:
-            message = f"there is no such destination; there are {', '.join(self.config.destinations) or 'none'}"
+            message = f"there is no such destination; the project has {', '.join(self.config.destinations) or 'none'}"
             raise ConfigError([Problem(files.PROJECT_FILE, 0, 0, destination, message)])
 
         async def describe() -> ObjectSchema:
@@ -290,7 +290,7 @@ class Project:
     def _named(self, name: str) -> SyncConfig:
         if name not in self.syncs:
             known = ", ".join(self.syncs) or "none"
-            raise ConfigError([Problem("", 0, 0, name, f"there is no such sync; there are {known}")])
+            raise ConfigError([Problem("", 0, 0, name, f"there is no such sync; the project has {known}")])
         return self.syncs[name]
 
     def _ledger(self, sync: SyncConfig) -> Ledger:
@@ -344,7 +344,7 @@ def _opened(name: str, config: ProjectConfig, memory: Memory | None = None) -> D
 
     settings = config.destinations[name]
     connector = registry.destination(getattr(settings, "type", name))
-    return connector(settings, Opening(name, memory or FleetingMemory()))
+    return connector(settings, Opening(name, memory or FleetingMemory(config.state.url.get_secret_value(), name)))
 
 
 async def _stop_on_signal(stop: Stop, *, task_status: anyio.abc.TaskStatus[None]) -> None:

@@ -145,8 +145,8 @@ class Ledger:
         return self._opened().use_plan(plan_id, now)
 
     def memory(self, connection: str, *, lasting: bool) -> Memory:
-        """What a destination connection may remember; `lasting` False: only as long as the process."""
-        return LastingMemory(self, connection) if lasting else FleetingMemory()
+        """What a destination connection may remember; `lasting` False: what is new, only as long as the process."""
+        return LastingMemory(self, connection) if lasting else FleetingMemory(self.url, connection)
 
     def remembered(self, connection: str, name: str) -> str | None:
         return self._opened().remembered(connection, name)
@@ -310,16 +310,27 @@ class LastingMemory:
 
 
 class FleetingMemory:
-    """A memory that lasts as long as the process: dry runs and looks write nothing."""
+    """A memory for dry runs and looks: knows what runs have kept, and keeps nothing beyond the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str, connection: str) -> None:
+        self._url = url
+        self._connection = connection
         self._values: dict[str, str | None] = {}
 
     def get(self, name: str) -> str | None:
-        return self._values.get(name)
+        return self._values[name] if name in self._values else self._kept(name)
 
     def put(self, name: str, value: str | None) -> None:
         self._values[name] = value
+
+    def _kept(self, name: str) -> str | None:
+        store = store_of(self._url)
+        if store is None:
+            return None
+        try:
+            return store.remembered(self._connection, name)
+        finally:
+            store.close()
 
 
 def store_of(url: str) -> StateStore | None:

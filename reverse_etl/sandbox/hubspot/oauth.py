@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from reverse_etl.sandbox.hubspot.errors import Refusal, not_found
 from reverse_etl.sandbox.hubspot.limits import Limits
 from reverse_etl.sandbox.hubspot.portal import PORTAL_ID
@@ -13,12 +15,17 @@ REFRESH_TOKEN = "sandbox-refresh-token"  # noqa: S105  # likewise
 
 
 class OAuth:
-    """`seconds`: a token's life. `refresh_tokens` can be emptied, as an account does that removes the app."""
+    """`seconds`: a token's life. `refresh_tokens` can be emptied, as an account does that removes the app.
+
+    `rotates`: every exchange ends the refresh token it was asked with and gives another one, as OAuth allows and
+    HubSpot doesn't do today.
+    """
 
     def __init__(self, limits: Limits, seconds: float = 1800) -> None:
         self._limits = limits
         self.seconds = seconds
         self.refresh_tokens = {REFRESH_TOKEN}
+        self.rotates = False
 
     def answer(self, request: Request, rest: list[str]) -> Response:
         form = request.form()
@@ -46,6 +53,10 @@ class OAuth:
             raise _refused("BAD_REFRESH_TOKEN", "invalid_grant", "refresh token is invalid, expired or revoked")
         if grant == "authorization_code" and not form.get("code"):
             raise _refused("BAD_AUTH_CODE", "invalid_grant", "missing or invalid auth code")
+        if refresh and self.rotates:
+            self.refresh_tokens.discard(refresh)
+            refresh = f"{REFRESH_TOKEN}-{uuid.uuid4().hex}"
+            self.refresh_tokens.add(refresh)
         answer = {
             "access_token": self._limits.grant(self.seconds),
             "refresh_token": refresh or REFRESH_TOKEN,
