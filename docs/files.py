@@ -17,8 +17,8 @@ HEAD = """\
 Written by `make reference` from the models that read the files; change them in `reverse_etl/config/`.
 
 A project is a folder with `reverse_etl.yml` and one file per sync in `syncs/`. A key that isn't listed here is an error
-with its place and the nearest valid spelling. `reverse-etl schema` prints the same as JSON Schema, for editors: write it
-to a file (`reverse-etl schema > reverse-etl.schema.json`), and begin each of the two kinds of file with
+with its place and the nearest valid spelling. `reverse-etl schema` prints the same as JSON Schema, for editors: write
+it to a file (`reverse-etl schema > reverse-etl.schema.json`), and begin each of the two kinds of file with
 `# yaml-language-server: $schema=` and the path to it.
 """
 VARIABLES = """\
