@@ -50,4 +50,7 @@ def asked_shape(sync: SyncConfig, open: Callable[[], Source]) -> Shape:
 
 
 def _words(failure: ReverseEtlError) -> str:
-    return failure.message + (f" ({failure.hint})" if failure.hint else "")
+    """Message and hint in one line; a pointer of carets under a line of SQL is worth nothing there."""
+    lines = [line.strip() for line in failure.message.splitlines()]
+    hint = f" ({failure.hint})" if failure.hint else ""
+    return " ".join(line for line in lines if line.strip("^")) + hint

@@ -84,6 +84,15 @@ def test_check_connect_finds_what_a_run_would_find(people: Scene) -> None:
     assert people.writes() == []
 
 
+def test_check_connect_tells_the_warehouse_s_words_in_one_line(people: Scene) -> None:
+    people.define(query="selec *\nfrom people")
+    said = people.cli("check", "--connect")
+    assert said.returncode == 2
+    (told,) = [line for line in (said.stdout + said.stderr).splitlines() if "refused the query" in line]
+    assert "\\n" not in told
+    assert "^" not in told
+
+
 def test_a_match_that_is_not_unique_is_refused(people: Scene) -> None:
     people.define(match="firstname")
     code, document = people.json("sync")
