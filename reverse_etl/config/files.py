@@ -125,7 +125,7 @@ class _Reading:
         files = sync_files(self._root)
         for name in only or ():
             if name not in files:
-                there = f"there are {', '.join(files)}" if files else f"{SYNCS}/ holds none"
+                there = f"the project has {', '.join(files)}" if files else f"{SYNCS}/ holds none"
                 near = nearest(name, list(files))
                 self.problems.append(
                     Problem(f"{SYNCS}/{name}.yml", 0, 0, name, f"there is no such sync; {there}", near)

@@ -64,7 +64,7 @@ def test_only_the_named_syncs_are_read(project: ProjectFolder) -> None:
 def test_a_sync_that_is_not_there_gets_the_nearest_name(project: ProjectFolder) -> None:
     project.sync()
     assert project.complaints(only=["peple"]) == [
-        "syncs/peple.yml: there is no such sync; there are people (found: peple); did you mean 'people'?"
+        "syncs/peple.yml: there is no such sync; the project has people (found: peple); did you mean 'people'?"
     ]
 
 
