@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import anyio
 import pyarrow as pa
-import pyarrow.compute as pc
 from anyio import to_thread
 
 from reverse_etl import clock, values
 from reverse_etl.clock import Clock
 from reverse_etl.cursor import Bound
+from reverse_etl.late import Late
 from reverse_etl.localdb import quoted, stream
 from reverse_etl.mapping import Shape, key_kinds
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
@@ -24,6 +24,8 @@ from reverse_etl.plan import CHUNK, Parcel, Plan
 from reverse_etl.protocols import Ledger
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, key_value, slot_of
+
+pc = Late("pyarrow.compute")
 
 FOLD_ROWS = 200_000  # rows in the journal from which it is folded during a run
 NO_ANSWER = Refusal("in_doubt", "the destination's answer does not speak of this row")

@@ -26,10 +26,12 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from reverse_etl.exact import earlier_exact, from_exact, least_exact, to_exact
+from reverse_etl.late import Late
 from reverse_etl.model import JSON, Field, FieldType
+
+pc = Late("pyarrow.compute")
 
 __all__ = ["as_json", "as_text", "canonical", "earlier_exact", "from_exact", "least_exact", "to_exact"]
 
