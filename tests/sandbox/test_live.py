@@ -68,6 +68,18 @@ def test_only_the_fields_that_would_be_sent_are_compared_and_edits_by_people_cou
     assert by_key(found) == {"a@x.io": ("update", {"workspaces_total": [1, 10]})}
 
 
+def test_what_was_just_sent_is_equal_in_every_type(scene: Scene) -> None:
+    mapped = {"email": "email", "workspaces_total": "score", "closedate": "closed", "hs_buying_role": "roles"}
+    scene.define(mapping=mapped)
+    columns = "email text, score double, closed timestamp, roles text[]"
+    scene.people(("A@x.io", 1.5e7, "2026-03-01 12:30:15.123456", ["CHAMPION", "BLOCKER"]), columns=columns)
+    scene.sync()
+    assert counts(look(scene, full=True)) == {"read": 1, "equal": 1, "drift_looked_at": 1}
+    [contact] = scene.records("contacts")
+    scene.sandbox.hubspot.change("contacts", contact["id"], {"hs_buying_role": "BLOCKER;CHAMPION"})
+    assert counts(look(scene, full=True)) == {"read": 1, "equal": 1, "drift_looked_at": 1}
+
+
 def test_a_record_is_found_by_its_id_when_somebody_changed_its_match_value(scene: Scene) -> None:
     scene.define(COMPANIES, "companies")
     scene.table("companies", "id text, name text", [("c1", "One"), ("c2", "Two")])
@@ -152,10 +164,15 @@ def test_a_value_that_finds_two_leads_is_ambiguous(scene: Scene) -> None:
 
 def test_what_salesforce_gives_back_in_its_own_form_is_equal(scene: Scene) -> None:
     mapped = {"External_Id__c": "id", "LastName": "name", "Company": "company"}
-    mapped |= {"Lead_Score__c": "score", "Workspaces_Total__c": "workspaces"}
+    mapped |= {"Lead_Score__c": "score", "Workspaces_Total__c": "workspaces", "HasOptedOutOfEmail": "out"}
     scene.define(LEADS, "leads", mapping=mapped)
-    columns = LEAD_COLUMNS + ", score decimal(5,2), workspaces bigint"
-    scene.table("leads", columns, [("1", " Ada ", "Acme", None, "87.50", 3)])
+    columns = LEAD_COLUMNS + ", score decimal(5,2), workspaces bigint, out boolean"
+    scene.table("leads", columns, [("1", " Ada ", "Acme", None, "87.50", 3, True)])
+    scene.sync("leads")
+    assert counts(look(scene, "leads", full=True)) == {"read": 1, "equal": 1, "drift_looked_at": 1}
+
+    scene.table("leads", columns, [("1", " Ada ", "Acme", None, "87.50", 3, None)])
+    assert by_key(look(scene, "leads")) == {"1": ("update", {"HasOptedOutOfEmail": [True, False]})}
     scene.sync("leads")
     assert counts(look(scene, "leads", full=True)) == {"read": 1, "equal": 1, "drift_looked_at": 1}
 
