@@ -146,8 +146,8 @@ def _facts(report: RunReport) -> Iterator[tuple[Part, Part]]:
     if not report.dry_run or report.plan is None:
         yield "calls", _calls(report)
     if report.cursor_to is not None and report.cursor_to != report.cursor_from:
-        start = "the start" if report.cursor_from is None else text.value(report.cursor_from)
-        yield "cursor", f"{start} → {text.value(report.cursor_to)}"
+        start = "the start" if report.cursor_from is None else text.cursor(report.cursor_from)
+        yield "cursor", f"{start} → {text.cursor(report.cursor_to)}"
 
 
 def _rows(report: RunReport) -> str:

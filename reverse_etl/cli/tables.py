@@ -31,11 +31,11 @@ def statuses(syncs: Sequence[SyncStatus], commands: Commands) -> list[Block]:
             text.count(sync.known_rows),
             _standing(sync.rejected),
             _standing(sync.in_doubt),
-            text.value(sync.cursor) if sync.cursor is not None else "-",
+            text.cursor(sync.cursor) if sync.cursor is not None else "-",
         )
         for sync in syncs
     ]
-    head = ("sync", "schedule", "last run", "result", "known rows", "rejected", "in doubt", "cursor")
+    head = ("sync", "schedule", "last run", "result", "known rows", "refused", "in doubt", "cursor")
     blocks: list[Block] = [Table(rows, head, right=frozenset({4, 5, 6}))]
     refusing = [sync.sync for sync in syncs if sync.rejected]
     blocks.extend(line("to see which rows and why:  ", commands("rejected", name)) for name in refusing)

@@ -61,6 +61,11 @@ def key(value: JSON) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
+def cursor(reached: object) -> str:
+    """How far a cursor is, without the six zeros of a time that has whole seconds."""
+    return value(reached).replace(".000000Z", "Z")
+
+
 def value(content: object) -> str:
     """A field's value in one short line."""
     if content is None:

@@ -59,3 +59,9 @@ def test_nothing_and_an_empty_text_look_different() -> None:
 
 def test_a_long_value_is_cut_with_a_sign() -> None:
     assert text.value("x" * 200) == "x" * 59 + "…"
+
+
+def test_a_cursor_that_stands_on_a_whole_second_is_shown_so() -> None:
+    assert text.cursor("2026-06-30T22:23:59.000000Z") == "2026-06-30T22:23:59Z"
+    assert text.cursor("2026-06-30T22:23:59.000120Z") == "2026-06-30T22:23:59.000120Z"
+    assert text.cursor(17) == "17"
