@@ -9,7 +9,7 @@ from anyio import to_thread
 
 from reverse_etl.config.problems import nearest
 from reverse_etl.config.sync import SyncConfig
-from reverse_etl.errors import ConfigError
+from reverse_etl.errors import ConfigError, DestinationError
 from reverse_etl.inspect import asked_shape
 from reverse_etl.mapping import PayloadColumn
 from reverse_etl.model import Field, FieldType, Refusal
@@ -48,6 +48,9 @@ async def make_fields(
     opened = destination()
     try:
         return await _maker(sync, opened).make_fields(sync.object, fields)
+    except DestinationError as failure:
+        failure.hint = failure.hint or "what was made before this stays; the same command shows what is still missing"
+        raise
     finally:
         await opened.aclose()
 

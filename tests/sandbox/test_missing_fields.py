@@ -167,3 +167,27 @@ def test_salesforce_makes_no_fields_and_says_so(scene: Scene) -> None:
         Project.load(scene.folder).missing_fields("leads")
     ended = scene.cli("fields", "leads", "--create", "--yes")
     assert (ended.returncode, scene.calls()) == (2, 0)
+
+
+LIMIT = {"status": "error", "message": "You have reached the limit of properties.", "category": "LIMIT"}
+
+
+@pytest.mark.parametrize(("strikes", "code", "count"), [(1, 3, 7), (None, 1, 0)])
+def test_what_hubspot_refuses_shows_beside_what_was_made(
+    wide: Scene, strikes: int | None, code: int, count: int
+) -> None:
+    wide.sandbox.faults.add("status", method="POST", path="crm/properties", status=400, body=LIMIT, times=strikes)
+    ended = wide.cli("fields", "people", "--create", "--yes")
+    assert (ended.returncode, len(made(wide))) == (code, count)
+    assert "contacts.fs_name: LIMIT: You have reached the limit of properties." in ended.stdout
+    assert ended.stdout.count("made contacts.") == count
+
+
+def test_a_lost_answer_ends_it_and_the_next_time_only_the_rest_is_missing(wide: Scene) -> None:
+    wide.sandbox.faults.add("cut", method="POST", path="crm/properties", nth=3, applied=True)
+    ended = wide.cli("fields", "people", "--create", "--yes")
+    assert (ended.returncode, len(made(wide))) == (1, 3)
+    assert "shows what is still missing" in ended.stderr
+    found = Project.load(wide.folder).missing_fields("people")
+    assert len(found) == 5
+    assert wide.cli("fields", "people", "--create", "--yes").returncode == 0
