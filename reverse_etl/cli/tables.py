@@ -72,7 +72,7 @@ def rejected(sync: str, rows: Sequence[RefusedRow], commands: Commands) -> list[
             Span(row.code, "warn"),
             row.message,
             text.count(row.attempts),
-            "at once when fixed" if row.next_at is None else text.moment(row.next_at),
+            _next_attempt(row),
         )
         for row in rows
     ]
@@ -201,6 +201,12 @@ def _standing(number: int) -> Part:
 def _refused_key(row: RefusedRow) -> str:
     said = "NULL" if row.key is None else text.key(row.key)
     return f"{said} ({text.plural(row.count, 'row')})" if row.count > 1 else said
+
+
+def _next_attempt(row: RefusedRow) -> str:
+    if row.next_at is None:
+        return "at once when fixed"
+    return "by the next run" if row.next_at <= row.last_at else text.moment(row.next_at)
 
 
 def _first_key(rows: Sequence[RefusedRow]) -> str:

@@ -65,6 +65,10 @@ def test_rejected_rows_are_listed_with_why_and_what_to_type_next() -> None:
     ]
 
 
+def test_a_row_that_need_not_wait_goes_out_with_the_next_run() -> None:
+    assert lines(tables.rejected("people", [refused(next_at=AT)], COMMANDS))[1].endswith(" | 2 | by the next run")
+
+
 def test_a_composite_key_is_printed_so_that_explain_takes_it() -> None:
     shown = lines(tables.rejected("people", [refused(key=["a", 1])], COMMANDS))
     assert shown[-1].endswith("""reverse-etl explain people '["a", 1]'""")
