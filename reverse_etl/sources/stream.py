@@ -69,4 +69,4 @@ def words(failure: BaseException, url: URL) -> str:
     for secret in secrets:
         for spelling in {secret, quote(secret, safe=""), quote_plus(secret)}:
             said = said.replace(spelling, "***")
-    return said
+    return said.expandtabs(4)

@@ -8,11 +8,13 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 from pydantic import BaseModel, SecretStr
+from sqlalchemy import make_url
 
 from reverse_etl.errors import SourceError
 from reverse_etl.model import Query
 from reverse_etl.sources.columns import columns_seen, to_batches
 from reverse_etl.sources.sql import SqlSource
+from reverse_etl.sources.stream import words
 from reverse_etl.testing import refused
 
 
@@ -99,3 +101,8 @@ def test_a_url_that_cannot_be_read_is_not_repeated() -> None:
         SqlSource(Config(url=SecretStr("ada:s3cret@nowhere")))
     assert broken.value.code == "source_url"
     assert "s3cret" not in f"{broken.value} {broken.value.hint}"
+
+
+def test_a_driver_s_tabs_are_blanks_and_its_password_is_not_told() -> None:
+    failure = RuntimeError("refused with s3cret\n\tIs the server running?")
+    assert words(failure, make_url("postgresql://a:s3cret@db/x")) == "refused with ***\n    Is the server running?"
