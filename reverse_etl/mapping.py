@@ -76,7 +76,7 @@ class Shape:
     def hash(self) -> str:
         """A 64-bit fingerprint of what is compared; a filter only, the columns themselves decide.
 
-        It begins with the columns' names and types: `hash(0)` and `hash(0, 0)` are one number in DuckDB, so that without
+        It begins with the columns' names and types: in DuckDB `hash(0)` and `hash(0, 0)` are one number, and without
         them a field added to the mapping could pass for no change.
         """
         named = ",".join(f"{column.name} {column.type}" for column in self.compared)
