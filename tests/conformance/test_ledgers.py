@@ -158,7 +158,10 @@ class LedgerSuite:
             assert memory.get("token") == "one"
             memory.put("token", None)
             assert memory.get("token") is None
-            assert ledger.memory("other", lasting=False).get("token") is None
+            look = ledger.memory("other", lasting=False)
+            assert look.get("token") == "two"
+            look.put("token", "three")  # as long as the process only: a look writes nothing
+            assert (look.get("token"), ledger.memory("other", lasting=True).get("token")) == ("three", "two")
 
     # --- whose state it is -------------------------------------------------------------------------------------------
 
