@@ -39,7 +39,7 @@ class Held:
         return GuardTripped(
             f"{sync} was stopped before its first write: {self.sentence}" + (f"; {refusal}" if refusal else ""),
             plan_id=self.plan_id,
-            hint=f"if that is right: reverse-etl sync {sync} --approve {self.plan_id}",
+            hint=f"look whether the query still gives what it should; if it does, approve plan {self.plan_id}",
         )
 
 
@@ -77,20 +77,27 @@ def _alarms(plan: Plan, *, complete: bool, full: bool) -> Iterator[Alarm]:
         yield Alarm(f"the query gave no rows, and {known} are known", None)
         return
     if counts.removed > guard.removed_floor and _over(counts.removed, known, guard.max_removed):
-        yield Alarm(f"{counts.removed} of {known} known rows would be removed", None)
+        limit = _limit("max_removed", guard.max_removed)
+        yield Alarm(f"{counts.removed} of {known} known rows would be removed ({limit})", None)
     if not full and _over(counts.changed, known, guard.max_changed):
-        yield Alarm(f"{counts.changed} of {known} known rows would change", "change = 'changed'")
+        limit = _limit("max_changed", guard.max_changed)
+        yield Alarm(f"{counts.changed} of {known} known rows would change ({limit})", "change = 'changed'")
     if full or guard.max_emptied is None or not counts.changed:
         return
     for column in plan.shape.compared:
         emptied, filled = _emptied(plan.comparison, column)
         if emptied > guard.emptied_floor and _over(emptied, filled, guard.max_emptied):
             condition = f"{quoted(column.old)} IS NOT NULL AND {quoted(column.name)} IS NULL"
-            yield Alarm(f"{column.field} would become empty in {emptied} of {filled} rows", condition)
+            limit = _limit("max_emptied", guard.max_emptied)
+            yield Alarm(f"{column.field} would become empty in {emptied} of {filled} rows ({limit})", condition)
 
 
 def _over(rows: int, of: int, share: float | None) -> bool:
     return share is not None and of > 0 and rows > share * of
+
+
+def _limit(name: str, share: float | None) -> str:
+    return f"{name}: {100 * (share or 0):g}%"
 
 
 def _bytes(fingerprints: pa.Array | pa.ChunkedArray) -> bytes:

@@ -45,7 +45,7 @@ def test_ten_removals_never_trip_the_default_and_eleven_of_more_than_a_tenth_do(
     people(house, 1)
     report = guarded(house)
     assert report.error is not None
-    assert "11 of 12 known rows would be removed" in report.error.message
+    assert "11 of 12 known rows would be removed (max_removed: 10%)" in report.error.message
     assert report.pending == 11
 
 
