@@ -58,7 +58,10 @@ async def resolve(http: Http, paths: Paths, object: str) -> str:
     for schema in await _custom(http, paths):
         if object.casefold() in {name.casefold() for name in _names(schema)}:
             return str(schema["objectTypeId"])
-    return object  # a standard object that came after this list, or none: the property list will tell
+    name = object.casefold()  # HubSpot answers to `contact` and `Contacts`, too; what we know goes by the plural
+    plurals = (name, f"{name}s", f"{name.removesuffix('y')}ies")
+    # a standard object that came after this list, or none: the property list will tell
+    return next((plural for plural in plurals if plural in STANDARD), object)
 
 
 async def describe(http: Http, paths: Paths, object: str, type: str) -> ObjectSchema:

@@ -132,6 +132,17 @@ def test_email_identifies_a_contact_although_its_metadata_says_otherwise() -> No
     assert not described(email, object="companies").fields["email"].identifies
 
 
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [("contact", "contacts"), ("Contacts", "contacts"), ("company", "companies"), ("pets", "pets")],
+)
+def test_an_object_of_every_account_is_known_by_its_singular_too(written: str, asked: str) -> None:
+    script = Script(answer(results=[]), answer(results=[{"name": "email", "type": "string", "fieldType": "text"}]))
+    fields = script.run(lambda hubspot: hubspot.describe(written)).fields
+    assert script.asked[-1].url.path.endswith(f"/{asked}")
+    assert fields["email"].identifies == (asked == "contacts")
+
+
 def test_a_unique_property_identifies_unless_it_cannot_be_written() -> None:
     fields = described(
         property("app_user_id", hasUniqueValue=True),
