@@ -74,7 +74,7 @@ class Shape:
 
     @property
     def hash(self) -> str:
-        """A 64-bit fingerprint of what is compared; a filter only, the columns themselves decide.
+        """A 64-bit fingerprint of what is compared; equal ones mean unchanged; where they differ, the columns decide.
 
         It begins with the columns' names and types: in DuckDB `hash(0)` and `hash(0, 0)` are one number, and without
         them a field added to the mapping could pass for no change.
