@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, PluginError, Throttled, Unavailable
-from reverse_etl.http import MOST_BYTES, SESSION, Answer, Http, told_pause
+from reverse_etl.http import MOST_BYTES, SESSION, Answer, Http, _proxy_for, told_pause
 from reverse_etl.pace import Pace
 from reverse_etl.protocols import Traffic
 from tests.virtual_time import START, VirtualClock, run
@@ -388,3 +388,25 @@ def test_S05_no_log_line_holds_an_address(caplog: pytest.LogCaptureFixture) -> N
 def test_the_module_itself_does_not_load_httpx() -> None:
     code = "import sys, reverse_etl.http; sys.exit('httpx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy"),
+    [
+        ({}, None),
+        ({"https_proxy": "http://proxy.example:3128"}, "http://proxy.example:3128"),
+        ({"https_proxy": "proxy.example:3128"}, "http://proxy.example:3128"),
+        ({"all_proxy": "http://proxy.example:3128"}, "http://proxy.example:3128"),
+        ({"http_proxy": "http://proxy.example:3128"}, None),
+        ({"https_proxy": "http://proxy.example:3128", "no_proxy": "api.example.com"}, None),
+    ],
+)
+def test_the_environments_proxy_is_used_where_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], proxy: str | None
+) -> None:
+    for name in ("https_proxy", "http_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert _proxy_for("https://api.example.com") == proxy
