@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from reverse_etl import values
+from reverse_etl.answer import Answer
 from reverse_etl.errors import AuthError, BatchRefused, DestinationError, InDoubt, Throttled
-from reverse_etl.http import Answer, Http
+from reverse_etl.http import Http
 from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema, Operation, Outcomes, Refusal
 from reverse_etl.pace import Pace
 from reverse_etl.protocols import Opening, Traffic

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reverse_etl.answer import Answer
 from reverse_etl.destinations.hubspot.calls import Call
 from reverse_etl.destinations.hubspot.verdicts import read
-from reverse_etl.http import Answer
 from reverse_etl.model import Operation
 
 FATES = st.sampled_from(["created", "updated", "refused", "left out"])

@@ -13,8 +13,9 @@ import anyio
 import httpx
 import pytest
 
+from reverse_etl.answer import Answer, told_pause
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, PluginError, Throttled, Unavailable
-from reverse_etl.http import MOST_BYTES, SESSION, Answer, Http, _proxy_for, told_pause
+from reverse_etl.http import MOST_BYTES, SESSION, Http, _proxy_for
 from reverse_etl.pace import Pace
 from reverse_etl.protocols import Traffic
 from tests.virtual_time import START, VirtualClock, run

@@ -16,11 +16,12 @@ import orjson
 from anyio.lowlevel import RunVar
 from pydantic import SecretStr
 
+from reverse_etl.answer import Answer
 from reverse_etl.clock import Clock
 from reverse_etl.destinations.hubspot.config import HubSpotConfig, OAuthApp
 from reverse_etl.destinations.hubspot.errors import body_of, request_id, shortened, unreadable
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, Throttled, Unavailable
-from reverse_etl.http import Answer, Http
+from reverse_etl.http import Http
 from reverse_etl.protocols import Memory, Opening
 
 LIFETIME_SECONDS = 1800.0  # where the answer doesn't tell one

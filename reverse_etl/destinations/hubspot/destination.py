@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
+from reverse_etl.answer import Answer
 from reverse_etl.destinations.hubspot import properties, schema
 from reverse_etl.destinations.hubspot.auth import Grants, StaticToken, fingerprint, of_exchange
 from reverse_etl.destinations.hubspot.config import WINDOW_SECONDS, HubSpotConfig, OAuthApp
@@ -17,7 +18,7 @@ from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.reads import MOST_INPUTS, Records
 from reverse_etl.destinations.hubspot.write import Writing
 from reverse_etl.errors import DestinationError
-from reverse_etl.http import Answer, Http
+from reverse_etl.http import Http
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Outcomes, Refusal
 from reverse_etl.pace import Pace, shared
 from reverse_etl.protocols import NewField, Opening, Traffic

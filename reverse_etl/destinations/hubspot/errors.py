@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
+from reverse_etl.answer import Answer
 from reverse_etl.errors import AuthError, BatchRefused, DailyLimit, DestinationError, InDoubt, Throttled, Unavailable
-from reverse_etl.http import SESSION, Answer
+from reverse_etl.http import SESSION
 from reverse_etl.model import Refusal
 
 LOCKED_SECONDS = 2.0

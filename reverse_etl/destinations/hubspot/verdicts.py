@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from reverse_etl.answer import Answer
 from reverse_etl.destinations.hubspot.calls import Call, fold
 from reverse_etl.destinations.hubspot.errors import Complaint, addressed_id, complaints, context, unreadable
-from reverse_etl.http import Answer
 from reverse_etl.model import Operation
 
 Error = Mapping[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from reverse_etl.answer import Answer
 from reverse_etl.destinations.hubspot.calls import VERBS, Call, calls
 from reverse_etl.destinations.hubspot.errors import (
     MAPPING_CODES,
@@ -20,7 +21,6 @@ from reverse_etl.destinations.hubspot.reads import Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, nearest
 from reverse_etl.destinations.hubspot.verdicts import Reading, blamed, read
 from reverse_etl.errors import DestinationError
-from reverse_etl.http import Answer
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 
 # How often the innocent rows of a refused request are sent again without the guilty before it is left to be halved.

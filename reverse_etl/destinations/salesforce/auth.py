@@ -17,9 +17,10 @@ import orjson
 from anyio.lowlevel import RunVar
 from pydantic import SecretStr
 
+from reverse_etl.answer import Answer
 from reverse_etl.destinations.salesforce.config import AccessToken, ClientCredentials, RefreshToken, SalesforceConfig
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, Throttled, Unavailable
-from reverse_etl.http import Answer, Http
+from reverse_etl.http import Http
 from reverse_etl.protocols import Memory
 from reverse_etl.urls import checked_base_url
 

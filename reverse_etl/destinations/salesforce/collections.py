@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from reverse_etl import values
+from reverse_etl.answer import Answer
 from reverse_etl.destinations.salesforce.auth import full_id
 from reverse_etl.destinations.salesforce.errors import ForRow, Rule, of_row
-from reverse_etl.http import Answer
 from reverse_etl.model import Batch, FieldType, Operation, Outcomes, Refusal
 
 MOST_RECORDS = 200

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from reverse_etl.answer import Answer
 from reverse_etl.errors import (
     AuthError,
     BatchRefused,
@@ -24,7 +25,6 @@ from reverse_etl.errors import (
     Throttled,
     Unavailable,
 )
-from reverse_etl.http import Answer
 from reverse_etl.model import Refusal
 
 # `code` of our errors; each stands with its remedy in docs/errors.md.

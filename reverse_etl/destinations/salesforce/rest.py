@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from reverse_etl.answer import Answer
 from reverse_etl.destinations.salesforce import auth, errors
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
 from reverse_etl.errors import DailyLimit, InDoubt
-from reverse_etl.http import UNSET, Answer, Http
+from reverse_etl.http import UNSET, Http
 from reverse_etl.pace import Pace, shared
 from reverse_etl.protocols import Opening, Traffic
 
