@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import shutil
+import sys
 import tempfile
 import uuid
 import warnings
@@ -13,6 +16,21 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave right after the summary, with its exit code.
+
+    DuckDB's binding would print behind it what Python had not yet freed, as bindings made with nanobind do; the last
+    lines are for whoever wants to know how the tests went.
+    """
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(session.exitstatus))
+
+    atexit.register(leave)
 
 
 @pytest.fixture(scope="session")
