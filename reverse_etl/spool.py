@@ -7,9 +7,11 @@ more than keys and fingerprints for a row that hasn't changed; the files are rea
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -60,12 +62,17 @@ class Spool:
         into = f"INSERT INTO incoming {select} {fresh}" if self._parts else f"CREATE TABLE incoming AS {select}"
         os.close(os.open(part.path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
         self._parts.append(part)
-        with pa.OSFile(str(part.path), "wb") as file, pa.ipc.new_stream(file, kept) as writer:
-            arriving = _Copied(batches, wanted, writer)
+        with (
+            pa.OSFile(str(part.path), "wb") as file,
+            pa.ipc.new_stream(file, kept) as writer,
+            ThreadPoolExecutor(1) as thread,
+        ):
+            arriving = _Copied(batches, wanted, partial(thread.submit, writer.write_batch))
             self.connection.register("arriving", pa.RecordBatchReader.from_batches(kept, arriving))
             try:
                 with sparing(self.connection):
                     self.connection.execute(into)
+                arriving.written()
             except duckdb.Error:
                 if arriving.failure is not None:  # the local database only passes on that the stream broke
                     raise arriving.failure from None
@@ -117,23 +124,32 @@ class _Copied:
     """A stream that keeps what is wanted of it in a file, and remembers what broke it."""
 
     def __init__(
-        self, batches: Iterator[pa.RecordBatch], wanted: list[str], writer: pa.ipc.RecordBatchStreamWriter
+        self, batches: Iterator[pa.RecordBatch], wanted: list[str], write: Callable[[pa.RecordBatch], Future[None]]
     ) -> None:
         self._batches = batches
         self._wanted = wanted
-        self._writer = writer
+        self._write = write
+        self._writing: Future[None] | None = None
         self.failure: Exception | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return self
 
     def __next__(self) -> pa.RecordBatch:
+        """The next batch goes on while it is being written: one at a time, so that memory stays bounded."""
         try:
             kept = next(self._batches).select(self._wanted)
-            self._writer.write_batch(kept)
+            self.written()
+            self._writing = self._write(kept)
         except StopIteration:
             raise
         except Exception as failure:
             self.failure = failure
             raise
         return kept
+
+    def written(self) -> None:
+        """Wait for what is being written. Raises what kept it from the disk."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
