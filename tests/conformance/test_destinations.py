@@ -74,10 +74,11 @@ class TestHubSpotCompanies(TestHubSpotContacts):
     object, match, changed_field = "companies", "app_company_id", "city"
 
     def row(self, number: int) -> dict[str, Any]:
-        return {"app_company_id": f"c{number}", "city": "Delft", "name": f"Company {number}"}
+        name = f"Company {number}"
+        return {"app_company_id": f"c{number}", "city": "Delft", "name": name, "numberofemployees": "12"}
 
     def refused_row(self, number: int) -> dict[str, Any] | None:
-        return None
+        return {**self.row(number), "numberofemployees": "a dozen"}
 
     def records(self) -> dict[str, dict[str, Any]]:
         found = (record["properties"] for record in self.at.hubspot.records("companies"))
