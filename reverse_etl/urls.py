@@ -5,11 +5,13 @@ A leaf like `values`: connectors use it for every `base_url` and `login_url`.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
+
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
 
 
 def is_loopback(host: str) -> bool:
@@ -34,6 +36,42 @@ def checked_base_url(url: str) -> str:
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError("should start with https://; http:// is only for this machine (localhost, 127.0.0.1, [::1])")
     return url.rstrip("/")
+
+
+def checked_webhook(url: str) -> str:
+    """The address as it is; ValueError when no message may go there. What its name resolves to is checked later."""
+    parts = _split(url)
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise ValueError("should be an address such as https://hooks.example.com/...")
+    if parts.username is not None or parts.password is not None or "#" in url:
+        raise ValueError("should hold no user name, password or `#`")
+    if is_loopback(parts.hostname):
+        return url
+    if parts.scheme == "http":
+        raise ValueError("should start with https://; http:// is only for this machine (localhost, 127.0.0.1, [::1])")
+    try:
+        address = ip_address(parts.hostname)
+    except ValueError:
+        return url
+    if not is_public(address):
+        raise ValueError("should be a public host: private, link-local and other special addresses are refused")
+    return url
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is one of the internet's own: none of a private network, of a cloud's metadata, or special.
+
+    An IPv6 address that carries one of IPv4 (mapped, 6to4, Teredo, NAT64) is as public as what it carries.
+    """
+    if isinstance(address, IPv6Address):
+        carried = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+        if address in _NAT64:
+            carried.append(IPv4Address(int(address) & 0xFFFFFFFF))
+        if any(inner is not None and not is_public(inner) for inner in carried):
+            return False
+        if address.ipv4_mapped is not None:
+            return True
+    return address.is_global and not address.is_multicast
 
 
 def _split(url: str) -> SplitResult:

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Tag, WithJsonSchema
 
+from reverse_etl.config.alerts import AlertsFile
 from reverse_etl.config.problems import LONG, SEVERAL, SHORT
+from reverse_etl.config.timing import AfterFailure, Priority, QuietHours
 from reverse_etl.config.words import (
     FORM,
     Column,
@@ -120,6 +122,18 @@ class SyncFile(DefaultsFile):
     query_file: Text | None = Field(None, description="a file with the SQL, beside this one")
     table: Table | None = Field(None, description="a table or view instead of a query, `schema.name`")
     key: Annotated[
+    jitter: Duration | None = Field(None, description="a scheduled run starts up to so much later, by chance")
+    quiet_hours: QuietHours | None = Field(
+        None,
+        description="hours, or list of them, in which no scheduled run starts: `22:00-06:00`, `sat-sun 00:00-24:00`",
+    )
+    priority: Priority = Field(
+        "normal", description="who goes first when the daemon has more to do than it may at once"
+    )
+    after_failure: AfterFailure | None = Field(
+        None, description="beside `{after: sync}`: `run` also when one of those has failed; skip without it"
+    )
+    alerts: AlertsFile = Field(AlertsFile(), description="whom the daemon tells what about this sync")
         Annotated[Column, Tag(SHORT)] | Annotated[list[Column], Field(min_length=1), Tag(SEVERAL)],
         FORM,
     ] = Field(description="column, or list of columns, that identifies a row of the result")

@@ -49,15 +49,17 @@ def load(
     *,
     only: Sequence[str] | None = None,
     connections_of_all: bool = False,
+    daemon: bool = False,
     connector: Connector = registry.destination,
 ) -> tuple[ProjectConfig, dict[str, SyncConfig]]:
     """The project and its syncs by name. Raises ConfigError with all problems; contacts and writes nothing.
 
     `only` names the syncs that are needed (None: all): other files aren't read, and the variables of connections
-    that none of them uses need not be set, unless `connections_of_all` asks for every connection.
+    that none of them uses need not be set, unless `connections_of_all` asks for every connection. So it is with the
+    variables of the daemon's section: they are needed for `daemon`, and by who asks for everything.
     """
     reading = _Reading(root.resolve(), env, connector)
-    project, syncs = reading.read(only, connections_of_all)
+    project, syncs = reading.read(only, connections_of_all, daemon=daemon or connections_of_all)
     if reading.problems or project is None:
         hint = "correct these and run `reverse-etl check`; nothing was sent"
         raise ConfigError(in_order(reading.problems), hint=hint)
@@ -77,7 +79,9 @@ class _Reading:
         self._env = env
         self._connector = connector
 
-    def read(self, only: Sequence[str] | None, everything: bool) -> tuple[ProjectConfig | None, dict[str, SyncConfig]]:
+    def read(
+        self, only: Sequence[str] | None, everything: bool, *, daemon: bool
+    ) -> tuple[ProjectConfig | None, dict[str, SyncConfig]]:
         text, problems = self._text(self._root / PROJECT_FILE)
         tree, found = parse(text, PROJECT_FILE, discreet=True) if not problems else (None, [])
         self.problems += problems + found
@@ -93,6 +97,8 @@ class _Reading:
             read([name for name in project.names(section) if everything or name in used])
         state = project.read_state(self._env.get(STATE_VARIABLE))
         project.read_defaults()
+        if daemon:
+            project.read_daemon()
         if defaults is not None:
             self.problems += islice(_stray(defaults, places, ("defaults",)), MAX_PROBLEMS)
         syncs = self._syncs(definitions, project)
@@ -103,6 +109,7 @@ class _Reading:
             destinations=project.destinations,
             state=state,
             defaults=project.defaults,
+            daemon=project.daemon,
         )
         return config, syncs
 
@@ -156,6 +163,7 @@ class _Reading:
             destinations=None if project is None else project.names("destinations"),
             connectors={} if project is None else project.connectors,
             syncs=sync_files(self._root),
+            channels=None if project is None else project.channels(),
         )
         defaults = DefaultsFile() if project is None else project.defaults
         syncs: dict[str, SyncConfig] = {}

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from reverse_etl import registry
+from reverse_etl.config.daemon import DaemonFile
 from reverse_etl.config.definition import DefaultsFile
 from reverse_etl.config.problems import Places, elsewhere, from_pydantic, nearest, unknown_key
 from reverse_etl.config.tree import Node
@@ -56,6 +57,7 @@ class ProjectFile(_Part):
     )
     state: StateFile = Field(StateFile(), description="where the project remembers what was acknowledged")
     defaults: DefaultsFile = Field(DefaultsFile(), description="optional keys of a sync definition, for every sync")
+    daemon: DaemonFile = Field(DaemonFile(), description="the scheduler: where it answers, how much it does at once")
 
 
 class SourceConfig(_Part):
@@ -85,6 +87,7 @@ class ProjectConfig(_Part):
     destinations: dict[str, BaseModel] = {}
     state: StateConfig
     defaults: DefaultsFile = DefaultsFile()
+    daemon: DaemonFile = DaemonFile()
 
 
 class ReadProject:
@@ -96,6 +99,7 @@ class ReadProject:
         self.destinations: dict[str, BaseModel] = {}
         self.sources: dict[str, SourceConfig] = {}
         self.defaults = DefaultsFile()
+        self.daemon = DaemonFile()
         self._root = root
         self._places = places
         self._variables = variables
@@ -105,6 +109,11 @@ class ReadProject:
     def names(self, section: str) -> list[str]:
         """The connections under `sources` or `destinations`, broken ones included."""
         return list(self._section(section))
+
+    def channels(self) -> list[str]:
+        """The daemon's channels for alerts, broken ones included."""
+        node = self._section("daemon").get("alerts")
+        return list(node.value) if node is not None and isinstance(node.value, dict) else []
 
     def read_sources(self, names: Collection[str]) -> None:
         """Reads the sources of these names; the variables of others need not be set."""
@@ -160,6 +169,14 @@ class ReadProject:
     def read_defaults(self) -> None:
         if "defaults" in self._section(""):
             self.defaults = self._validated(DefaultsFile, ("defaults",), variables=False) or self.defaults
+
+    def read_daemon(self) -> None:
+        """Only for the daemon, and for who checks everything: its variables need not be set for a run."""
+        if "daemon" in self._section(""):
+            self.daemon = self._validated(DaemonFile, ("daemon",)) or self.daemon
+        if not self.daemon.only_here and self.daemon.token is None:
+            message = "needs a `token` beside it: others than this machine can reach this address"
+            self._complain(("daemon", "listen"), message)
 
     def _known_keys(self) -> None:
         known = list(ProjectFile.model_fields)

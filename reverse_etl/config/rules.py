@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reverse_etl.config.alerts import AlertRules, alert_rules
 from reverse_etl.config.definition import (
     AfterFile,
     CursorFile,
@@ -24,6 +25,7 @@ from reverse_etl.config.problems import Places, elsewhere, from_pydantic, neares
 from reverse_etl.config.schedule import After, Cron, Every, Schedule, parse_duration, parse_schedule
 from reverse_etl.config.sync import CursorConfig, FieldMapping, GuardConfig, RemovedSet, SyncConfig
 from reverse_etl.config.tree import read_file
+from reverse_etl.config.timing import Timing, timing_of
 from reverse_etl.config.words import share_of
 from reverse_etl.model import Problem
 from reverse_etl.protocols import Destination
@@ -46,6 +48,7 @@ class Surroundings:
     connectors: Mapping[str, type[Destination]]
     syncs: Collection[str]
 
+    channels: Sequence[str] | None = None
 
 @dataclass(frozen=True)
 class Definition:
@@ -143,6 +146,8 @@ class _Rules:
 
     def _known(self, kind: str, name: str, known: Sequence[str] | None) -> None:
         if known is not None and name not in known:
+            timing=self._timing(),
+            alerts=self._alerts(),
             listed = ", ".join(known) if known else "none"
             message = f"reverse_etl.yml has no {kind} `{name}`; it has {listed}"
             self._complain((kind,), message, nearest=nearest(name, known))
@@ -320,3 +325,18 @@ def _guard(written: GuardFile) -> GuardConfig:
         if key != "max_changed":
             shares[key.replace("max_", "") + "_floor"] = 0
     return GuardConfig(**shares)
+    def _timing(self) -> Timing:
+        if self._own.after_failure is not None and not isinstance(self._merged.schedule, AfterFile):
+            message = "is only for a sync that runs after others: `schedule: {after: ...}`"
+            self._complain(("after_failure",), message, beside=["schedule"], of_key=True)
+        return timing_of(self._merged)
+
+    def _alerts(self) -> AlertRules:
+        rules = alert_rules(self._merged.alerts)
+        for name in rules.to or ():
+            if self._around.channels is not None and name not in self._around.channels:
+                listed = ", ".join(self._around.channels) or "none"
+                message = f"reverse_etl.yml has no channel `{name}` under daemon.alerts; it has {listed}"
+                self._complain(("alerts", "to"), message, nearest=nearest(name, self._around.channels))
+        return rules
+

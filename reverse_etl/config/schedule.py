@@ -144,6 +144,11 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=int(found[1]) * _UNITS[name])
 
 
+def parse_weekdays(text: str) -> frozenset[int]:
+    """`mon-fri` or `sat,sun` as a cron line has them, from Sunday, 0, to Saturday, 6."""
+    return frozenset(day % 7 for day in _numbers(text, *_FIELDS[4]))
+
+
 def _every(text: str) -> Every:
     found = _EVERY.fullmatch(text)
     unit = found[2].lower() if found else ""

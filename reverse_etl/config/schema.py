@@ -32,7 +32,7 @@ def schema() -> Schema:
     names = {model: references[model, "validation"]["$ref"].removeprefix(_PREFIX) for model in models}
     project, sync = definitions.pop(names[ProjectFile]), definitions.pop(names[SyncFile])
     settings = {kind: names[model] for kind, model in connectors.items()}
-    for name in _reachable(definitions, [*settings.values(), "SourceFile", "StateFile"]):
+    for name in _reachable(definitions, [*settings.values(), "SourceFile", "StateFile", "DaemonFile"]):
         definitions[name] = _with_variables(definitions[name])
     for section, connection in (("sources", None), ("destinations", _by_type(settings))):
         by_name = project["properties"][section]

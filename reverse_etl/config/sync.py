@@ -8,9 +8,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from reverse_etl.config.alerts import AlertRules
 from reverse_etl.config.problems import Places
 from reverse_etl.config.scalars import Scalar
 from reverse_etl.config.schedule import Cron, Every, Schedule
+from reverse_etl.config.timing import Timing
 from reverse_etl.model import Problem
 
 
@@ -94,6 +96,8 @@ class SyncConfig(_Settled):
     def removes(self) -> bool:
         """Whether rows that left the result change anything at the destination."""
         return self.on_removed != "ignore"
+    timing: Timing = Timing()
+    alerts: AlertRules = AlertRules()
 
     @property
     def place_file(self) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reverse_etl.urls import checked_base_url, is_loopback
+from reverse_etl.urls import checked_base_url, checked_webhook, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,39 @@ def test_S11_anything_else_is_refused(written: str, said: str) -> None:
 def test_names_other_than_localhost_never_count_as_this_machine() -> None:
     assert is_loopback("localhost")
     assert not is_loopback("localhost.localdomain")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks.slack.com/services/T0/B0/x",
+        "https://example.com/hook?token=1",
+        "http://127.0.0.1:9000/hook",
+        "https://8.8.8.8/x",
+    ],
+)
+def test_S11_a_webhook_goes_to_https_and_a_public_host(url: str) -> None:
+    assert checked_webhook(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://example.com/hook", "should start with https://"),
+        ("https://u:p@example.com/", "should hold no user name"),
+        ("https://10.1.2.3/x", "should be a public host"),
+        ("https://169.254.169.254/latest", "should be a public host"),
+        ("https://[fd00:ec2::254]/latest", "should be a public host"),
+        ("https://[::ffff:10.0.0.1]/", "should be a public host"),
+        ("https://[64:ff9b::a00:1]/", "should be a public host"),
+        ("https://[2002:a00:1::]/", "should be a public host"),
+        ("https://0.0.0.0/", "should be a public host"),
+        ("https://100.64.0.1/", "should be a public host"),
+        ("https://224.0.0.1/", "should be a public host"),
+        ("ftp://example.com/", "should be an address such as https://hooks.example.com"),
+        ("example.com", "should be an address such as https://hooks.example.com"),
+    ],
+)
+def test_S11_a_webhook_goes_nowhere_else(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        checked_webhook(url)

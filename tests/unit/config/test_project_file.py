@@ -76,7 +76,7 @@ def test_external_access_may_come_from_a_variable(project: ProjectFolder) -> Non
     ("written", "said"),
     [
         ("sorces: {}", "10:1: there is no key `sorces` here (found: sorces); did you mean 'sources'?"),
-        ("x: 1", "10:1: there is no key `x` here; there are sources, destinations, state, defaults (found: x)"),
+        ("x: 1", "10:1: there is no key `x` here; there are sources, destinations, state, defaults, daemon (found: x)"),
         ("state: sqlite:///s.db", "10:8: should be keys with values (found: sqlite:///s.db)"),
         ("state: {values: hashes}", "10:17: `hashes` is not supported yet (found: hashes); did you mean 'keep'?"),
         ("state: {values: kept}", "10:17: should be keep or hashes (found: kept); did you mean 'keep'?"),
@@ -86,7 +86,7 @@ def test_external_access_may_come_from_a_variable(project: ProjectFolder) -> Non
         ("state: {ulr: 'sqlite:///s'}", "10:9: there is no key `ulr` here (found: ulr); did you mean 'url'?"),
         ("defaults: {timezone: Europe/Berln}", "10:22: should be a time zone of the IANA list, such as Europe/Berlin"),
         ("defaults: {schedule: null}", "10:12: has no value: give it one, or leave the key out (found: schedule)"),
-        ("defaults: {query: select 1}", "10:12: there is no key `query` here; there are cursor, "),
+        ("defaults: {query: select 1}", "10:12: there is no key `query` here; there are after_failure, "),
         ("defaults: {timezone: '${TZ:-UTC}'}", "10:22: variables are only read in the connections and the state"),
     ],
 )
