@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.parser import BytesParser
+from email.policy import HTTP
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -50,6 +52,23 @@ class Request:
 
     def form(self) -> dict[str, str]:
         return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
+
+    def parts(self) -> dict[str, bytes]:
+        """The parts of a multipart body by name; empty when it is none."""
+        head = b"Content-Type: " + self.headers.get("content-type", "").encode("latin-1") + b"\r\n\r\n"
+        found: dict[str, bytes] = {}
+        for part in BytesParser(policy=HTTP).parsebytes(head + self.body).iter_parts():
+            payload = part.get_payload(decode=True)
+            found[str(part.get_param("name", header="content-disposition"))] = (
+                payload if isinstance(payload, bytes) else b""
+            )
+        return found
+
+    def query_list(self, name: str) -> list[str]:
+        """Every value that the query gives a name, be it repeated or separated by commas."""
+        _, _, query = self.target.partition("?")
+        given = [value for key, value in parse_qsl(query) if key == name]
+        return [part for value in given for part in value.split(",") if part]
 
     def bearer(self) -> str | None:
         scheme, _, token = self.headers.get("authorization", "").partition(" ")

@@ -9,9 +9,11 @@ from typing import Any
 
 from reverse_etl.sandbox.clock import Clock, iso
 from reverse_etl.sandbox.hubspot.associations import Associations
+from reverse_etl.sandbox.hubspot.definitions import Definitions
 from reverse_etl.sandbox.hubspot.errors import Refusal, expired, not_found
 from reverse_etl.sandbox.hubspot.events import Events
-from reverse_etl.sandbox.hubspot.limits import Limits, daily, secondly, ten_secondly
+from reverse_etl.sandbox.hubspot.imports import Imports
+from reverse_etl.sandbox.hubspot.limits import Bucket, Limits, daily, secondly, ten_secondly
 from reverse_etl.sandbox.hubspot.lists import Lists
 from reverse_etl.sandbox.hubspot.metadata import Metadata
 from reverse_etl.sandbox.hubspot.oauth import OAuth
@@ -62,15 +64,20 @@ class HubSpot:
         self.portal = Portal(clock, ledger, seed)
         self._associations = Associations(self.portal)
         self._writes = Writes(self.portal, rules, self._associations)
-        self._reads = Reads(self.portal)
+        self._reads = Reads(self.portal, self._associations)
         self.search = Search(self.portal, search_lag)
         self._metadata = Metadata(self.portal, self.limits)
+        self._definitions = Definitions(self.portal)
         self._schemas = Schemas(self.portal)
         self.lists = Lists(self.portal)
         self.events = Events(self.portal)
+        self.imports = Imports(self.portal)
         self.oauth = OAuth(self.limits)
         self._areas: dict[str, Callable[[Request, list[str]], Response]] = {
-            "crm/properties": self._metadata.properties,
+            "crm/properties": self._definitions.properties,
+            "crm/property-validations": self._definitions.validations,
+            "crm/imports": self.imports.answer,
+            "crm/limits": self._metadata.usage,
             "crm/owners": self._metadata.owners,
             "crm/pipelines": self._metadata.pipelines,
             "account-info": self._metadata.account,
@@ -95,8 +102,8 @@ class HubSpot:
             if area.startswith("events") and rest[:1] == ["send"]:
                 self.limits.identify(request)  # outside both buckets
                 return None
-            request.notes["search"] = area == "crm/objects" and rest[-1:] == ["search"]
-            self.limits.admit(request, _scopes(request, area, rest), search=request.notes["search"])
+            request.notes["bucket"] = _bucket(area, rest)
+            self.limits.admit(request, self._scopes(request, area, rest), request.notes["bucket"])
         except Refusal as refusal:
             return _refused(refusal)
         return None
@@ -109,7 +116,7 @@ class HubSpot:
 
     def finish(self, request: Request, response: Response) -> None:
         """Adds the headers that every answer carries."""
-        response.headers |= self.limits.headers(request, search=request.notes.get("search", False))
+        response.headers |= self.limits.headers(request, request.notes.get("bucket", "ordinary"))
         response.headers.setdefault("X-HubSpot-Correlation-Id", str(uuid.uuid4()))
 
     def throttle(self, policy: str | None) -> Response:
@@ -125,6 +132,7 @@ class HubSpot:
 
     def _route(self, request: Request) -> Response:
         area, version, rest = split(request.segments)
+        request.notes["version"] = version
         if area == "crm/objects" and rest:
             return self._objects(request, version, self.portal.type(rest[0]), rest[1:])
         if area == "crm/associations":
@@ -153,24 +161,50 @@ class HubSpot:
             case "POST", ["gdpr-delete"]:
                 return self._writes.gdpr_delete(kind, request)
             case _:
-                return self._one(request, kind, rest)
+                return self._one(request, kind, rest, version)
 
-    def _one(self, request: Request, kind: ObjectType, rest: list[str]) -> Response:
+    def _one(self, request: Request, kind: ObjectType, rest: list[str], version: str) -> Response:
         match request.method, rest:
             case "POST", []:
                 return self._writes.create(kind, request)
             case "GET", []:
-                return self._reads.list(kind, request)
+                return self._reads.page(kind, request)
             case "GET", [record_id]:
                 return self._reads.get(kind, record_id, request)
             case "PATCH", [record_id]:
                 return self._writes.update(kind, record_id, request)
             case _, [record_id, "associations", *tail] if tail:
-                return self._associations.pair(request, kind, record_id, tail)
+                return self._associations.pair(request, kind, record_id, tail, version)
             case "DELETE", [record_id]:
                 self._writes.archive(kind, [record_id])
                 return empty()
         raise not_found() if len(rest) != 1 else Refusal(405, "method not allowed")
+
+    def _scopes(self, request: Request, area: str, rest: list[str]) -> list[str]:
+        """The granular scopes that a call needs. Associations need those of both their sides."""
+        reads = request.method == "GET" or rest[-1:] in (["read"], ["search"])
+        action = "read" if reads else "write"
+        match area:
+            case "crm/objects" if rest:
+                others = rest[3:5] if rest[2:3] == ["associations"] else []
+                return self._named([rest[0], *others], "objects", action)
+            case "crm/associations":
+                return self._named(rest[:2], "objects", action)
+            case "crm/properties" if rest:
+                return self._named(rest[:1], "objects" if reads else "schemas", action)
+            case "crm/owners":
+                return ["crm.objects.owners.read"]
+            case "crm/lists":
+                return ["crm.lists.read"] if reads else ["crm.lists.read", "crm.lists.write"]
+        return []
+
+    def _named(self, sides: list[str], room: str, action: str) -> list[str]:
+        """Scopes by their names: tickets have one for all, custom objects share theirs."""
+        names: list[str] = []
+        for kind in filter(None, map(self.portal.known, sides)):
+            owner = "custom" if kind.type_id.startswith("2-") else kind.name
+            names.append("tickets" if owner == "tickets" else f"crm.{room}.{owner}.{action}")
+        return list(dict.fromkeys(names))
 
     def objects(self) -> list[str]:
         return list(self.portal.types)
@@ -222,17 +256,27 @@ class HubSpot:
         self.portal.type(kind).add_property(prop)
 
     def dump(self) -> dict[str, Any]:
-        return {"schemas": self._schemas.dump(), "objects": self.portal.dump()}
+        return {
+            "schemas": self._schemas.dump(),
+            "objects": self.portal.dump(),
+            "labels": self._associations.dump(),
+            "lists": self.lists.dump(),
+            "events": self.events.dump(),
+        }
 
     def load(self, document: dict[str, Any]) -> None:
         for schema in document["schemas"]:
             self._schemas.create(schema)
         self.portal.load(document["objects"])
+        self._associations.load(document["labels"])
+        self.lists.load(document["lists"])
+        self.events.load(document["events"])
 
     def clear(self) -> None:
         self.portal.clear()
         self.lists.clear()
         self.events.clear()
+        self.imports.clear()
         self.limits.reset()
 
 
@@ -243,16 +287,7 @@ def _refused(refusal: Refusal) -> Response:
     return response
 
 
-def _scopes(request: Request, area: str, rest: list[str]) -> list[str]:
-    """The granular scopes that a call needs."""
-    reads = request.method == "GET" or rest[-1:] in (["read"], ["search"])
-    action = "read" if reads else "write"
-    if area == "crm/objects" and rest:
-        return [f"crm.objects.{rest[0]}.{action}"]
-    if area == "crm/properties" and rest:
-        return [f"crm.objects.{rest[0]}.read"] if reads else [f"crm.schemas.{rest[0]}.write"]
-    if area == "crm/owners":
-        return ["crm.objects.owners.read"]
-    if area == "crm/lists":
-        return ["crm.lists.read"] if reads else ["crm.lists.read", "crm.lists.write"]
-    return []
+def _bucket(area: str, rest: list[str]) -> Bucket:
+    if area == "crm/associations" or (area == "crm/objects" and rest[2:3] == ["associations"]):
+        return "associations"
+    return "search" if area == "crm/objects" and rest[-1:] == ["search"] else "ordinary"

@@ -67,13 +67,11 @@ class Associations:
                 return self._archive(request, version, source, target, labels_only=False)
             case "POST", ["batch", "labels", "archive"]:
                 return self._archive(request, version, source, target, labels_only=True)
-            case "GET", ["labels"]:
-                return json_response(200, {"results": self._labels(source, target)})
-            case "POST", ["labels"]:
-                return self._add_label(request, source, target)
+            case _, ["labels", *tail]:
+                return self._label_call(request, source, target, tail)
         raise not_found()
 
-    def pair(self, request: Request, source: ObjectType, record_id: str, rest: list[str]) -> Response:
+    def pair(self, request: Request, source: ObjectType, record_id: str, rest: list[str], version: str) -> Response:
         """`.../{id}/associations/[default/]{to}/{toId}`, and the list of one record's links (v4 only)."""
         plain = rest[:1] == ["default"]
         target = self._portal.type(rest[int(plain)])
@@ -84,15 +82,37 @@ class Associations:
                 if not self._known(source, record_id) or not self._known(target, other):
                     raise not_found()
                 self._link(source, record_id, target, other, types)
-                return json_response(
-                    200, _created(source, record_id, target, other, self._names(source, target, types))
-                )
+                if plain:
+                    back = self._default_type(target, source)
+                    links = [_plain(record_id, other, known), _plain(other, record_id, back)]
+                    return self._batch(links, [], 200, 1)
+                made = _created(source, record_id, target, other, self._names(source, target, types))
+                return json_response(200 if version == "2026-09" else 201, made)
             case "DELETE", [other]:
                 self._unlink(source, record_id, target, other)
                 return empty()
             case "GET", []:
                 return json_response(200, {"results": self._shown(source, record_id, target)})
         raise not_found()
+
+    def of_record(self, kind: ObjectType, record_id: str, others: list[str]) -> Body:
+        """A record's links as `associations` of a read shows them, by the other object's name."""
+        shown: Body = {}
+        for name in others:
+            target = self._portal.type(name)
+            word = f"{kind.singular}_to_{target.singular}".lower()
+            results = [{"id": entry["toObjectId"], "type": word} for entry in self._shown(kind, record_id, target)]
+            if results:
+                shown[target.name] = {"results": results}
+        return shown
+
+    def dump(self) -> list[Any]:
+        return [[*pair, number, label] for pair, labels in self._own.items() for number, label in labels.items()]
+
+    def load(self, document: list[Any]) -> None:
+        self._own.clear()
+        for source, target, number, label in document:
+            self._own.setdefault((source, target), {})[number] = label
 
     def inline(self, kind: ObjectType, record_id: str, given: list[dict[str, Any]]) -> bool:
         """The `associations` of a create; False when one of them leads nowhere."""
@@ -115,9 +135,7 @@ class Associations:
                 errors.append(missing)
                 continue
             self._link(source, first, target, second, types)
-            category, type_id = self._default_type(source, target)
-            spec = {"associationCategory": category, "associationTypeId": type_id}
-            results.append({"from": {"id": first}, "to": {"id": second}, "associationSpec": spec})
+            results.append(_plain(first, second, self._default_type(source, target)))
         return self._batch(results, errors, 200, len(results))
 
     def _create(self, request: Request, version: str, source: ObjectType, target: ObjectType) -> Response:
@@ -172,15 +190,36 @@ class Associations:
                     self._unlink(source, first, target, second)
         return empty() if version.startswith("v") else self._batch([], [], 200, len(rows))
 
+    def _label_call(self, request: Request, source: ObjectType, target: ObjectType, rest: list[str]) -> Response:
+        match request.method, rest:
+            case "GET", []:
+                return json_response(200, {"results": self._labels(source, target)})
+            case "POST", []:
+                return self._add_label(request, source, target)
+            case "PUT", []:
+                return self._rename_label(request, source, target)
+            case "DELETE", [number] if number.isdecimal():
+                self._own.get((source.type_id, target.type_id), {}).pop(int(number), None)
+                return empty()
+        raise not_found()
+
     def _add_label(self, request: Request, source: ObjectType, target: ObjectType) -> Response:
         label = str(document(request).get("label"))
-        number = FIRST_OWN_TYPE + sum(len(labels) for labels in self._own.values())
+        number = 1 + max((key for labels in self._own.values() for key in labels), default=FIRST_OWN_TYPE - 1)
         self._own.setdefault((source.type_id, target.type_id), {})[number] = label
         shown = [{"category": "USER_DEFINED", "typeId": number, "label": label}]
         if source is not target:
             self._own.setdefault((target.type_id, source.type_id), {})[number + 1] = label
             shown.append({"category": "USER_DEFINED", "typeId": number + 1, "label": label})
-        return json_response(201, {"results": shown})
+        return json_response(200, {"results": shown})
+
+    def _rename_label(self, request: Request, source: ObjectType, target: ObjectType) -> Response:
+        body = document(request)
+        own, number = self._own.get((source.type_id, target.type_id), {}), count(body.get("associationTypeId"), 0)
+        if number not in own:
+            raise not_found()
+        own[number] = str(body.get("label"))
+        return empty()
 
     def _labels(self, source: ObjectType, target: ObjectType) -> list[Body]:
         pair = (source.type_id, target.type_id)
@@ -266,6 +305,11 @@ def _ends(row: Body) -> tuple[str, str]:
 
 def _type(entry: Body) -> Link:
     return str(entry.get("associationCategory")), count(entry.get("associationTypeId"), 0)
+
+
+def _plain(first: str, second: str, link: Link) -> Body:
+    spec = {"associationCategory": link[0], "associationTypeId": link[1]}
+    return {"from": {"id": first}, "to": {"id": second}, "associationSpec": spec}
 
 
 def _created(source: ObjectType, first: str, target: ObjectType, second: str, labels: list[str]) -> Body:

@@ -65,6 +65,11 @@ def count(value: Any, default: int) -> int:
     return int(str(value))
 
 
+def flag(request: Request, name: str) -> bool:
+    """A yes or no of the query, in whichever case the client's language writes it."""
+    return request.query.get(name, "").lower() == "true"
+
+
 def inputs(request: Request, most: int = MOST_INPUTS) -> list[dict[str, Any]]:
     """The rows of a batch; raises the 400 for none, too many, and those of another shape."""
     rows = document(request).get("inputs")

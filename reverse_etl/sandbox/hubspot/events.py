@@ -39,6 +39,8 @@ class Events:
                 return json_response(201, self._define(document(request)))
             case "GET", ["events"]:
                 return self.occurrences(request)
+            case "GET", ["events", "event-types"]:
+                return json_response(200, {"eventTypes": sorted({event["eventType"] for event in self.taken})})
         raise not_found()
 
     def occurrences(self, request: Request) -> Response:
@@ -61,6 +63,14 @@ class Events:
     def clear(self) -> None:
         self.taken.clear()
         self._uuids.clear()
+        self._definitions.clear()
+
+    def dump(self) -> Body:
+        return {"definitions": self._definitions, "taken": self.taken, "uuids": sorted(self._uuids)}
+
+    def load(self, document: Body) -> None:
+        self._definitions, self.taken = document["definitions"], document["taken"]
+        self._uuids = {(name, uuid) for name, uuid in document["uuids"]}
 
     def _define(self, body: Body) -> Body:
         name = str(body.get("name") or "")

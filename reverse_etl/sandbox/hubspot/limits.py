@@ -1,4 +1,4 @@
-"""Tokens, and how many requests each may make: a rolling window, a daily quota, a bucket of its own for search.
+"""Tokens, and how many requests each may make: a rolling window, a daily quota; search and associations have their own.
 
 Figures: https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines (November 2026).
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Literal
 
 from reverse_etl.sandbox.clock import Clock, iso
 from reverse_etl.sandbox.hubspot.errors import Refusal, expired, missing_scopes, no_credentials
@@ -19,6 +20,10 @@ UNLIMITED = 1_000_000
 DAY = 86_400
 TOKEN = "sandbox-token"  # noqa: S105  # the emulator's published token
 APP_ID = 67890
+MOST_ASSOCIATIONS = 150  # requests in ten seconds, of the larger accounts
+DAILY_ASSOCIATIONS = 500_000
+
+Bucket = Literal["ordinary", "search", "associations"]
 
 
 @dataclass
@@ -29,10 +34,14 @@ class Token:
     until: float | None = None
     oauth: bool = False
     window: deque[float] = field(default_factory=deque)
+    associations: deque[float] = field(default_factory=deque)
 
 
 class Limits:
-    """`rate`: requests in any ten seconds, None for no limit; `daily`: requests a day; `searches` a second."""
+    """`rate`: requests in any ten seconds, None for no limit; `daily`: requests a day; `searches` a second.
+
+    Calls of the associations API count in a window and a day of their own and in neither of these.
+    """
 
     def __init__(self, clock: Clock, rate: int | None, daily: int, searches: int = 5) -> None:
         self._clock = clock
@@ -40,29 +49,45 @@ class Limits:
         self.daily = daily
         self.searches = searches
         self.tokens: dict[str, Token] = {TOKEN: Token()}
+        self.daily_associations = DAILY_ASSOCIATIONS
         self.used_today = 0
+        self.associations_today = 0
         self._day = int(clock.now() // DAY)
         self._searches: deque[float] = deque()
 
-    def admit(self, request: Request, scopes: list[str], *, search: bool) -> None:
+    @property
+    def association_rate(self) -> int | None:
+        """Calls of the associations API in any ten seconds: a small account has no larger window than for the rest."""
+        return None if self.rate is None else min(self.rate, MOST_ASSOCIATIONS)
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def admit(self, request: Request, scopes: list[str], bucket: Bucket = "ordinary") -> None:
         """Counts the request; raises the 401, 403 or 429 that it gets."""
         token = self.identify(request)
         if token.scopes is not None and not token.scopes.issuperset(scopes):
             raise missing_scopes(scopes)
-        self._count_day(token)
+        self._count_day(token, bucket)
         now = self._clock.monotonic()
-        if search:
+        if bucket == "search":
             _forget(self._searches, now - 1.0)
             if len(self._searches) >= self.searches:
                 raise secondly()
             self._searches.append(now)
             return
-        _forget(token.window, now - WINDOW)
-        if self.rate is not None and len(token.window) >= self.rate:
+        window, most = self._window(token, bucket)
+        _forget(window, now - WINDOW)
+        if most is not None and len(window) >= most:
             raise ten_secondly()
-        token.window.append(now)
+        window.append(now)
 
-    def headers(self, request: Request, *, search: bool) -> dict[str, str]:
+    def _window(self, token: Token, bucket: Bucket) -> tuple[deque[float], int | None]:
+        if bucket == "associations":
+            return token.associations, self.association_rate
+        return token.window, self.rate
+
+    def headers(self, request: Request, bucket: Bucket = "ordinary") -> dict[str, str]:
         token = self.tokens.get(request.bearer() or "")
         if token is None:
             return {}
@@ -70,9 +95,10 @@ class Limits:
         if not token.oauth:
             headers["X-HubSpot-RateLimit-Daily"] = str(self.daily)
             headers["X-HubSpot-RateLimit-Daily-Remaining"] = str(max(0, self.daily - self.used_today))
-        if not search:
-            most = UNLIMITED if self.rate is None else self.rate
-            remaining = most if self.rate is None else max(0, most - len(token.window))
+        if bucket != "search":
+            window, limit = self._window(token, bucket)
+            most = UNLIMITED if limit is None else limit
+            remaining = most if limit is None else max(0, most - len(window))
             headers["X-HubSpot-RateLimit-Max"] = str(most)
             headers["X-HubSpot-RateLimit-Remaining"] = str(remaining)
             headers["X-HubSpot-RateLimit-Interval-Milliseconds"] = "10000"
@@ -92,7 +118,7 @@ class Limits:
 
     def reset(self) -> None:
         self.tokens = {TOKEN: Token()}
-        self.used_today = 0
+        self.used_today = self.associations_today = 0
         self._searches.clear()
 
     def identify(self, request: Request) -> Token:
@@ -109,11 +135,16 @@ class Limits:
             raise expired(max(1, int(self._clock.now() - token.until)), iso(token.until))
         return token
 
-    def _count_day(self, token: Token) -> None:
+    def _count_day(self, token: Token, bucket: Bucket) -> None:
         """The quota starts anew at midnight of the account's time zone, which is UTC here."""
         today = int(self._clock.now() // DAY)
         if today != self._day:
-            self._day, self.used_today = today, 0
+            self._day, self.used_today, self.associations_today = today, 0, 0
+        if bucket == "associations":
+            if self.associations_today >= self.daily_associations:
+                raise daily()
+            self.associations_today += 1
+            return
         if token.oauth:
             return
         if self.used_today >= self.daily:

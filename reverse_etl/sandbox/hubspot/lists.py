@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from reverse_etl.sandbox.hubspot.bodies import count, document, json, texts
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
@@ -10,6 +10,7 @@ from reverse_etl.sandbox.hubspot.portal import Portal
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
 
 PAGE = 250
+FIRST_LIST = 15
 
 
 @dataclass
@@ -42,7 +43,8 @@ class Lists:
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
         self._lists: dict[str, RecordList] = {}
-        self._next = 15
+        self._deleted: dict[str, RecordList] = {}
+        self._next = FIRST_LIST
 
     def answer(self, request: Request, rest: list[str]) -> Response:
         match request.method, rest:
@@ -50,6 +52,15 @@ class Lists:
                 return self._create(document(request))
             case "POST", ["search"]:
                 return self._search(document(request))
+            case "GET", []:
+                wanted = request.query_list("listIds")
+                found = [self._lists[key] for key in wanted if key in self._lists]
+                return json_response(200, {"lists": [entry.document() for entry in found]})
+            case "GET", ["records", type_id, record_id, "memberships"]:
+                return self._of_record(type_id, record_id)
+            case "PUT", [list_id, "restore"] if list_id in self._deleted:
+                self._lists[list_id] = self._deleted.pop(list_id)
+                return empty()
             case "GET", ["object-type-id", type_id, "name", name]:
                 found = [
                     entry for entry in self._lists.values() if entry.type_id == type_id and _same(entry.name, name)
@@ -66,14 +77,26 @@ class Lists:
 
     def clear(self) -> None:
         self._lists.clear()
+        self._deleted.clear()
+        self._next = FIRST_LIST
+
+    def dump(self) -> list[Body]:
+        return [asdict(entry) for entry in self._lists.values()]
+
+    def load(self, document: list[Body]) -> None:
+        self._lists = {entry["id"]: RecordList(**entry) for entry in document}
+        self._next = max([FIRST_LIST, *[int(key) + 1 for key in self._lists]])
 
     def _one(self, method: str, request: Request, chosen: RecordList, tail: list[str]) -> Response:
         match method, tail:
             case "GET", []:
                 return json_response(200, {"list": chosen.document()})
             case "DELETE", []:
-                del self._lists[chosen.id]
+                self._deleted[chosen.id] = self._lists.pop(chosen.id)
                 return empty()
+            case "PUT", ["update-list-name"]:
+                self._rename(chosen, request.query.get("listName", ""))
+                return json_response(200, {"updatedList": chosen.document()})
             case "GET", ["memberships"]:
                 return self._page(request, chosen)
             case "PUT", ["memberships", "add"]:
@@ -93,14 +116,40 @@ class Lists:
         processing = str(body.get("processingType"))
         if not name or not type_id or processing not in ("MANUAL", "SNAPSHOT", "DYNAMIC"):
             raise Refusal(400, "name, objectTypeId and processingType are required", "VALIDATION_ERROR")
-        if any(entry.type_id == type_id and _same(entry.name, name) for entry in self._lists.values()):
-            raise Refusal(400, f"A list named {name} already exists", "VALIDATION_ERROR")
-        made = RecordList(
-            str(self._next), name, self._portal.type(type_id).type_id, processing, self._portal.clock.iso()
-        )
+        type_id = self._portal.type(type_id).type_id
+        self._defend(name, type_id)
+        made = RecordList(str(self._next), name, type_id, processing, self._portal.clock.iso())
         self._next += 1
         self._lists[made.id] = made
         return json_response(200, {"list": made.document()})
+
+    def _rename(self, chosen: RecordList, name: str) -> None:
+        if not name:
+            raise Refusal(400, "listName is required", "VALIDATION_ERROR")
+        if not _same(chosen.name, name):
+            self._defend(name, chosen.type_id)
+        chosen.name = name
+
+    def _defend(self, name: str, type_id: str) -> None:
+        if any(entry.type_id == type_id and _same(entry.name, name) for entry in self._lists.values()):
+            raise Refusal(400, f"A list named {name} already exists", "VALIDATION_ERROR")
+
+    def _of_record(self, type_id: str, record_id: str) -> Response:
+        """The lists that a record is in."""
+        kind = self._portal.type(type_id)
+        found = kind.resolve(record_id)
+        results = [
+            {
+                "listId": entry.id,
+                "listVersion": 1,
+                "firstAddedTimestamp": entry.members[found],
+                "lastAddedTimestamp": entry.members[found],
+                "isPublicList": False,
+            }
+            for entry in self._lists.values()
+            if entry.type_id == kind.type_id and found is not None and found in entry.members
+        ]
+        return json_response(200, {"results": results, "total": len(results)})
 
     def _search(self, body: Body) -> Response:
         wanted = str(body.get("query") or "").lower()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from reverse_etl.sandbox.hubspot.errors import Refusal, not_found
-from reverse_etl.sandbox.hubspot.limits import Limits
+from reverse_etl.sandbox.hubspot.limits import APP_ID, Limits
 from reverse_etl.sandbox.hubspot.portal import PORTAL_ID
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
 
 CLIENT_ID = "sandbox"
 CLIENT_SECRET = "sandbox-secret"  # noqa: S105  # the emulator's published credential
 REFRESH_TOKEN = "sandbox-refresh-token"  # noqa: S105  # likewise
+USER_ID = 456
+SCOPES = ["oauth", "crm.objects.contacts.read", "crm.objects.contacts.write"]
 
 
 class OAuth:
@@ -39,6 +42,14 @@ class OAuth:
                 self.refresh_tokens.discard(form.get("token", ""))
                 self._limits.tokens.pop(form.get("token", ""), None)
                 return empty()
+            case "GET", ["access-tokens", token] if (held := self._limits.tokens.get(token)) is not None:
+                left = 0.0 if held.until is None else held.until - self._limits.now()
+                return json_response(200, {**_about(token, "access"), "expires_in": max(0, int(left))})
+            case "GET", ["refresh-tokens", token] if token in self.refresh_tokens:
+                return json_response(200, {**_about(token, "refresh"), "client_id": CLIENT_ID})
+            case "DELETE", ["refresh-tokens", token]:
+                self.refresh_tokens.discard(token)
+                return empty()
         raise not_found()
 
     def _token(self, form: dict[str, str]) -> Response:
@@ -63,11 +74,24 @@ class OAuth:
             "expires_in": int(self.seconds),
             "token_type": "bearer",
             "hub_id": PORTAL_ID,
-            "user_id": 456,
-            "scopes": ["oauth", "crm.objects.contacts.read", "crm.objects.contacts.write"],
+            "user_id": USER_ID,
+            "scopes": SCOPES,
             "token_use": "access_token",
         }
         return json_response(200, answer)
+
+
+def _about(token: str, kind: str) -> dict[str, Any]:
+    return {
+        "token": token,
+        "token_type": kind,
+        "user": "integration@sandbox.example",
+        "hub_domain": "sandbox.example",
+        "hub_id": PORTAL_ID,
+        "app_id": APP_ID,
+        "user_id": USER_ID,
+        "scopes": SCOPES,
+    }
 
 
 def _refused(status: str, error: str, description: str) -> Refusal:

@@ -11,6 +11,7 @@ from reverse_etl.sandbox.clock import Clock
 from reverse_etl.sandbox.hubspot import catalog
 from reverse_etl.sandbox.hubspot.errors import Refusal
 from reverse_etl.sandbox.hubspot.properties import MADE_AT, Property, parse
+from reverse_etl.sandbox.hubspot.rules import Rule
 from reverse_etl.sandbox.journal import Ledger
 from reverse_etl.sandbox.table import Table
 
@@ -42,7 +43,11 @@ def fold_email(value: Any) -> str:
 
 @dataclass
 class ObjectType:
-    """An object type: `singular` is its name in the platform's messages, `needed` what a new record must have."""
+    """An object type: `singular` is its name in the platform's messages.
+
+    `needed`: one of these a new record must have; `all_needed`: each of these; `required_by_admin`: these too, from
+    version 2026-09 on. `rules`: by property and kind of rule. `groups`: labels of groups that were made.
+    """
 
     name: str
     type_id: str
@@ -55,6 +60,9 @@ class ObjectType:
     secondary: dict[str, str] = field(default_factory=dict)
     archived_at: dict[str, str] = field(default_factory=dict)
     links: dict[str, dict[str, set[Link]]] = field(default_factory=dict)
+    required_by_admin: list[str] = field(default_factory=list)
+    rules: dict[str, dict[str, Rule]] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
     next_id: int = FIRST_ID
 
     def __post_init__(self) -> None:
@@ -123,6 +131,13 @@ class Portal:
         for name in (kind.name, kind.type_id, kind.singular.lower(), *aliases):
             self._names[name] = kind
 
+    def remove_type(self, kind: ObjectType) -> None:
+        del self.types[kind.name]
+        self._names = {name: other for name, other in self._names.items() if other is not kind}
+
+    def known(self, name: str) -> ObjectType | None:
+        return self._names.get(name)
+
     def type(self, name: str) -> ObjectType:
         kind = self._names.get(name)
         if kind is None:
@@ -180,6 +195,8 @@ class Portal:
             kind.secondary.clear()
             kind.archived_at.clear()
             kind.links.clear()
+            kind.required_by_admin.clear()
+            kind.rules.clear()
             kind.next_id = FIRST_ID
 
 

@@ -22,12 +22,24 @@ STAGES = [
 LEGACY_TYPES = {"0-1": "CONTACT", "0-2": "COMPANY", "0-3": "DEAL", "0-5": "TICKET", "0-7": "PRODUCT"}
 
 
-class Saver:
-    """The changes of one request; `undo` takes all of them back."""
+def _fill_site(kind: ObjectType, values: dict[str, Any]) -> None:
+    """A company's domain and website fill each other when one of them is missing."""
+    if kind.name != "companies":
+        return
+    domain, website = values.get("domain"), values.get("website")
+    if domain and not website:
+        values["website"] = domain
+    elif website and not domain:
+        values["domain"] = str(website).rpartition("://")[2].partition("/")[0].removeprefix("www.")
 
-    def __init__(self, portal: Portal, kind: ObjectType) -> None:
+
+class Saver:
+    """The changes of one request; `undo` takes all of them back. `ruled`: an admin's rules bind them."""
+
+    def __init__(self, portal: Portal, kind: ObjectType, *, ruled: bool = False) -> None:
         self._portal = portal
         self._kind = kind
+        self._ruled = ruled
         self._now = portal.clock.iso()
         self._undo: list[tuple[str, dict[str, Any] | None]] = []
         self._secondary: dict[str, str] | None = None
@@ -42,6 +54,7 @@ class Saver:
         values = {name: value for name, value in sent.items() if value != ""}
         if kind.name == "contacts":
             values.setdefault("lifecyclestage", "lead")
+        _fill_site(kind, values)
         values |= {"hs_object_id": record_id, "createdate": self._now, kind.modified: self._now}
         kind.table.put(record_id, values, None)
         self._undo.append((record_id, None))
@@ -62,6 +75,7 @@ class Saver:
                 values.pop(name, None)
             else:
                 values[name] = value
+        _fill_site(kind, values)
         values[kind.modified] = self._now
         kind.table.put(record_id, values, before)
         self._undo.append((record_id, before))
@@ -90,9 +104,10 @@ class Saver:
         sent: dict[str, str] = {}
         problems: list[Body] = []
         plain, choices, numbers = self._kind.plain, self._kind.choices, self._kind.numbers
+        rules = self._kind.rules if self._ruled else {}
         for name, given in properties.items():
             value = given if isinstance(given, str) else checks.text(given)
-            if (
+            if name not in rules and (
                 (name in plain and len(value) <= checks.MOST_TEXT)
                 or value in choices.get(name, ())
                 or (name in numbers and value.isascii() and value.isdecimal())
@@ -101,6 +116,8 @@ class Saver:
                 continue
             try:
                 sent[name] = self._value(name, value, before)
+                if value and not all(rule.admits(value) for rule in rules.get(name, {}).values()):
+                    raise checks.Invalid("VALIDATION_RULE", f"{value} doesn't meet the rules of {name}.")
             except checks.Invalid as invalid:
                 problems.append(
                     {
@@ -129,7 +146,8 @@ class Saver:
 
     def _need(self, sent: dict[str, str]) -> None:
         kind = self._kind
-        missing = [name for name in kind.all_needed if not sent.get(name)]
+        needed = [*kind.all_needed, *(kind.required_by_admin if self._ruled else [])]
+        missing = [name for name in needed if not sent.get(name)]
         if kind.needed and not any(sent.get(name) for name in kind.needed):
             missing = list(kind.needed)
         if missing:

@@ -9,7 +9,7 @@ from reverse_etl.sandbox.hubspot.bodies import document, mappings, texts
 from reverse_etl.sandbox.hubspot.errors import Body, Refusal, not_found
 from reverse_etl.sandbox.hubspot.portal import PORTAL_ID, ObjectType, Portal
 from reverse_etl.sandbox.hubspot.properties import Property, parse
-from reverse_etl.sandbox.messages import Request, Response, json_response
+from reverse_etl.sandbox.messages import Request, Response, empty, json_response
 
 FIRST_TYPE = 3456
 
@@ -18,18 +18,21 @@ class Schemas:
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
         self._made: dict[str, Body] = {}
+        self._latest = FIRST_TYPE - 1
 
     def answer(self, request: Request, rest: list[str]) -> Response:
         match request.method, rest:
             case "GET", []:
                 return json_response(200, {"results": [self._shown(body) for body in self._made.values()]})
             case "GET", [name]:
-                kind = self._portal.type(name)
-                if kind.type_id not in self._made:
-                    raise not_found()
-                return json_response(200, self._shown(self._made[kind.type_id]))
+                return json_response(200, self._shown(self._chosen(name)))
             case "POST", []:
                 return json_response(201, self._shown(self.create(document(request))))
+            case "PATCH", [name]:
+                return json_response(200, self._shown(self._change(self._chosen(name), document(request))))
+            case "DELETE", [name]:
+                self._archive(self._chosen(name))
+                return empty()
         raise not_found()
 
     def create(self, body: Body) -> Body:
@@ -40,7 +43,8 @@ class Schemas:
             raise Refusal(400, "Some required fields were not set: [name, labels, properties]", "VALIDATION_ERROR")
         if name in self._portal.types:
             raise Refusal(409, f"An object type named {name} already exists", "OBJECT_ALREADY_EXISTS")
-        type_id = f"2-{FIRST_TYPE + len(self._made)}"
+        self._latest += 1
+        type_id = f"2-{self._latest}"
         group = f"{name}_information"
         system = catalog.SYSTEM.format(group=group) + catalog.CUSTOM_OBJECT.format(group=group)
         known = {prop.name: prop for prop in parse(system)}
@@ -52,6 +56,29 @@ class Schemas:
         self._portal.add_type(ObjectType(name, type_id, name.upper(), (), needed, known), full_name)
         self._made[type_id] = {**body, "objectTypeId": type_id, "fullyQualifiedName": full_name}
         return self._made[type_id]
+
+    def _chosen(self, name: str) -> Body:
+        kind = self._portal.type(name)
+        if kind.type_id not in self._made:
+            raise not_found()
+        return self._made[kind.type_id]
+
+    def _change(self, schema: Body, body: Body) -> Body:
+        for key in ("labels", "primaryDisplayProperty", "secondaryDisplayProperties", "searchableProperties"):
+            if key in body:
+                schema[key] = body[key]
+        if "requiredProperties" in body:
+            schema["requiredProperties"] = texts(body["requiredProperties"])
+            self._portal.type(schema["objectTypeId"]).all_needed = tuple(schema["requiredProperties"])
+        return schema
+
+    def _archive(self, schema: Body) -> None:
+        kind = self._portal.type(schema["objectTypeId"])
+        if len(kind.table):
+            message = f"Unable to delete object type {kind.name}: it still has {len(kind.table)} records"
+            raise Refusal(400, message, "VALIDATION_ERROR")
+        self._portal.remove_type(kind)
+        del self._made[kind.type_id]
 
     def dump(self) -> list[Body]:
         return list(self._made.values())

@@ -14,6 +14,7 @@ from reverse_etl.sandbox.hubspot.associations import Associations
 from reverse_etl.sandbox.hubspot.bodies import document, inputs, mapping, mappings
 from reverse_etl.sandbox.hubspot.errors import Body, InvalidValues, Refusal, RowError, invalid_values, missing_rows
 from reverse_etl.sandbox.hubspot.portal import ObjectType, Portal, fold_email, record
+from reverse_etl.sandbox.hubspot.rules import binds
 from reverse_etl.sandbox.hubspot.saving import Saver
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
 
@@ -125,7 +126,7 @@ class Writes:
 
     def create(self, kind: ObjectType, request: Request) -> Response:
         body = document(request)
-        return json_response(201, self._single(kind, lambda saver: self._create(kind, body, saver)), rows=1)
+        return json_response(201, self._single(kind, request, lambda saver: self._create(kind, body, saver)), rows=1)
 
     def update(self, kind: ObjectType, given: str, request: Request) -> Response:
         body = document(request)
@@ -135,7 +136,7 @@ class Writes:
         record_id = self._target(kind, {"id": given, "idProperty": name})
         if record_id is None:
             raise Refusal(404, "resource not found")
-        result = self._single(kind, lambda saver: saver.update(record_id, mapping(body.get("properties"))))
+        result = self._single(kind, request, lambda saver: saver.update(record_id, mapping(body.get("properties"))))
         return json_response(200, result, rows=1)
 
     def merge(self, kind: ObjectType, request: Request) -> Response:
@@ -182,8 +183,8 @@ class Writes:
             raise RowError("INVALID_OBJECT_IDS", "One or more associations are invalid")
         return result
 
-    def _single(self, kind: ObjectType, save: Callable[[Saver], Body]) -> Body:
-        saver = Saver(self._portal, kind)
+    def _single(self, kind: ObjectType, request: Request, save: Callable[[Saver], Body]) -> Body:
+        saver = Saver(self._portal, kind, ruled=binds(request.notes["version"]))
         try:
             result = save(saver)
         except InvalidValues as invalid:
@@ -239,7 +240,7 @@ class _Batch:
         started = self._portal.clock.iso()
         traces = [str(row.get("objectWriteTraceId") or "") for row in rows]
         alone = self._traced and all(traces) and len(set(traces)) == len(traces)
-        saver = Saver(self._portal, self._kind)
+        saver = Saver(self._portal, self._kind, ruled=binds(self._version))
         struck = self._struck(rows)
         for row, trace in zip(rows, traces, strict=True):
             try:

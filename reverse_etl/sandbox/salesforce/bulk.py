@@ -6,8 +6,6 @@ https://developer.salesforce.com/docs/atlas.en-us.api_asynch.meta/api_asynch/bul
 from __future__ import annotations
 
 from collections import deque
-from email.parser import BytesParser
-from email.policy import HTTP
 from typing import Any
 
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
@@ -88,14 +86,7 @@ class Ingest:
         return json_response(200, job.document(brief=True), content_type=JSON)
 
     def _create_multipart(self, request: Request) -> Response:
-        head = b"Content-Type: " + request.headers["content-type"].encode("latin-1") + b"\r\n\r\n"
-        message = BytesParser(policy=HTTP).parsebytes(head + request.body)
-        parts: dict[str, bytes] = {}
-        for part in message.iter_parts():
-            payload = part.get_payload(decode=True)
-            parts[str(part.get_param("name", header="content-disposition"))] = (
-                payload if isinstance(payload, bytes) else b""
-            )
+        parts = request.parts()
         if "job" not in parts or "content" not in parts:
             raise Refusal(400, "INVALIDJOB", "a multipart job needs the parts job and content")
         if len(parts["content"]) > MOST_MULTIPART:
