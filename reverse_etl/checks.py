@@ -48,12 +48,16 @@ def general_rules(shape: Shape) -> list[Rule]:
     return rules
 
 
-def match_rules(shape: Shape, match: str) -> list[Rule]:
-    """A row that no record could be found for: its match value is empty, and no record id is remembered."""
-    column = shape.column(match)
-    text = f"trim(CAST({quoted(column.name)} AS VARCHAR))"
-    empty = f"record_id IS NULL AND coalesce({text}, '') = ''"
-    return [Rule(empty, "invalid_null_match", match, "the field that finds the record is empty")]
+def match_rules(shape: Shape, matches: Sequence[str]) -> list[Rule]:
+    """A row that no record could be found for: its match values are empty, and no record id is remembered."""
+    if not matches:
+        return []
+    names = [quoted(shape.column(match).name) for match in matches]
+    empty = " AND ".join(f"coalesce(trim(CAST({name} AS VARCHAR)), '') = ''" for name in names)
+    message = "the field that finds the record is empty"
+    if len(matches) > 1:
+        message = f"the fields that find the record are all empty: {', '.join(matches)}"
+    return [Rule(f"record_id IS NULL AND {empty}", "invalid_null_match", matches[0], message)]
 
 
 def schema_rules(shape: Shape, fields: Mapping[str, Field]) -> list[Rule]:
@@ -158,19 +162,26 @@ def _field_problems(sync: SyncConfig, schema: ObjectSchema, shape: Shape | None)
             yield sync.problem(*at, message=f"{schema.name}.{name} can't be written: {field.read_only}", of_key=True)
         elif shape is not None and (misfit := _misfit(shape.column(name), field)):
             yield sync.problem(*at, message=misfit)
-    match = schema.fields.get(sync.match)
-    if match is not None and not match.identifies and sync.mode not in ("update", "append"):
-        unique = [field.name for field in schema.fields.values() if field.identifies and field.read_only is None]
-        message = (
-            f"{schema.name}.{sync.match} is not unique at the destination, so it can't find a record; "
-            f"unique ones are {', '.join(unique) or 'none yet: make one there first'}"
-        )
-        yield sync.problem("match", message=message)
+    yield from _match_problems(sync, schema)
     if sync.mode in ("upsert", "insert", "mirror"):
         for field in schema.fields.values():
             if field.required_on_create and field.name not in sync.mapping:
                 message = f"{schema.name}.{field.name} is required to create a record: map it, or use `mode: update`"
                 yield sync.problem("mapping", message=message, of_key=True)
+
+
+def _match_problems(sync: SyncConfig, schema: ObjectSchema) -> Iterator[Problem]:
+    if sync.mode == "append" or (sync.mode == "update" and not sync.fallbacks):
+        return
+    for at, name in enumerate(sync.matches):
+        match = schema.fields.get(name)
+        if match is not None and not match.identifies:
+            unique = [field.name for field in schema.fields.values() if field.identifies and field.read_only is None]
+            message = (
+                f"{schema.name}.{name} is not unique at the destination, so it can't find a record; "
+                f"unique ones are {', '.join(unique) or 'none yet: make one there first'}"
+            )
+            yield sync.problem("match", *([at] if sync.fallbacks else []), message=message)
 
 
 def _misfit(column: PayloadColumn, field: Field) -> str | None:

@@ -3,7 +3,9 @@
 A few requests are under way at once, each on its own slot; a slot is free again when its outcome is recorded, so that a
 killed process repeats at most what was in flight. A batch refused whole is halved until the guilty rows stand alone; a
 row whose record is gone is offered as a new one; a row that the answer does not mention is asked about once more, then
-in doubt. What concerns the run as a whole stops it: nothing new is started, what is under way is finished and recorded.
+in doubt; links are made when their records stand.
+
+What concerns the run as a whole stops it: nothing new is started, what is under way is finished and recorded.
 """
 
 from __future__ import annotations
@@ -17,11 +19,16 @@ from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from reverse_etl.errors import BatchRefused, InDoubt, Interrupted, PluginError, ReverseEtlError
-from reverse_etl.model import Batch, Operation, Outcomes, Refusal, Verdict
+from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import Parcel
-from reverse_etl.protocols import Destination
+from reverse_etl.protocols import LINK_WAITING, Destination, Linker
+from reverse_etl.resolve import NO_RECORD, Part, Resolver
 
 Record = Callable[[Parcel, Outcomes], Awaitable[None]]
+
+OPEN = frozenset({Verdict.NO_ANSWER, Verdict.MISSING})  # nothing is known of such a row unless it is in doubt
+
+LINK_UNDONE = Refusal(LINK_WAITING, "the record is written; the run ended before its links were")
 
 
 @dataclass
@@ -58,13 +65,21 @@ class Stop:
             raise self.reason
 
 
-async def deliver(parcels: Iterator[list[Parcel]], destination: Destination, record: Record, stop: Stop) -> None:
-    """Send every parcel and have its outcome recorded. Raises what stopped it, when every answer is recorded."""
-    send, receive = anyio.create_memory_object_stream[Parcel](destination.limits.in_flight)
+async def deliver(
+    parcels: Iterator[list[Parcel]],
+    destination: Destination,
+    record: Record,
+    stop: Stop,
+    *,
+    slots: int,
+    resolver: Resolver | None = None,
+) -> None:
+    """Send every parcel, `slots` at once, and have its outcome recorded. Raises what stopped it, when all is."""
+    send, receive = anyio.create_memory_object_stream[Parcel](slots)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_feed, parcels, send, stop)
-        for _ in range(destination.limits.in_flight):
-            tasks.start_soon(_work, receive.clone(), destination, record, stop)
+        for _ in range(slots):
+            tasks.start_soon(_work, receive.clone(), _Sender(destination, resolver, record, stop))
         receive.close()
     if stop.reason is not None:
         raise stop.reason
@@ -81,80 +96,130 @@ async def _feed(parcels: Iterator[list[Parcel]], send: MemoryObjectSendStream[Pa
                 await send.send(parcel)
 
 
-async def _work(
-    receive: MemoryObjectReceiveStream[Parcel], destination: Destination, record: Record, stop: Stop
-) -> None:
+async def _work(receive: MemoryObjectReceiveStream[Parcel], sender: _Sender) -> None:
     async with receive:
         async for parcel in receive:
-            if stop.asked:
+            if sender.stop.asked:
                 continue
             try:
-                await _settle(parcel, destination, record, stop)
+                await sender.settle(parcel)
             except Exception as reason:  # whatever it is, the other slots finish first: `deliver` raises it
-                stop.ask(reason)
+                sender.stop.ask(reason)
 
 
-async def _settle(parcel: Parcel, destination: Destination, record: Record, stop: Stop) -> None:
-    """One parcel to its verdicts, with as many calls as it takes; what was answered before a failure counts."""
-    batch, outcomes = parcel.batch, Outcomes(len(parcel.batch))
-    pending = {Verdict.MISSING}
-    try:
+@dataclass(frozen=True)
+class _Sender:
+    """One slot: a parcel at a time, each to its verdicts, with as many calls as it takes."""
+
+    destination: Destination
+    resolver: Resolver | None
+    record: Record
+    stop: Stop
+
+    async def settle(self, parcel: Parcel) -> None:
+        """What was answered before a failure counts: it is recorded before the failure goes on its way."""
+        outcomes, doubtful = Outcomes(len(parcel.batch)), set[int]()
         try:
-            await _offer(batch, range(len(batch)), outcomes, destination, stop)
-        except ReverseEtlError as failure:
-            if not isinstance(failure, InDoubt):
-                pending.add(Verdict.NO_ANSWER)  # rows without an answer were surely not carried out
-            raise
-        await _ask_again(batch, outcomes, destination, stop)
-        await _replace_missing(batch, outcomes, destination, stop)
-    finally:
-        known = [place for place, verdict in enumerate(outcomes.verdicts) if verdict not in pending]
-        if len(known) == len(batch):
-            await record(parcel, outcomes)
-        elif known:
-            await record(parcel.take(known), outcomes.take(known))
+            for part in await self._parts(parcel, outcomes):
+                await self._deliver(part, outcomes, doubtful)
+            await self._link(parcel.batch, outcomes)
+        finally:
+            known = [place for place, given in enumerate(outcomes.verdicts) if given not in OPEN or place in doubtful]
+            if len(known) == len(parcel.batch):
+                await self.record(parcel, outcomes)
+            elif known:
+                await self.record(parcel.take(known), outcomes.take(known))
 
+    async def _parts(self, parcel: Parcel, outcomes: Outcomes) -> list[Part]:
+        if self.resolver is None or parcel.removal:
+            return [Part(range(len(parcel.batch)), parcel.batch)]
+        return await self.resolver.parts(parcel.batch, outcomes)
 
-async def _offer(batch: Batch, places: Sequence[int], outcomes: Outcomes, destination: Destination, stop: Stop) -> None:
-    """Verdicts of a batch into `outcomes`, at these places; refused whole it is halved, down to the guilty rows."""
-    try:
-        answered = await destination.write(batch)
-    except BatchRefused as refusal:
-        if len(batch) == 1:
-            outcomes.rejected(places[0], Refusal(refusal.code, refusal.message, refusal.request_id))
+    async def _deliver(self, part: Part, outcomes: Outcomes, doubtful: set[int]) -> None:
+        batch, mine, open = part.batch, Outcomes(len(part.batch)), set[int]()
+        try:
+            await self._offer(batch, range(len(batch)), mine, open)
+            unanswered = mine.unanswered()
+            if unanswered:  # once more, alone: every operation here may be repeated without harm
+                await self._offer(batch.take(unanswered), unanswered, mine, open)
+            await self._replace_missing(batch, mine, open)
+        finally:
+            doubtful.update(part.places[place] for place in open)
+            outcomes.take_over(part.places, mine)
+
+    async def _offer(self, batch: Batch, places: Sequence[int], outcomes: Outcomes, doubtful: set[int]) -> None:
+        """Verdicts of a batch into `outcomes`, at these places; refused whole it is halved, down to the guilty rows.
+
+        `doubtful` gets the places of rows that may have been carried out without an answer that says so.
+        """
+        try:
+            answered = await self.destination.write(batch)
+        except BatchRefused as refusal:
+            if len(batch) == 1:
+                outcomes.rejected(places[0], Refusal(refusal.code, refusal.message, refusal.request_id))
+                return
+            middle = len(batch) // 2
+            await self._offer(batch.slice(0, middle), places[:middle], outcomes, doubtful)
+            self.stop.check()
+            await self._offer(batch.slice(middle, len(batch) - middle), places[middle:], outcomes, doubtful)
             return
-        middle = len(batch) // 2
-        await _offer(batch.slice(0, middle), places[:middle], outcomes, destination, stop)
-        stop.check()
-        await _offer(batch.slice(middle, len(batch) - middle), places[middle:], outcomes, destination, stop)
-        return
-    if len(answered) != len(batch):
-        raise PluginError(
-            f"{type(destination).__name__} gave {len(answered)} verdicts for {len(batch)} rows",
-            hint="report it to the connector's author",
-        )
-    outcomes.take_over(places, answered)
+        except BaseException as failure:
+            if not isinstance(failure, ReverseEtlError) or isinstance(failure, InDoubt):
+                doubtful.update(places)
+            raise
+        if len(answered) != len(batch):
+            doubtful.update(places)
+            raise PluginError(
+                f"{type(self.destination).__name__} gave {len(answered)} verdicts for {len(batch)} rows",
+                hint="report it to the connector's author",
+            )
+        outcomes.take_over(places, answered)
+        doubtful.update(places[at] for at in answered.unanswered())
 
-
-async def _ask_again(batch: Batch, outcomes: Outcomes, destination: Destination, stop: Stop) -> None:
-    """Rows without an answer are sent once more, alone: every operation here may be repeated without harm."""
-    unanswered = outcomes.unanswered()
-    if unanswered:
-        await _offer(batch.take(unanswered), unanswered, outcomes, destination, stop)
-
-
-async def _replace_missing(batch: Batch, outcomes: Outcomes, destination: Destination, stop: Stop) -> None:
-    """Records that are gone: removed already, offered as new ones, or refused where this sync never creates."""
-    gone = outcomes.places(Verdict.MISSING)
-    if gone and batch.operation is Operation.UPDATE and batch.recreates:
-        anew = replace(batch.take(gone), operation=Operation.UPSERT, sends=None)
+    async def _replace_missing(self, batch: Batch, outcomes: Outcomes, doubtful: set[int]) -> None:
+        """Records that are gone: removed already, offered as new ones, or refused where this sync never creates."""
+        gone = outcomes.places(Verdict.MISSING)
+        if gone and batch.operation is Operation.UPDATE and batch.recreates:
+            anew = replace(batch.take(gone), operation=Operation.UPSERT, sends=None)
+            for place in gone:
+                outcomes.unanswer(place)
+            await self._offer(anew, gone, outcomes, doubtful)
+            return
         for place in gone:
-            outcomes.unanswer(place)
-        await _offer(anew, gone, outcomes, destination, stop)
-        return
-    for place in gone:
-        if batch.operation is Operation.REMOVE:
-            outcomes.removed(place)
-        else:
-            reason = "no record has this match value, and this sync never creates one"
-            outcomes.rejected(place, Refusal("missing_record", reason))
+            if batch.operation is Operation.REMOVE:
+                outcomes.removed(place)
+            else:
+                outcomes.rejected(place, NO_RECORD)
+
+    async def _link(self, batch: Batch, outcomes: Outcomes) -> None:
+        """Links of the delivered rows, where the destination keeps them apart from the records."""
+        fields = [field for field in batch.fields if field.parent is not None]
+        if not fields or batch.operation is Operation.REMOVE or not isinstance(self.destination, Linker):
+            return
+        places = _to_link(batch, [field.name for field in fields], outcomes)
+        if not places:
+            return
+        remembered = batch.record_ids.to_pylist()
+        ids = [outcomes.record_ids[place] or remembered[place] for place in places]
+        outcomes.waiting.update(dict.fromkeys(places, LINK_UNDONE))
+        refused = await self.destination.link(batch.take(places).of(fields), [id or "" for id in ids])
+        for at, place in enumerate(places):
+            del outcomes.waiting[place]
+            if at in refused:
+                outcomes.waiting[place] = refused[at]
+
+
+def _to_link(batch: Batch, names: Sequence[str], outcomes: Outcomes) -> list[int]:
+    """Delivered rows whose links are to change, or whose record is a new one."""
+    columns = batch.rows.select(names).columns if batch.sends is None else batch.sends.select(names).columns
+    goes = [column.is_valid().to_pylist() if batch.sends is None else column.to_pylist() for column in columns]
+    remembered = batch.record_ids.to_pylist()
+    spared = Verdict.SKIPPED if batch.operation is Operation.CREATE else None
+    return [
+        place
+        for place, verdict in enumerate(outcomes.verdicts)
+        if verdict in DELIVERED
+        and verdict is not spared
+        and (outcomes.record_ids[place] or remembered[place])
+        and (any(column[place] for column in goes) or remembered[place] not in (None, outcomes.record_ids[place]))
+    ]

@@ -1,7 +1,7 @@
 """The live look of a dry run: what the CRM holds now, beside what would be sent and what was last acknowledged.
 
 Records are read back through `Lookup.find`, by remembered id where the object has an `id_field`, else by match value,
-in batches of the size that writes have. Nothing is written anywhere.
+in batches. Nothing is written anywhere.
 
 Both sides of a comparison are brought to one form first: text as it goes on the wire, without blanks around it and
 with plain line ends; numbers by value; times to the second, in UTC; several choices in any order; nothing at all and
@@ -24,32 +24,22 @@ import pyarrow as pa
 from anyio import to_thread
 
 from reverse_etl.deliver import Stop
-from reverse_etl.errors import DestinationError
 from reverse_etl.localdb import column_types, quoted, table
 from reverse_etl.mapping import PayloadColumn, key_kinds
 from reverse_etl.model import JSON, Batch, Field, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.plan import Parcel, Plan
 from reverse_etl.protocols import OTHERS, Destination, Lookup
 from reverse_etl.report import LiveSample, LiveSummary
+from reverse_etl.resolve import lookup_of
 from reverse_etl.standing import key_value
 from reverse_etl.values import NUMERIC, as_text, canonical
 
 UNCHANGED = 1_000  # acknowledged rows that aren't sent, looked at for drift
 SAMPLES = 20
+BLIND = "leave out --live: a dry run compares with what was last acknowledged"
 
 Record = Mapping[str, object]
 Progress = Callable[[int], None]
-
-
-def lookup_of(destination: Destination, connection: str) -> Lookup:
-    """The destination as one that can be read. Raises DestinationError."""
-    if isinstance(destination, Lookup):
-        return destination
-    raise DestinationError(
-        f"destination {connection!r}: its records can't be read back, so there is nothing to compare with",
-        code="destination_config",
-        hint="leave out --live: a dry run compares with what was last acknowledged",
-    )
 
 
 # --- one value on both sides ---------------------------------------------------------------------------------------
@@ -163,7 +153,8 @@ async def look(
     made: Plan, standing: Acknowledged, destination: Destination, stop: Stop, on_progress: Progress
 ) -> LiveSummary:
     """Read back the records of the rows that would be sent, and of `standing`, and say how they differ."""
-    looking = _Look(made, lookup_of(destination, made.sync.destination), destination.limits, stop, on_progress)
+    limits = destination.limits(made.sync.object, Operation.UPDATE, 1)
+    looking = _Look(made, lookup_of(destination, made.sync.destination, hint=BLIND), limits, stop, on_progress)
     await looking.at_rows_to_send()
     await looking.at_standing(standing)
     return looking.summary()
@@ -190,7 +181,7 @@ class _Look:
     # --- rows to send -------------------------------------------------------------------------------------------------
 
     async def at_rows_to_send(self) -> None:
-        hops = self.made.parcels(self.limits)
+        hops = self.made.parcels(lambda group: self.limits)
         while (parcels := await to_thread.run_sync(next, hops, None)) is not None:
             written = [parcel for parcel in parcels if parcel.batch.operation is not Operation.REMOVE]
             before = await to_thread.run_sync(self._before, written)

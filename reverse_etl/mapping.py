@@ -31,11 +31,15 @@ class Column:
 
 @dataclass(frozen=True)
 class PayloadColumn(Column):
-    """A mapped field. `compare` False: sent along, never a reason to send; `keep_on_null`: a NULL is not a value."""
+    """A mapped field. `compare` False: sent along, never a reason to send; `keep_on_null`: a NULL is not a value.
+
+    `links`: the value is what finds another record.
+    """
 
     field: str
     compare: bool
     keep_on_null: bool
+    links: bool = False
 
     @property
     def old(self) -> str:
@@ -46,6 +50,11 @@ class PayloadColumn(Column):
     def goes(self) -> str:
         """The name of the flag that says whether the value goes out."""
         return f"d_{self.field}"
+
+    @property
+    def sent_with(self) -> tuple[str, ...]:
+        """The names that its batch needs of it; a link that changes is taken off before it is made."""
+        return (self.name, self.goes, self.old) if self.links else (self.name, self.goes)
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,7 @@ def _payload_column(field: str, entry: FieldMapping, schema: pa.Schema, sync: Sy
         field=field,
         compare=entry.compare,
         keep_on_null=entry.nulls == "ignore",
+        links=entry.parent is not None,
     )
 
 

@@ -33,7 +33,9 @@ async def missing_fields(
         maker = _maker(sync, opened)
         shape = await to_thread.run_sync(asked_shape, sync, source)
         there = (await opened.describe(sync.object)).fields
-        wanted = [_wanted(column, sync.match) for column in shape.payload if column.field not in there]
+        wanted = [
+            _wanted(column, sync.match) for column in shape.payload if column.field not in there and not column.links
+        ]
         drafts = await maker.draft_fields(sync.object, wanted) if wanted else []
     finally:
         await opened.aclose()

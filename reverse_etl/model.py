@@ -84,12 +84,26 @@ class FieldType(StrEnum):
 
 
 @dataclass(frozen=True)
+class Parent:
+    """What a field that links to another record names: that record's object, the field that finds it, a label.
+
+    Without an `object` it is the one that the destination's own relationship leads to.
+    """
+
+    match: str
+    object: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
 class Field:
     """A field of an object at the destination.
 
     `read_only` is the reason in a few words, None for a field that can be written. `options` are the values the
     field accepts (None: anything), `folds_case` says that two values differing by case or outer blanks find the same
     record. `max_length` counts characters. `digits` and `scale` bound a number: digits in all, and after the point.
+    `labels` are what people see for an option, each with the value that goes out for it. A field with a `parent` holds
+    that record's match value. `backward`: a value that goes one way only is made to go back.
     """
 
     name: str
@@ -104,6 +118,9 @@ class Field:
     max_length: int | None = None
     digits: int | None = None
     scale: int | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    parent: Parent | None = None
+    backward: bool = False
 
 
 # Renders a whole column for a field, one value a row; see `values`.
@@ -124,10 +141,14 @@ class ObjectSchema:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a destination takes: rows a call, calls at once."""
+    """How much a destination takes on one of its write paths: rows a batch, batches at once.
+
+    `path` is the destination's own name for the way, which it finds again in `Batch.path`.
+    """
 
     batch_size: int
     in_flight: int = 4
+    path: str = ""
 
 
 class Operation(StrEnum):
@@ -137,6 +158,7 @@ class Operation(StrEnum):
     UPDATE = "update"  # by record id when known, else find by match; never create
     CREATE = "create"  # never touch an existing record
     REMOVE = "remove"  # by record id: archive or delete, whichever the destination has
+    APPEND = "append"  # a new event or message, which finds and changes nothing
 
 
 # --- what happens to a row -----------------------------------------------------------------------------------------
@@ -167,12 +189,19 @@ class Refusal:
 
 
 class Outcomes:
-    """One verdict for each row of a batch, by position; a destination fills it, a row it leaves out is in doubt."""
+    """One verdict for each row of a batch, by position; a destination fills it, a row it leaves out is in doubt.
+
+    Beside the verdict a delivered row may have links that are still `waiting`, fields that were `kept` as they are at
+    the destination, and a remark for the run's report: one sentence, the same for all rows that it fits.
+    """
 
     def __init__(self, size: int) -> None:
         self.verdicts: list[Verdict] = [Verdict.NO_ANSWER] * size
         self.record_ids: list[str | None] = [None] * size
         self.refusals: dict[int, Refusal] = {}
+        self.waiting: dict[int, Refusal] = {}
+        self.kept: dict[int, int] = {}
+        self.remarks: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.verdicts)
@@ -202,6 +231,11 @@ class Outcomes:
     def all_delivered(self) -> bool:
         return DELIVERED.issuperset(self.verdicts)
 
+    @property
+    def all_done(self) -> bool:
+        """Whether nothing is owed to any row: no refusal, no doubt, no link that waits."""
+        return not self.waiting and self.all_delivered
+
     def places(self, verdict: Verdict) -> list[int]:
         """Where this verdict stands."""
         return [place for place, given in enumerate(self.verdicts) if given is verdict]
@@ -219,8 +253,8 @@ class Outcomes:
         part = Outcomes(len(places))
         for at, place in enumerate(places):
             part._settle(at, self.verdicts[place], self.record_ids[place])
-            if place in self.refusals:
-                part.refusals[at] = self.refusals[place]
+        for mine, theirs in zip(self._asides(), part._asides(), strict=True):
+            theirs.update((at, mine[place]) for at, place in enumerate(places) if place in mine)
         return part
 
     def take_over(self, places: Sequence[int], part: Outcomes) -> None:
@@ -228,8 +262,12 @@ class Outcomes:
         for place, verdict, record_id in zip(places, part.verdicts, part.record_ids, strict=True):
             self.verdicts[place] = verdict
             self.record_ids[place] = record_id
-        for at, refusal in part.refusals.items():
-            self.refusals[places[at]] = refusal
+        for mine, theirs in zip(self._asides(), part._asides(), strict=True):
+            mine.update((places[at], aside) for at, aside in theirs.items())
+
+    def _asides(self) -> tuple[dict[int, Any], ...]:
+        """What may stand beside a verdict, by position."""
+        return self.refusals, self.waiting, self.kept, self.remarks
 
     def _settle(self, position: int, verdict: Verdict, record_id: str | None) -> None:
         self.verdicts[position] = verdict
@@ -257,7 +295,8 @@ class Batch:
 
     `rows` has one column a mapped field, under the destination's name, in the mapping's order. `sends` says which
     values of a row go out: a boolean column a field, or None for "every value that isn't NULL". `keys` are the rows'
-    keys as text, `record_ids` what we remember (NULL where nothing is).
+    keys as text, `record_ids` what we remember (NULL where nothing is). `linked` has the acknowledged value of each
+    field with a parent.
     """
 
     object: str
@@ -268,7 +307,10 @@ class Batch:
     keys: pa.StringArray
     record_ids: pa.StringArray
     sends: pa.RecordBatch | None = None
+    linked: pa.RecordBatch | None = None
     recreates: bool = True  # whether a record found to be gone may be made anew
+    sync: str = ""
+    path: str = ""  # of `Limits`
     chunk: Chunk | None = None  # the larger part that `rows` is a window on, from `start`
     start: int = 0
 
@@ -284,6 +326,16 @@ class Batch:
         """The rows at these positions, in this order."""
         chosen = pa.array(positions, pa.int64())
         return replace(self._with(lambda columns: columns.take(chosen)), chunk=None, start=0)
+
+    def of(self, fields: Sequence[Field]) -> Batch:
+        """The same rows with only these of their fields."""
+        names = [field.name for field in fields]
+        return replace(
+            self,
+            fields=tuple(fields),
+            rows=self.rows.select(names),
+            sends=None if self.sends is None else self.sends.select(names),
+        )
 
     def records(self, wire: Wire) -> Iterator[dict[str, Any]]:
         """Each row as the destination's field names and wire values: None clears a field, an absent one is left alone.
@@ -316,4 +368,5 @@ class Batch:
             keys=cut(self.keys),
             record_ids=cut(self.record_ids),
             sends=None if self.sends is None else cut(self.sends),
+            linked=None if self.linked is None else cut(self.linked),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -20,6 +20,7 @@ from reverse_etl.diff import Comparison, Counts, Scope
 from reverse_etl.localdb import quoted, stream
 from reverse_etl.mapping import Shape, key_kinds, literal_as
 from reverse_etl.model import Batch, Chunk, Limits, ObjectSchema, Operation
+from reverse_etl.protocols import Destination
 from reverse_etl.report import PlanSummary, RowProblem, RowSample
 from reverse_etl.standing import RefusedRow, key_value, slot_of
 
@@ -27,6 +28,7 @@ SAMPLES = 20
 KEYS_SHOWN = 5
 CHUNK = 20_000  # rows that the local database gives at once
 BATCHES = 40  # batches in one hop from the local database's thread to the senders
+HOP = 20_000  # rows from which a hop is no longer than one batch
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,27 @@ class Plan:
     def to_send(self) -> int:
         return sum(group.rows for group in self.groups)
 
-    def parcels(self, limits: Limits) -> Iterator[list[Parcel]]:
-        """The rows to send, group by group, in batches as large as the destination takes; many at a time."""
-        size = limits.batch_size
+    def limits(self, destination: Destination, group: Group) -> Limits:
+        """How the rows of a group go out; a write path is chosen by all the rows that do."""
+        return destination.limits(self.sync.object, group.operation, self.to_send)
+
+    def slots(self, destination: Destination) -> int:
+        """Batches that may be under way at once."""
+        return max((self.limits(destination, group).in_flight for group in self.groups), default=1)
+
+    def parcels(self, limits_of: Callable[[Group], Limits]) -> Iterator[list[Parcel]]:
+        """The rows to send, group by group, in batches as large as their limits allow; many at a time."""
         for group in self.groups:
-            for rows in _chunks(self._rows(group), size * BATCHES):
-                whole = self._parcel(group, rows)
+            limits = limits_of(group)
+            size = limits.batch_size
+            for rows in _chunks(self._rows(group), size * max(1, min(BATCHES, HOP // size))):
+                whole = self._parcel(group, rows, limits.path)
                 yield [whole.part(start, size) for start in range(0, rows.num_rows, size)]
 
-    def summary(self, limits: Limits, requests_per_second: float) -> PlanSummary:
+    def summary(self, destination: Destination) -> PlanSummary:
         """What a dry run shows."""
-        requests = sum(math.ceil(group.rows / limits.batch_size) for group in self.groups)
+        requests = sum(math.ceil(group.rows / self.limits(destination, group).batch_size) for group in self.groups)
+        requests_per_second = destination.requests_per_second
         seconds = requests / requests_per_second if requests_per_second else 0.0
         return PlanSummary(requests, round(seconds, 1), tuple(self._problems()), tuple(self._samples()))
 
@@ -97,7 +109,7 @@ class Plan:
         yield from stream(self.comparison.connection, sql, CHUNK)
 
     def _delta_sql(self, group: Group) -> str:
-        payload = [quoted(name) for column in self.shape.payload for name in (column.name, column.goes)]
+        payload = [quoted(name) for column in self.shape.payload for name in column.sent_with]
         return (
             f"SELECT key, record_id, h, {', '.join(payload)} FROM delta WHERE {self.comparison.outgoing} "
             f"AND {_operation_sql(self.sync)} = '{group.operation}' AND again = {group.again}"
@@ -108,18 +120,19 @@ class Plan:
         given = self.sync.on_removed.set if isinstance(self.sync.on_removed, RemovedSet) else {}
         columns = []
         for column in self.shape.payload:
-            value = self.comparison.removed_value(column)
-            if column.field in given:
-                value = literal_as(given[column.field], column.type)
+            before = self.comparison.removed_value(column)
+            value = literal_as(given[column.field], column.type) if column.field in given else before
             columns += [f"{value} AS {quoted(column.name)}", f"{column.field in given} AS {quoted(column.goes)}"]
+            columns += [f"{before} AS {quoted(column.old)}"] if column.links else []
         return f"SELECT *, {self.shape.hash} AS h FROM (SELECT key, record_id, {', '.join(columns)} FROM removed)"
 
-    def _parcel(self, group: Group, rows: pa.RecordBatch) -> Parcel:
+    def _parcel(self, group: Group, rows: pa.RecordBatch, path: str) -> Parcel:
         if self.schema is None:
             raise AssertionError("rows to send, but the object was never described")
         payload = self.shape.payload
         names = [column.field for column in payload]
-        whole = group.operation in (Operation.UPSERT, Operation.CREATE)
+        whole = group.operation in (Operation.UPSERT, Operation.CREATE, Operation.APPEND)
+        links = [column for column in payload if column.links]
         values = pa.RecordBatch.from_arrays([rows.column(column.name) for column in payload], names=names)
         batch = Batch(
             object=self.schema.name,
@@ -134,6 +147,13 @@ class Plan:
             sends=None
             if whole
             else pa.RecordBatch.from_arrays([rows.column(column.goes) for column in payload], names=names),
+            linked=pa.RecordBatch.from_arrays(
+                [rows.column(column.old) for column in links], names=[column.field for column in links]
+            )
+            if links
+            else None,
+            sync=self.sync.name,
+            path=path,
         )
         return Parcel(batch, rows.column("h"), group.again, group.removal)
 
@@ -200,7 +220,9 @@ def refuse_rows(sync: SyncConfig, comparison: Comparison, schema: ObjectSchema) 
     """Set aside what this object's own schema forbids. Raises ConfigError when the mapping itself does not fit it."""
     shape = comparison.shape
     checks.refuse_fields(sync, schema, shape)
-    comparison.set_aside([*checks.match_rules(shape, sync.match), *checks.schema_rules(shape, schema.fields)])
+    comparison.set_aside([*checks.match_rules(shape, sync.matches), *checks.schema_rules(shape, schema.fields)])
+    if sync.mode == "append":  # many events may be about one record
+        return
     folds = schema.fields[sync.match].folds_case
     column = shape.column(sync.match)
     comparison.set_aside_clashes(column, folds_case=folds, refuse_all=sync.on_duplicate == "none")
@@ -274,6 +296,8 @@ def _operation_sql(sync: SyncConfig) -> str:
         return f"'{Operation.UPDATE}'"
     if sync.mode == "insert":
         return f"'{Operation.CREATE}'"
+    if sync.mode == "append":
+        return f"'{Operation.APPEND}'"
     return f"CASE WHEN record_id IS NULL THEN '{Operation.UPSERT}' ELSE '{Operation.UPDATE}' END"
 
 

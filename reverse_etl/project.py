@@ -147,6 +147,17 @@ class Project:
             tasks.cancel_scope.cancel()
         return SyncResult(reports, gravest(reports))
 
+    async def carry_out(self, name: str, stop: Stop, observer: Observer | None = None) -> RunReport:
+        """One run of one sync, for callers that have their own way of stopping it."""
+        from reverse_etl.run import run  # noqa: PLC0415
+
+        return await run(self._job(self._named(name), Wishes(), stop, observer))
+
+    def keep(self, report: RunReport) -> None:
+        """Store a run's report again: something has become known of it since it ended."""
+        with closing(self._ledger(self._named(report.sync))) as ledger:
+            ledger.keep(report)
+
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def check(self, *names: str, connect: bool = False) -> list[Problem]:
@@ -183,13 +194,13 @@ class Project:
 
     def runs(self, sync: str | None = None, limit: int = 50) -> list[RunReport]:
         """The latest runs, newest first."""
-        with self._store() as store:
+        with self.store() as store:
             found = store.runs(sync, limit=limit) if store is not None else []
         return [RunReport.from_json(document) for document in found]
 
     def run(self, run_id: str) -> RunReport:
         """One run. Raises ConfigError when there is none with this id."""
-        with self._store() as store:
+        with self.store() as store:
             found = store.run(run_id) if store is not None else None
         if found is None:
             raise ConfigError([Problem("", 0, 0, run_id, "no run has this id")], hint="`reverse-etl runs` lists them")
@@ -298,11 +309,12 @@ class Project:
         from reverse_etl.state.ledger import Ledger  # noqa: PLC0415
 
         kind = getattr(self.config.destinations[sync.destination], "type", sync.destination)
-        identity = {"key": list(sync.key), "type": kind, "object": sync.object, "match": sync.match}
+        identity = {"key": list(sync.key), "type": kind, "object": sync.object, "match": ", ".join(sync.matches)}
         return Ledger(StateHome(self.root), self.config.state.url.get_secret_value(), sync.name, identity)
 
     @contextmanager
-    def _store(self) -> Iterator[StateStore | None]:
+    def store(self) -> Iterator[StateStore | None]:
+        """The project's books, to look into; None before the first run."""
         from reverse_etl.state.ledger import store_of  # noqa: PLC0415
 
         store = store_of(self.config.state.url.get_secret_value())

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from reverse_etl.clock import SYSTEM, Clock
-from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Query, Refusal
+from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Parent, Query, Refusal
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 OTHERS = "(others)"  # beside a record that was found: no field has such a name
+LINK_WAITING = "link_waiting"  # code of a link whose parent isn't at the destination yet
 
 
 class Source(Protocol):
@@ -101,8 +102,9 @@ class Destination(Protocol):
 
     def __init__(self, config: Any, opening: Opening) -> None: ...
 
-    @property
-    def limits(self) -> Limits: ...
+    def limits(self, object: str, operation: Operation, rows: int) -> Limits:
+        """How so many rows of an object go out; a run asks once an operation, when it knows what it sends."""
+        ...
 
     @property
     def traffic(self) -> Traffic: ...
@@ -137,6 +139,31 @@ class Lookup(Protocol):
         """Records by match value (as sent), each with "id" and the fields asked for; absent ones are left out.
 
         Where a value finds several records, `OTHERS` names the ids of those that are not given.
+        """
+        ...
+
+
+@runtime_checkable
+class Related(Protocol):
+    """A destination whose records point at one another."""
+
+    async def describe_link(self, object: str, name: str, parent: Parent) -> Field:
+        """The field `name` that links a record of `object` to its parent, found by the parent's match value.
+
+        Raises DestinationError(code="destination_config") when there can be no such link.
+        """
+        ...
+
+
+@runtime_checkable
+class Linker(Related, Protocol):
+    """A destination that keeps links apart from records: they are written when the record stands."""
+
+    async def link(self, batch: Batch, record_ids: Sequence[str]) -> dict[int, Refusal]:
+        """Make each row's links what the row says, from what `batch.linked` says they are. Repeating it is harmless.
+
+        `batch` has only fields with a parent; NULL is no link. Returns, by position, why a row's links are not as it
+        wants them: a parent that isn't there is `LINK_WAITING`. Exceptions are about the request as a whole.
         """
         ...
 

@@ -20,7 +20,7 @@ from reverse_etl.late import Late
 from reverse_etl.localdb import quoted, stream
 from reverse_etl.mapping import Shape, key_kinds
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
-from reverse_etl.plan import CHUNK, Parcel, Plan
+from reverse_etl.plan import CHUNK, KEYS_SHOWN, Parcel, Plan
 from reverse_etl.protocols import Ledger
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, key_value, slot_of
@@ -58,6 +58,7 @@ class Recorder:
         self._names = ["key", "record_id", "h", *(column.name for column in shape.payload)]
         self._kinds = key_kinds(shape)
         self._listed = {row.slot: row for row in refused}
+        self._remarks: dict[str, list[str]] = {}
         self._cursor = cursor
         self._on_progress = on_progress
         self._clock = clock
@@ -125,10 +126,9 @@ class Recorder:
             acknowledged += self._acknowledged(answered)
             if self._listed:
                 keys = answered.parcel.batch.keys.to_pylist()
-                verdicts = zip(keys, answered.outcomes.verdicts, strict=True)
-                slots = (slot_of(key) for key, verdict in verdicts if verdict in DELIVERED)
+                slots = (slot_of(key) for at, key in enumerate(keys) if _is_done(answered.outcomes, at))
                 settled += [slot for slot in slots if slot in self._listed]
-            if not answered.outcomes.all_delivered:
+            if not answered.outcomes.all_done:
                 refused += self._refused(answered)
         return Acknowledgement(self._report.sync, self._report.run_id, acknowledged, settled, refused)
 
@@ -141,6 +141,8 @@ class Recorder:
         rows = pa.RecordBatch.from_arrays([batch.keys, ids, parcel.hashes, *batch.rows.columns], names=self._names)
         told = {"gone": parcel.removal, "removed": batch.operation is Operation.REMOVE}
         at = clock.text(self._clock.now())
+        if outcomes.waiting:
+            rows = _without_links(rows, batch, sorted(outcomes.waiting))
         if outcomes.all_delivered and batch.operation is not Operation.CREATE:
             yield Acknowledged(rows, self._report.run_id, at, **told)
             return
@@ -150,16 +152,16 @@ class Recorder:
                 yield Acknowledged(rows.take(pa.array(places, pa.int64())), self._report.run_id, at, sent=sent, **told)
 
     def _refused(self, answered: _Answered) -> list[RefusedRow]:
-        """Rows that were refused, or that nobody answered for, as they go on the list."""
+        """Rows that were refused, that nobody answered for, or whose links wait, as they go on the list."""
         batch, outcomes = answered.parcel.batch, answered.outcomes
         now, rows = self._clock.now(), []
         for at, verdict in enumerate(outcomes.verdicts):
-            if verdict in DELIVERED:
+            if _is_done(outcomes, at):
                 continue
-            refusal = outcomes.refusals.get(at, NO_ANSWER)
+            refusal = outcomes.waiting.get(at) or outcomes.refusals.get(at, NO_ANSWER)
             key = batch.keys[at].as_py()
             row = RefusedRow(
-                kind="rejected" if verdict is Verdict.REJECTED else "in_doubt",
+                kind="in_doubt" if verdict is Verdict.NO_ANSWER else "rejected",
                 code=refusal.code,
                 message=refusal.message,
                 first_at=now,
@@ -179,7 +181,9 @@ class Recorder:
     def _count(self, answered: _Answered) -> None:
         told = self._report.delivered
         removal = answered.parcel.removal
-        for verdict in answered.outcomes.verdicts:
+        for at, verdict in enumerate(answered.outcomes.verdicts):
+            if at in answered.outcomes.waiting:
+                continue  # it stands on the list, as a row that isn't done
             if verdict in DELIVERED and removal and verdict is not Verdict.SKIPPED:
                 told.removed += 1
             elif verdict is Verdict.CREATED:
@@ -188,7 +192,14 @@ class Recorder:
                 told.updated += 1
             elif verdict is Verdict.SKIPPED:
                 told.skipped += 1
+        told.kept_fields += sum(answered.outcomes.kept.values())
+        for at, remark in answered.outcomes.remarks.items():
+            self._remarks.setdefault(remark, []).append(answered.parcel.batch.keys[at].as_py())
         self.settled += len(answered.outcomes)
+
+    def notes(self) -> list[str]:
+        """What the destination's answers say beside the verdicts, each with the rows it is about."""
+        return [_note(remark, keys) for remark, keys in self._remarks.items()]
 
 
 def record_baseline(made: Plan, ledger: Ledger, report: RunReport, clock_: Clock) -> None:
@@ -210,3 +221,24 @@ def _as_sent(batch: Batch, verdict: Verdict) -> bool | None:
     if verdict not in DELIVERED:
         return None
     return not (batch.operation is Operation.CREATE and verdict is Verdict.SKIPPED)
+
+
+def _is_done(outcomes: Outcomes, at: int) -> bool:
+    return outcomes.verdicts[at] in DELIVERED and at not in outcomes.waiting
+
+
+def _without_links(rows: pa.RecordBatch, batch: Batch, waiting: list[int]) -> pa.RecordBatch:
+    """The rows, those that wait with the links that they have: another fingerprint makes sure that these differ."""
+    mask = pa.array(range(len(batch))).is_in(pa.array(waiting))
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    columns["h"] = pc.if_else(mask, pc.bit_wise_not(columns["h"]), columns["h"])
+    if batch.linked is not None:
+        for name, made in zip(batch.linked.schema.names, batch.linked.columns, strict=True):
+            columns[f"f_{name}"] = pc.if_else(mask, made, columns[f"f_{name}"])
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _note(remark: str, keys: list[str]) -> str:
+    shown = ", ".join(keys[:KEYS_SHOWN])
+    more = f" and {len(keys) - KEYS_SHOWN:,} more" if len(keys) > KEYS_SHOWN else ""
+    return f"{remark}: {shown}{more}"

@@ -19,6 +19,7 @@ from anyio import to_thread
 from reverse_etl import clock, cursor, live, localdb, plan, read
 from reverse_etl.blame import blame, bug, first, local
 from reverse_etl.deliver import deliver
+from reverse_etl.describe import describe
 from reverse_etl.diff import Comparison
 from reverse_etl.errors import ReverseEtlError, SourceError
 from reverse_etl.guard import approved, held_by_guard
@@ -29,6 +30,7 @@ from reverse_etl.plan import Plan, Wish
 from reverse_etl.protocols import Destination, Source
 from reverse_etl.record import Recorder, record_baseline
 from reverse_etl.report import RowCounts, RunReport, RunStatus
+from reverse_etl.resolve import Resolver, lookup_of
 from reverse_etl.spool import Spool
 from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
 
@@ -93,7 +95,7 @@ class _Run:
         """Read, plan, guard, deliver, record, finish."""
         refused = await to_thread.run_sync(self.ledger.refused)
         if self.job.live:
-            live.lookup_of(self._connected(), self.sync.destination)
+            lookup_of(self._connected(), self.sync.destination, hint=live.BLIND)
         self.job.observer.stage(self.sync.name, "reading")
         with self.job.stop.breaking(lambda: self._break_reading(comparison)):
             asked, schema = await to_thread.run_sync(self._read, comparison.spool, state, refused)
@@ -183,7 +185,7 @@ class _Run:
         await to_thread.run_sync(plan.compare, self.sync, comparison, wish, refused)
         schema = None
         if self.job.dry_run or (not baseline and await to_thread.run_sync(comparison.has_work)):
-            schema = await self._connected().describe(self.sync.object)
+            schema = await describe(self._connected(), self.sync)
             await to_thread.run_sync(plan.refuse_rows, self.sync, comparison, schema)
         settle = partial(plan.settle, now=self.job.clock.now(), schema=schema)
         return await to_thread.run_sync(settle, self.sync, comparison, refused, wish)
@@ -234,7 +236,7 @@ class _Run:
     def _show(self, made: Plan, refused: list[RefusedRow], baseline: bool) -> None:
         """The end of a dry run."""
         destination = self._connected()
-        summary = made.summary(destination.limits, destination.requests_per_second)
+        summary = made.summary(destination)
         self.report.plan = replace(summary, requests=0, seconds_at_limit=0.0, sample=()) if baseline else summary
         self._count_calls()
         self.report.rejected = sum(row.kind == "rejected" and row.slot not in made.gone for row in refused)
@@ -302,9 +304,17 @@ class _Run:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(recorder.run)
                 try:
-                    await deliver(made.parcels(destination.limits), destination, recorder.record, self.job.stop)
+                    await deliver(
+                        made.parcels(partial(made.limits, destination)),
+                        destination,
+                        recorder.record,
+                        self.job.stop,
+                        slots=made.slots(destination),
+                        resolver=Resolver.of(self.sync, destination, made.schema),
+                    )
                 finally:
                     recorder.close()
+                    self.report.notes += recorder.notes()
         except BaseExceptionGroup as group:
             raise first(group) from None
 

@@ -32,7 +32,6 @@ class Beacon:
     Config: ClassVar[type[BeaconConfig]] = BeaconConfig
     modes: ClassVar[frozenset[str]] = frozenset({"upsert", "mirror"})
     removal: ClassVar[str] = "delete"
-    limits = Limits(batch_size=100, in_flight=2)
     requests_per_second = 10.0
 
     def __init__(self, config: BeaconConfig, opening: Opening, *, transport: Any = None) -> None:
@@ -48,6 +47,9 @@ class Beacon:
             classify=meaning,
             transport=transport,
         )
+
+    def limits(self, object: str, operation: Operation, rows: int) -> Limits:
+        return Limits(batch_size=100, in_flight=2)
 
     async def headers(self) -> Mapping[str, str]:
         return {"authorization": f"Bearer {self._token.get_secret_value()}"}

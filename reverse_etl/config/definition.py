@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, Tag, WithJsonSchema
+from pydantic import Field, Tag
 
 from reverse_etl.config.alerts import AlertsFile
 from reverse_etl.config.problems import LONG, SEVERAL, SHORT
@@ -33,12 +33,6 @@ Nulls = Literal["clear", "ignore"]
 Removal = Literal["ignore", "archive", "delete"]
 
 
-def _single_match(value: Any) -> Any:
-    if isinstance(value, list | dict):
-        raise ValueError("should be one field; more than one, or a long form, is not supported yet")
-    return value
-
-
 class CursorFile(Strict):
     column: Column = Field(description="the column that grows with every change of a row")
     start: str | int | float | None = Field(
@@ -53,8 +47,24 @@ class MappingFile(Strict):
     default: Constant | None = Field(None, description="sent where the column is NULL")
     nulls: Nulls | None = Field(None, description="overrides the sync's `nulls` for this field")
     compare: bool = Field(True, description="false: sent with a row that goes out anyway, never a reason to send it")
-    write: Literal["always", "if_empty", "on_create"] | None = Field(
-        None, description="not supported yet: when the field is left alone at the destination"
+    write: Literal["always", "if_empty", "on_create"] = Field(
+        "always", description="if_empty: a value that the record has stays; on_create: only a new record gets it"
+    )
+    allow_backward: bool = Field(
+        False, description="HubSpot's lifecyclestage: let it move back to an earlier stage, which takes two calls"
+    )
+    match: Annotated[dict[FieldName, Column], Field(min_length=1, max_length=1)] | None = Field(
+        None,
+        description="makes the field a link: the other record's field that finds it, and the column with its value",
+    )
+    object: Text | None = Field(None, description="of a link: the other record's object, such as companies")
+    label: Text | None = Field(None, description="of a link: its label, such as Primary; without it the plain link")
+
+
+class MatchFile(Strict):
+    field: FieldName = Field(description="destination field that finds the record")
+    secondary: Literal["overwrite", "protect"] = Field(
+        "overwrite", description="protect: a contact found by any of its e-mails keeps its primary one"
     )
 
 
@@ -88,8 +98,18 @@ class DefaultsFile(Strict):
         None, description="column by which only new rows are read; long form {column, start, lag}"
     )
     match: (
-        Annotated[Annotated[FieldName, BeforeValidator(_single_match)], WithJsonSchema({"type": "string"})] | None
-    ) = Field(None, description="destination field that finds the record; by default the one the key is mapped to")
+        Annotated[
+            Annotated[FieldName, Tag(SHORT)]
+            | Annotated[list[FieldName], Field(min_length=1), Tag(SEVERAL)]
+            | Annotated[MatchFile, Tag(LONG)],
+            FORM,
+        ]
+        | None
+    ) = Field(
+        None,
+        description="destination field that finds the record, by default the one the key is mapped to; a list is "
+        "asked in its order; long form {field, secondary: protect}",
+    )
     mode: Mode = Field("upsert", description="what is done with a row at the destination")
     nulls: Nulls = Field("clear", description="what a value that turned NULL does at the destination")
     on_removed: Annotated[Annotated[Removal, Tag(SHORT)] | Annotated[RemovedSetFile, Tag(LONG)], FORM] | None = Field(
@@ -102,6 +122,18 @@ class DefaultsFile(Strict):
         None, description="`every N minutes`, a cron line or {after: sync}; without it only when asked"
     )
     timezone: Timezone = Field("UTC", description="zone of the schedule and of times that carry none")
+    jitter: Duration | None = Field(None, description="a scheduled run starts up to so much later, by chance")
+    quiet_hours: QuietHours | None = Field(
+        None,
+        description="hours, or list of them, in which no scheduled run starts: `22:00-06:00`, `sat-sun 00:00-24:00`",
+    )
+    priority: Priority = Field(
+        "normal", description="who goes first when the daemon has more to do than it may at once"
+    )
+    after_failure: AfterFailure | None = Field(
+        None, description="beside `{after: sync}`: `run` also when one of those has failed; skip without it"
+    )
+    alerts: AlertsFile = Field(AlertsFile(), description="whom the daemon tells what about this sync")
     guard: GuardFile = Field(GuardFile(), description="a larger wave stops the run before its first write")
     full_scan: ScheduleFile | None = Field(None, description="beside a cursor: when the whole result is read")
     in_doubt: Literal["hold", "resend"] = Field(
@@ -122,18 +154,6 @@ class SyncFile(DefaultsFile):
     query_file: Text | None = Field(None, description="a file with the SQL, beside this one")
     table: Table | None = Field(None, description="a table or view instead of a query, `schema.name`")
     key: Annotated[
-    jitter: Duration | None = Field(None, description="a scheduled run starts up to so much later, by chance")
-    quiet_hours: QuietHours | None = Field(
-        None,
-        description="hours, or list of them, in which no scheduled run starts: `22:00-06:00`, `sat-sun 00:00-24:00`",
-    )
-    priority: Priority = Field(
-        "normal", description="who goes first when the daemon has more to do than it may at once"
-    )
-    after_failure: AfterFailure | None = Field(
-        None, description="beside `{after: sync}`: `run` also when one of those has failed; skip without it"
-    )
-    alerts: AlertsFile = Field(AlertsFile(), description="whom the daemon tells what about this sync")
         Annotated[Column, Tag(SHORT)] | Annotated[list[Column], Field(min_length=1), Tag(SEVERAL)],
         FORM,
     ] = Field(description="column, or list of columns, that identifies a row of the result")

@@ -18,16 +18,17 @@ from reverse_etl.config.definition import (
     DefaultsFile,
     GuardFile,
     MappingFile,
+    MatchFile,
     RemovedSetFile,
     SyncFile,
 )
 from reverse_etl.config.problems import Places, elsewhere, from_pydantic, nearest
 from reverse_etl.config.schedule import After, Cron, Every, Schedule, parse_duration, parse_schedule
 from reverse_etl.config.sync import CursorConfig, FieldMapping, GuardConfig, RemovedSet, SyncConfig
-from reverse_etl.config.tree import read_file
 from reverse_etl.config.timing import Timing, timing_of
+from reverse_etl.config.tree import read_file
 from reverse_etl.config.words import share_of
-from reverse_etl.model import Problem
+from reverse_etl.model import Parent, Problem
 from reverse_etl.protocols import Destination
 
 MAX_SQL_BYTES = 1024 * 1024
@@ -47,8 +48,8 @@ class Surroundings:
     destinations: Sequence[str] | None
     connectors: Mapping[str, type[Destination]]
     syncs: Collection[str]
-
     channels: Sequence[str] | None = None
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -118,6 +119,7 @@ class _Rules:
         cursor = self._cursor()
         on_removed = self._on_removed(mapping)
         self._mode()
+        matches = self._matches(key, mapping)
         return SyncConfig(
             name=self._name,
             file=self._file,
@@ -129,7 +131,9 @@ class _Rules:
             cursor=cursor,
             destination=merged.destination,
             object=merged.object,
-            match=self._match(key, mapping),
+            match=matches[0] if matches else "",
+            fallbacks=matches[1:],
+            protects_match=isinstance(merged.match, MatchFile) and merged.match.secondary == "protect",
             mode=merged.mode,
             mapping=mapping,
             on_removed=on_removed,
@@ -142,12 +146,12 @@ class _Rules:
             on_duplicate=merged.on_duplicate,
             tags=tuple(merged.tags),
             enabled=merged.enabled,
+            timing=self._timing(),
+            alerts=self._alerts(),
         )
 
     def _known(self, kind: str, name: str, known: Sequence[str] | None) -> None:
         if known is not None and name not in known:
-            timing=self._timing(),
-            alerts=self._alerts(),
             listed = ", ".join(known) if known else "none"
             message = f"reverse_etl.yml has no {kind} `{name}`; it has {listed}"
             self._complain((kind,), message, nearest=nearest(name, known))
@@ -189,8 +193,11 @@ class _Rules:
             return FieldMapping(column=entry, nulls=self._merged.nulls)
         at = ("mapping", field)
         given = entry.model_fields_set
-        if "write" in given:
-            self._complain((*at, "write"), "`write` is not supported yet: leave it out", of_key=True)
+        if entry.match is not None:
+            return self._link(at, entry)
+        for key in sorted(given & {"object", "label"}):
+            message = f"`{key}` is for a link, which has a `match: {{field: column}}`, too"
+            self._complain((*at, key), message, of_key=True)
         if ("column" in given) == ("value" in given):
             message = "should have either `column` or `value`" + (", not both" if "value" in given else "")
             self._complain(at, message, of_key=True)
@@ -203,26 +210,62 @@ class _Rules:
             default=entry.default,
             nulls=entry.nulls or self._merged.nulls,
             compare=entry.compare,
+            write=entry.write,
+            allow_backward=entry.allow_backward,
         )
 
-    def _match(self, key: tuple[str, ...], mapping: Mapping[str, FieldMapping]) -> str:
+    def _link(self, at: tuple[str, str], entry: MappingFile) -> FieldMapping:
+        """A field that names another record."""
+        for key in sorted(entry.model_fields_set & {"column", "value", "write", "allow_backward"}):
+            self._complain((*at, key), f"`{key}` makes no sense for a link: leave it out", of_key=True)
+        ((field, column),) = (entry.match or {"": ""}).items()
+        return FieldMapping(
+            column=column,
+            default=entry.default,
+            nulls=entry.nulls or self._merged.nulls,
+            compare=entry.compare,
+            parent=Parent(field, entry.object, entry.label),
+        )
+
+    def _matches(self, key: tuple[str, ...], mapping: Mapping[str, FieldMapping]) -> tuple[str, ...]:
+        """The fields that find a record, in the order in which they are asked."""
         match = self._merged.match
-        if match is None:
-            fields = [field for field, entry in mapping.items() if len(key) == 1 and entry.column == key[0]]
-            if len(fields) == 1:
-                return fields[0]
+        if isinstance(match, list):
+            if len(set(match)) < len(match):
+                self._complain(("match",), "names a field twice")
+            return tuple(self._found_by(each, ("match", at), mapping) for at, each in enumerate(match))
+        if isinstance(match, MatchFile):
+            return (self._found_by(match.field, ("match", "field"), mapping),)
+        if match is not None:
+            return (self._found_by(match, ("match",), mapping),)
+        return self._default_match(key, mapping)
+
+    def _default_match(self, key: tuple[str, ...], mapping: Mapping[str, FieldMapping]) -> tuple[str, ...]:
+        fields = [
+            field
+            for field, entry in mapping.items()
+            if len(key) == 1 and entry.column == key[0] and entry.parent is None
+        ]
+        if len(fields) == 1:
+            return (fields[0],)
+        if self._merged.mode != "append":  # an event finds nothing
             why = f"the key has {len(key)} columns" if len(key) > 1 else f"{len(fields)} fields hold the key's column"
             message = f"`match` is missing here: name the field that finds the record, as {why}"
             self._complain((), message, beside=("match", "mapping", "key"), of_key=True)
-            return ""
-        entry = mapping.get(match)
+        return ()
+
+    def _found_by(self, field: str, at: tuple[str | int, ...], mapping: Mapping[str, FieldMapping]) -> str:
+        entry = mapping.get(field)
         if entry is None:
-            message = f"the mapping has no field `{match}`: what finds the record must be mapped"
-            self._complain(("match",), message, beside=["mapping"], nearest=nearest(match, list(mapping)))
-        elif entry.column is None:
-            message = f"`{match}` is a constant in the mapping: it can't tell records apart"
-            self._complain(("match",), message, beside=["mapping"])
-        return match
+            message = f"the mapping has no field `{field}`: what finds the record must be mapped"
+            self._complain(at, message, beside=["mapping"], nearest=nearest(field, list(mapping)))
+        elif entry.column is None or entry.parent is not None:
+            what = "a link" if entry.parent is not None else "a constant"
+            self._complain(at, f"`{field}` is {what} in the mapping: it can't tell records apart", beside=["mapping"])
+        elif entry.write != "always":
+            message = f"`{field}` finds the record, so it can't be written {entry.write.replace('_', ' ')}"
+            self._complain(at, message, beside=["mapping"])
+        return field
 
     def _cursor(self) -> CursorConfig | None:
         cursor = self._merged.cursor
@@ -235,9 +278,7 @@ class _Rules:
 
     def _mode(self) -> None:
         mode, connector = self._merged.mode, self._connector
-        if mode == "append":
-            self._complain(("mode",), "`append` is not supported yet")
-        elif connector is not None and mode not in connector.modes:
+        if connector is not None and mode not in connector.modes:
             modes = sorted(connector.modes)
             message = f"`{self._merged.destination}` has no mode `{mode}`; it has {', '.join(modes)}"
             self._complain(("mode",), message)
@@ -297,6 +338,21 @@ class _Rules:
             return None
         return None if written is None else parse_schedule(written)
 
+    def _timing(self) -> Timing:
+        if self._own.after_failure is not None and not isinstance(self._merged.schedule, AfterFile):
+            message = "is only for a sync that runs after others: `schedule: {after: ...}`"
+            self._complain(("after_failure",), message, beside=["schedule"], of_key=True)
+        return timing_of(self._merged)
+
+    def _alerts(self) -> AlertRules:
+        rules = alert_rules(self._merged.alerts)
+        for name in rules.to or ():
+            if self._around.channels is not None and name not in self._around.channels:
+                listed = ", ".join(self._around.channels) or "none"
+                message = f"reverse_etl.yml has no channel `{name}` under daemon.alerts; it has {listed}"
+                self._complain(("alerts", "to"), message, nearest=nearest(name, self._around.channels))
+        return rules
+
     def _in_doubt(self) -> Any:
         if self._merged.in_doubt == "resend":
             self._complain(("in_doubt",), "`resend` is not supported yet", nearest="hold")
@@ -325,18 +381,3 @@ def _guard(written: GuardFile) -> GuardConfig:
         if key != "max_changed":
             shares[key.replace("max_", "") + "_floor"] = 0
     return GuardConfig(**shares)
-    def _timing(self) -> Timing:
-        if self._own.after_failure is not None and not isinstance(self._merged.schedule, AfterFile):
-            message = "is only for a sync that runs after others: `schedule: {after: ...}`"
-            self._complain(("after_failure",), message, beside=["schedule"], of_key=True)
-        return timing_of(self._merged)
-
-    def _alerts(self) -> AlertRules:
-        rules = alert_rules(self._merged.alerts)
-        for name in rules.to or ():
-            if self._around.channels is not None and name not in self._around.channels:
-                listed = ", ".join(self._around.channels) or "none"
-                message = f"reverse_etl.yml has no channel `{name}` under daemon.alerts; it has {listed}"
-                self._complain(("alerts", "to"), message, nearest=nearest(name, self._around.channels))
-        return rules
-

@@ -13,7 +13,7 @@ from reverse_etl.config.problems import Places
 from reverse_etl.config.scalars import Scalar
 from reverse_etl.config.schedule import Cron, Every, Schedule
 from reverse_etl.config.timing import Timing
-from reverse_etl.model import Problem
+from reverse_etl.model import Parent, Problem
 
 
 class _Settled(BaseModel):
@@ -29,13 +29,20 @@ class CursorConfig(_Settled):
 
 
 class FieldMapping(_Settled):
-    """Where a field's value comes from: a column, or without one the constant `value`."""
+    """Where a field's value comes from: a column, or without one the constant `value`.
+
+    With a `parent` the field is a link, and the column holds the parent's match value. `allow_backward` is for fields
+    that HubSpot lets move one way only.
+    """
 
     column: str | None = None
     value: str | int | float | bool | None = None
     default: str | int | float | bool | None = None
     nulls: Literal["clear", "ignore"] = "clear"
     compare: bool = True
+    write: Literal["always", "if_empty", "on_create"] = "always"
+    allow_backward: bool = False
+    parent: Parent | None = None
 
 
 class RemovedSet(_Settled):
@@ -58,7 +65,11 @@ class GuardConfig(_Settled):
 
 
 class SyncConfig(_Settled):
-    """One sync. Either `sql` or `table` is given; `match` is always one of the mapped fields."""
+    """One sync. Either `sql` or `table` is given; `match` is one of the mapped fields, empty where nothing is found.
+
+    `fallbacks` find the record where `match` doesn't, in their order. `protects_match`: a record that is there keeps
+    the match field's value that it has.
+    """
 
     name: str
     file: Path = Path()
@@ -71,6 +82,8 @@ class SyncConfig(_Settled):
     destination: str
     object: str
     match: str
+    fallbacks: tuple[str, ...] = ()
+    protects_match: bool = False
     mode: Literal["upsert", "update", "insert", "mirror", "append"] = "upsert"
     mapping: dict[str, FieldMapping]
     on_removed: Literal["ignore", "archive", "delete"] | RemovedSet = "ignore"
@@ -83,6 +96,8 @@ class SyncConfig(_Settled):
     on_duplicate: Literal["owner", "none"] = "owner"
     tags: tuple[str, ...] = ()
     enabled: bool = True
+    timing: Timing = Timing()
+    alerts: AlertRules = AlertRules()
 
     _places: Places = PrivateAttr(default_factory=Places)
 
@@ -96,8 +111,11 @@ class SyncConfig(_Settled):
     def removes(self) -> bool:
         """Whether rows that left the result change anything at the destination."""
         return self.on_removed != "ignore"
-    timing: Timing = Timing()
-    alerts: AlertRules = AlertRules()
+
+    @property
+    def matches(self) -> tuple[str, ...]:
+        """The fields that find a record, in the order in which they are asked."""
+        return (self.match, *self.fallbacks) if self.match else ()
 
     @property
     def place_file(self) -> str:

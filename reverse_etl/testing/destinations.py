@@ -135,8 +135,9 @@ class DestinationSuite:
 
     def test_it_says_what_it_is(self) -> None:
         async def scenario(destination: Destination) -> None:
-            assert destination.limits.batch_size >= 1
-            assert destination.limits.in_flight >= 1
+            limits = destination.limits(self.object, Operation.UPSERT, 1)
+            assert limits.batch_size >= 1
+            assert limits.in_flight >= 1
             assert destination.requests_per_second >= 0
             assert destination.modes <= {"upsert", "update", "insert", "mirror", "append"}
             assert destination.removal in ("archive", "delete")
@@ -181,7 +182,7 @@ class DestinationSuite:
         assert len(self.records()) == count == 2
 
     def test_a_batch_of_one_row_and_one_as_large_as_it_takes_arrive_whole(self) -> None:
-        size = min(self.use(_batch_size), self.most_rows)
+        size = min(self.use(self._batch_size), self.most_rows)
         outcomes = self.write(Operation.UPSERT, [self.row(number) for number in range(size)])
         assert set(outcomes.verdicts) <= DELIVERED
         assert self.write(Operation.UPSERT, [self.row(size)]).verdicts[0] in DELIVERED
@@ -279,6 +280,5 @@ class DestinationSuite:
 
         return self.use(scenario)
 
-
-async def _batch_size(destination: Destination) -> int:
-    return destination.limits.batch_size
+    async def _batch_size(self, destination: Destination) -> int:
+        return destination.limits(self.object, Operation.UPSERT, 1).batch_size

@@ -58,7 +58,13 @@ def delivered(
     book = Book()
 
     async def scenario() -> None:
-        await deliver(iter([list(parcels)]), MemoryDestination(account=crm), book.record, stop or Stop())
+        await deliver(
+            iter([list(parcels)]),
+            MemoryDestination(account=crm),
+            book.record,
+            stop or Stop(),
+            slots=crm.limits.in_flight,
+        )
 
     if failing is None:
         anyio.run(scenario)
@@ -163,7 +169,7 @@ def test_an_answer_of_another_length_is_the_connectors_bug(extra: int) -> None:
     crm = MemoryAccount(*FIELDS)
     crm.answer_with_too_many(extra)
     book = delivered(crm, parcel(["a", "b"]), failing=PluginError)
-    assert book.verdicts == {}
+    assert set(book.verdicts.values()) == {Verdict.NO_ANSWER}
 
 
 @pytest.mark.parametrize("error", [Throttled, Unavailable, DailyLimit, AuthError])

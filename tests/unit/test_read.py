@@ -13,6 +13,7 @@ import pytest
 from reverse_etl.config.schedule import Every
 from reverse_etl.config.sync import CursorConfig
 from reverse_etl.errors import SourceError, Unavailable
+from reverse_etl.model import Limits
 from reverse_etl.testing.clock import MIDDAY
 from tests.house import House, sync
 
@@ -130,7 +131,7 @@ def test_the_cursor_is_the_sources_exact_value(tmp_path: Path, type: str, values
 
 def test_the_cursor_stays_while_rows_are_pending(tmp_path: Path) -> None:
     house = House(tmp_path, sync(cursor="seen"))
-    house.crm.limits = type(house.crm.limits)(batch_size=1, in_flight=1)
+    house.crm.limits = Limits(batch_size=1, in_flight=1)
     seen(house, (1, 1), (2, 2), (3, 3), columns=NUMBERS)
     house.crm.fail(Unavailable("down"), call=2)
     report = house.run()

@@ -19,7 +19,7 @@ from reverse_etl.destinations.hubspot.reads import MOST_INPUTS, Records
 from reverse_etl.destinations.hubspot.write import Writing
 from reverse_etl.errors import DestinationError
 from reverse_etl.http import Http
-from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Outcomes, Refusal
+from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Refusal
 from reverse_etl.pace import Pace, shared
 from reverse_etl.protocols import NewField, Opening, Traffic
 
@@ -59,8 +59,7 @@ class HubSpot:
         credential = self._grants(self._oauth) if self._oauth else StaticToken(config.token)
         self._http = open(credential=credential, classify=self._classify, learn=self._learn)
 
-    @property
-    def limits(self) -> Limits:
+    def limits(self, object: str, operation: Operation, rows: int) -> Limits:
         return Limits(batch_size=MOST_INPUTS, in_flight=IN_FLIGHT)
 
     @property

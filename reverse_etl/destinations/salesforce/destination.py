@@ -40,8 +40,7 @@ class Salesforce:
         self._described: dict[str, schema.Description] = {}
         self._stopped: DestinationError | None = None
 
-    @property
-    def limits(self) -> Limits:
+    def limits(self, object: str, operation: Operation, rows: int) -> Limits:
         return Limits(batch_size=collections.MOST_RECORDS, in_flight=IN_FLIGHT)
 
     @property
@@ -98,6 +97,8 @@ class Salesforce:
                 return await self._update(batch, outcomes)
             case Operation.REMOVE:
                 return await self._remove(batch, outcomes)
+            case Operation.APPEND:
+                raise AssertionError("append is not among the modes")
 
     async def _update(self, batch: Batch, outcomes: Outcomes) -> list[tuple[errors.Rule, Refusal]]:
         ids = _remembered(batch)

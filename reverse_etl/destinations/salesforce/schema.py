@@ -98,6 +98,7 @@ def field_of(told: Mapping[str, Any]) -> Field:
     options = [choice["value"] for choice in told.get("picklistValues") or () if choice.get("active")]
     unique = bool(told.get("unique"))
     nillable = bool(told.get("nillable"))
+    digits, scale = _bounds(told)
     return Field(
         name=told["name"],
         type=kind,
@@ -109,16 +110,18 @@ def field_of(told: Mapping[str, Any]) -> Field:
         clearable=nillable,
         options=tuple(options) if told.get("restrictedPicklist") else None,
         max_length=told.get("length") or None if kind in _COUNTED else None,
-        **_bounds(told),
+        digits=digits,
+        scale=scale,
     )
 
 
-def _bounds(told: Mapping[str, Any]) -> dict[str, int | None]:
+def _bounds(told: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Digits in all, and after the point."""
     if told["type"] == "int":
-        return {"digits": told.get("digits") or None, "scale": 0}
+        return told.get("digits") or None, 0
     if TYPES.get(told["type"]) is FieldType.NUMBER:
-        return {"digits": told.get("precision") or None, "scale": told.get("scale")}
-    return {}
+        return told.get("precision") or None, told.get("scale")
+    return None, None
 
 
 def _read_only(told: Mapping[str, Any]) -> str | None:

@@ -340,7 +340,7 @@ def test_it_is_a_destination_that_can_be_read_back() -> None:
     hubspot = Script().destination()
     destination: Destination = hubspot
     assert isinstance(destination, Lookup)
-    assert destination.limits == Limits(batch_size=100, in_flight=4)
+    assert destination.limits("contacts", Operation.UPSERT, 1) == Limits(batch_size=100, in_flight=4)
     assert (destination.modes, destination.removal) == (frozenset({"upsert", "update", "insert", "mirror"}), "archive")
 
 

@@ -403,7 +403,7 @@ def test_the_users_own_rate_limit_paces_the_calls() -> None:
 
 
 def test_limits_are_data() -> None:
-    limits = Org().open().limits
+    limits = Org().open().limits("Lead", Operation.UPSERT, 1)
     assert (limits.batch_size, limits.in_flight) == (200, 4)
     assert Org().open().requests_per_second == 8.0
     assert FIELDS["Id"].identifies

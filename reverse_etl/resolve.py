@@ -1,0 +1,188 @@
+"""Records looked up before their rows go out, where a sync's definition asks for it.
+
+`match: [a, b]` finds a record by one field after the other; `secondary: protect` keeps a record's own address; a field
+written `if_empty` or `on_create` is left alone where the record has it, or is there at all. Everything else needs no
+look: the destination's own upsert finds records, and finds them without a race.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from reverse_etl.config.sync import SyncConfig
+from reverse_etl.errors import DestinationError
+from reverse_etl.model import Batch, ObjectSchema, Operation, Outcomes, Refusal
+from reverse_etl.protocols import OTHERS, Destination, Lookup
+from reverse_etl.values import as_text
+
+Record = Mapping[str, object]
+
+NO_RECORD = Refusal("missing_record", "no record has this match value, and this sync never creates one")
+
+
+def lookup_of(destination: Destination, connection: str, *, hint: str) -> Lookup:
+    """The destination as one that can be read. Raises DestinationError."""
+    if isinstance(destination, Lookup):
+        return destination
+    message = f"destination {connection!r}: its records can't be read back"
+    raise DestinationError(message, code="destination_config", hint=hint)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a batch that go out in one way, and their places in it."""
+
+    places: Sequence[int]
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """Finds the records of one sync's rows. `id_field` is the field by which the object's records have their id."""
+
+    lookup: Lookup
+    matches: tuple[str, ...]
+    protects_match: bool
+    if_empty: frozenset[str]
+    on_create: frozenset[str]
+    id_field: str | None
+
+    @classmethod
+    def of(cls, sync: SyncConfig, destination: Destination, schema: ObjectSchema | None) -> Resolver | None:
+        """None where the sync needs no look. Raises DestinationError where the destination can't be read."""
+        if_empty = frozenset(name for name, entry in sync.mapping.items() if entry.write == "if_empty")
+        on_create = frozenset(name for name, entry in sync.mapping.items() if entry.write == "on_create")
+        if not (sync.fallbacks or sync.protects_match or if_empty or on_create):
+            return None
+        hint = "leave `write`, `secondary` and the list of `match` out of the sync"
+        lookup = lookup_of(destination, sync.destination, hint=hint)
+        id_field = None if schema is None else schema.id_field
+        return cls(lookup, sync.matches, sync.protects_match, if_empty, on_create, id_field)
+
+    async def parts(self, batch: Batch, outcomes: Outcomes) -> list[Part]:
+        """How the rows of a batch go out; those for which nothing is to be done get their verdicts."""
+        if batch.operation not in (Operation.UPSERT, Operation.UPDATE):
+            return [Part(range(len(batch)), batch)]
+        return [*_Look(self, batch, outcomes).parts(await self._records(batch, outcomes))]
+
+    async def _records(self, batch: Batch, outcomes: Outcomes) -> dict[int, Record]:
+        """The record of each row that has one, by place; rows that several records fit are refused."""
+        ids: list[str | None] = batch.record_ids.to_pylist()
+        new = [at for at, id in enumerate(ids) if id is None]
+        found: dict[int, dict[str, Record]] = defaultdict(dict)
+        for match in self.matches:
+            for at, record in (await self._found(batch, match, new)).items():
+                found[at][match] = record
+        for at in [at for at, records in found.items() if _is_ambiguous(records)]:
+            outcomes.rejected(at, Refusal("ambiguous_match", _told(found.pop(at))))
+        own = await self._remembered(batch, ids)
+        return {at: next(iter(records.values())) for at, records in found.items()} | own
+
+    async def _remembered(self, batch: Batch, ids: Sequence[str | None]) -> dict[int, Record]:
+        """Records that we know, by place: looked at only for what they must not lose."""
+        if batch.sends is None:
+            return {}
+        masks = [batch.sends.column(name).to_pylist() for name in self.if_empty]
+        places = [at for at, id in enumerate(ids) if id is not None and any(mask[at] for mask in masks)]
+        if self.id_field is None:
+            found = await self._found(batch, batch.match, places)
+        else:
+            records = await self._find(batch.object, self.id_field, [ids[at] or "" for at in places])
+            found = {at: records[id] for at in places if (id := ids[at] or "") in records}
+        return {at: record for at, record in found.items() if record["id"] == ids[at]}
+
+    async def _found(self, batch: Batch, match: str, places: Sequence[int]) -> dict[int, Record]:
+        """The records of these rows by one field's values."""
+        texts = replace(batch, match=match).match_values(as_text)
+        wanted = {at: str(texts[at]) for at in places if texts[at]}
+        records = await self._find(batch.object, match, [*wanted.values()])
+        return {at: records[text] for at, text in wanted.items() if text in records}
+
+    async def _find(self, object: str, match: str, values: Sequence[str]) -> dict[str, dict[str, object]]:
+        return await self.lookup.find(object, match, values, [*self.if_empty]) if values else {}
+
+
+class _Look:
+    """One batch, beside the records of its rows."""
+
+    def __init__(self, resolver: Resolver, batch: Batch, outcomes: Outcomes) -> None:
+        self.resolver = resolver
+        self.batch = batch
+        self.outcomes = outcomes
+        self.ids: list[str | None] = batch.record_ids.to_pylist()
+        self.goes = {
+            field.name: (
+                batch.rows.column(field.name).is_valid() if batch.sends is None else batch.sends.column(field.name)
+            ).to_pylist()
+            for field in batch.fields
+        }
+
+    def parts(self, records: Mapping[int, Record]) -> Iterator[Part]:
+        there: list[int] = []
+        absent: defaultdict[str, list[int]] = defaultdict(list)
+        for at, id in enumerate(self.ids):
+            if at in self.outcomes.refusals:
+                continue
+            if id is not None or at in records:
+                if self._spare(at, records.get(at)):
+                    there.append(at)
+            elif self.batch.operation is Operation.UPSERT:
+                absent[self._first_match(at)].append(at)
+            else:
+                self.outcomes.rejected(at, NO_RECORD)
+        if there:
+            yield Part(there, self._update(there))
+        for match, places in absent.items():
+            yield Part(places, replace(self.batch.take(places), match=match))
+
+    def _spare(self, at: int, record: Record | None) -> bool:
+        """Leave alone what this record keeps; whether anything is left to write."""
+        kept = [name for name in self.resolver.on_create if self.goes[name][at]]
+        if record is not None:
+            kept += [n for n in self.resolver.if_empty if self.goes[n][at] and record.get(n) not in (None, "")]
+        is_new_to_us = self.ids[at] is None
+        spared = self.resolver.matches if is_new_to_us and self.resolver.protects_match else ()
+        for name in (*kept, *spared):
+            self.goes[name][at] = False
+        if record is not None:
+            self.ids[at] = str(record["id"])
+        if kept:
+            self.outcomes.kept[at] = len(kept)
+        found_by = self.resolver.matches if is_new_to_us and (kept or spared) else ()
+        if any(mask[at] for name, mask in self.goes.items() if name not in found_by):
+            return True
+        self.outcomes.skipped(at, self.ids[at])
+        return False
+
+    def _update(self, places: list[int]) -> Batch:
+        batch = self.batch.take(places)
+        masks = [pa.array([self.goes[field.name][at] for at in places]) for field in batch.fields]
+        return replace(
+            batch,
+            operation=Operation.UPDATE,
+            record_ids=pa.array([self.ids[at] for at in places], pa.string()),
+            sends=pa.RecordBatch.from_arrays(masks, names=[field.name for field in batch.fields]),
+        )
+
+    def _first_match(self, at: int) -> str:
+        return next((name for name in self.resolver.matches if self.goes[name][at]), self.batch.match)
+
+
+def _is_ambiguous(records: Mapping[str, Record]) -> bool:
+    return len({record["id"] for record in records.values()}) > 1 or any(OTHERS in r for r in records.values())
+
+
+def _told(records: Mapping[str, Record]) -> str:
+    """Which records a row could be about."""
+    several = next(((by, record) for by, record in records.items() if OTHERS in record), None)
+    if several is not None:
+        by, record = several
+        return f"{by} finds several records: {record['id']}, {record[OTHERS]}"
+    return (
+        ", ".join(f"{by} finds record {record['id']}" for by, record in records.items())
+        + ": merge them, or match by one field"
+    )
