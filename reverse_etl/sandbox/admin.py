@@ -5,6 +5,10 @@ GET  /__ledger            every applied write in order; `?platform=`, `?object=`
 GET  /__faults            the faults in force; POST adds one (see `faults`), DELETE removes all
 POST /__reset             forgets everything
 POST /__time              {"advance": seconds} moves the sandbox's clock ahead
+POST /__convert           {"lead": id} converts a Salesforce lead, as a person would; answers the ids of what it became
+POST /__rules             what an account's admin would set:
+                          {"platform": "hubspot", "object", "required": [...]}: needed on create, from 2026-09 on
+                          {"platform": "salesforce", "object", "duplicate_field", "alert": bool}: a duplicate rule
 """
 
 from __future__ import annotations
@@ -15,10 +19,14 @@ from typing import Any
 from reverse_etl.sandbox.clock import Clock, iso
 from reverse_etl.sandbox.faults import BadFault, Faults
 from reverse_etl.sandbox.hubspot.app import HubSpot
+from reverse_etl.sandbox.hubspot.errors import Refusal as HubSpotRefusal
 from reverse_etl.sandbox.journal import Ledger, RequestLog
 from reverse_etl.sandbox.messages import MalformedBody, Request, Response, empty, json_response
 from reverse_etl.sandbox.page import Pages
 from reverse_etl.sandbox.salesforce.app import Salesforce
+from reverse_etl.sandbox.salesforce.errors import Refusal as SalesforceRefusal
+from reverse_etl.sandbox.salesforce.errors import RowError
+from reverse_etl.sandbox.salesforce.org import DuplicateRule
 
 
 class Admin:
@@ -38,6 +46,8 @@ class Admin:
         self._ledger = ledger
         self._clock = clock
         self._reset = reset
+        self._hubspot = hubspot
+        self._salesforce = salesforce
         self._pages = Pages(hubspot, salesforce, requests)
 
     def __call__(self, request: Request) -> Response:
@@ -58,8 +68,8 @@ class Admin:
             case "POST", "/__reset":
                 self._reset()
                 return empty()
-            case "POST", "/__time":
-                return self._move(request)
+            case "POST", ("/__time" | "/__convert" | "/__rules" as path):
+                return self._order(path, request)
             case "GET", _:
                 return self._pages(request)
         return json_response(404, {"message": f"the sandbox serves no {request.method} {request.path}"})
@@ -74,13 +84,36 @@ class Admin:
             return json_response(400, {"message": str(error)})
         return json_response(201, fault.document())
 
-    def _move(self, request: Request) -> Response:
+    def _order(self, path: str, request: Request) -> Response:
+        carry_out, example = {
+            "/__time": (self._move, '{"advance": seconds}'),
+            "/__convert": (self._convert, '{"lead": id}'),
+            "/__rules": (self._rule, '{"platform", "object", "required"} or {"platform", "object", "duplicate_field"}'),
+        }[path]
         try:
-            seconds = float(request.json()["advance"])
+            return json_response(200, carry_out(request.json()))
         except (MalformedBody, KeyError, TypeError, ValueError):
-            return json_response(400, {"message": 'send {"advance": seconds}'})
-        self._clock.advance(seconds)
-        return json_response(200, {"now": iso(self._clock.now())})
+            return json_response(400, {"message": f"send {example}"})
+        except (RowError, HubSpotRefusal, SalesforceRefusal) as refused:
+            return json_response(400, {"message": str(refused)})
+
+    def _move(self, order: Any) -> dict[str, Any]:
+        self._clock.advance(float(order["advance"]))
+        return {"now": iso(self._clock.now())}
+
+    def _convert(self, order: Any) -> dict[str, Any]:
+        return dict(self._salesforce.convert_lead(str(order["lead"])))
+
+    def _rule(self, order: Any) -> dict[str, Any]:
+        name = str(order["object"])
+        if order["platform"] == "hubspot":
+            kind = self._hubspot.portal.type(name)
+            kind.required_by_admin[:] = [str(each) for each in order["required"]]
+            return {"object": kind.name, "required": kind.required_by_admin}
+        sobject = self._salesforce.org.object(name)
+        rule = DuplicateRule(str(order["duplicate_field"]), alert=order.get("alert", True) is True)
+        self._salesforce.org.duplicate_rules[sobject.name] = rule
+        return {"object": sobject.name, "duplicate_field": rule.field, "alert": rule.alert}
 
     def _writes(self, request: Request) -> list[dict[str, Any]]:
         platform, kind = request.query.get("platform"), request.query.get("object")

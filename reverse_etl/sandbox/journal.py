@@ -125,6 +125,14 @@ class Ledger:
             self._packs.append((self._clock.now(), platform, kind, pack(writes)))
             self._count += len(writes)
 
+    def mark(self) -> tuple[int, int]:
+        """Where the ledger ends now, to be cut back to if what follows is undone."""
+        return len(self._packs), self._count
+
+    def cut(self, mark: tuple[int, int]) -> None:
+        packs, self._count = mark
+        del self._packs[packs:]
+
     def clear(self) -> None:
         self._packs.clear()
         self._count = 0

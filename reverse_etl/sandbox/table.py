@@ -67,6 +67,7 @@ class Table:
                 self._enter(name, new, record_id)
         if before is None:
             self._sorted = None
+            self._removed.pop(record_id, None)
         self._rows[record_id] = pack(values)
 
     def remove(self, record_id: str, *, keep: bool = True) -> None:

@@ -8,18 +8,19 @@ from typing import Any
 from reverse_etl.sandbox.clock import Clock
 from reverse_etl.sandbox.journal import Ledger
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
-from reverse_etl.sandbox.salesforce import describe
+from reverse_etl.sandbox.salesforce import describe, leads, soap
 from reverse_etl.sandbox.salesforce.auth import Sessions, concurrent_limit, daily_limit
 from reverse_etl.sandbox.salesforce.bulk import Ingest
 from reverse_etl.sandbox.salesforce.bulk_query import QueryJobs
-from reverse_etl.sandbox.salesforce.collections import JSON, Collections, json_body
-from reverse_etl.sandbox.salesforce.composite import composite
+from reverse_etl.sandbox.salesforce.collections import JSON, Collections, json_body, saver_for
+from reverse_etl.sandbox.salesforce.composite import composite, graphs
 from reverse_etl.sandbox.salesforce.errors import OAuthRefusal, Refusal, RowError, expired_session, not_found
 from reverse_etl.sandbox.salesforce.fields import Field
 from reverse_etl.sandbox.salesforce.org import Org, SObject, read_id
 from reverse_etl.sandbox.salesforce.query import Queries
 from reverse_etl.sandbox.salesforce.records import by_id, external_field, keyed, record
 from reverse_etl.sandbox.salesforce.saving import Saver, parse_row
+from reverse_etl.sandbox.salesforce.tree import tree
 
 VERSION = re.compile(r"v(\d+)\.0")
 MOST_TARGET = 16_384
@@ -51,7 +52,7 @@ class Salesforce:
             return _refused(Refusal(414, "URI_TOO_LONG", "URI too long"))
         if segments[:2] == ["services", "oauth2"] and segments[2:] != ["userinfo"]:
             return None
-        if segments == ["services", "data"]:
+        if segments == ["services", "data"] or segments[:3] == ["services", "Soap", "u"]:
             return None
         try:
             self.sessions.admit(request)
@@ -85,6 +86,8 @@ class Salesforce:
                 return self._oauth(request, rest)
             case ["id", _, _]:
                 return json_response(200, describe.identity(self.origin), content_type=JSON)
+            case ["services", "Soap", "u", version, *_]:
+                return soap.answer(request, version, self.sessions, self.origin)
             case ["services", "data"]:
                 return json_response(200, describe.versions(), content_type=JSON)
             case ["services", "data", version, *rest]:
@@ -140,7 +143,11 @@ class Salesforce:
 
     def _composite(self, request: Request, tail: list[str]) -> Response:
         if request.method == "POST" and not tail:
-            return composite(request, self.answer)  # its subrequests are answered like any other, and not counted
+            return composite(request, self.org, self.answer)  # subrequests are answered like any other, and not counted
+        if request.method == "POST" and tail == ["graph"]:
+            return graphs(request, self.org, self.answer)
+        if request.method == "POST" and tail[:1] == ["tree"] and len(tail) == 2:
+            return tree(self.org, tail[1], request)
         if tail[:1] != ["sobjects"]:
             raise not_found()
         match request.method, tail[1:]:
@@ -182,7 +189,7 @@ class Salesforce:
 
     def _create(self, request: Request, sobject: SObject, version: str) -> Response:
         row = parse_row(self.org, sobject, self._fields(request))
-        record_id = self._save(sobject, lambda saver: saver.create(row))
+        record_id = self._save(request, sobject, lambda saver: saver.create(row))
         response = json_response(201, {"id": record_id, "success": True, "errors": []}, content_type=JSON, rows=1)
         response.headers["Location"] = f"/services/data/{version}/sobjects/{sobject.name}/{record_id}"
         return response
@@ -194,10 +201,10 @@ class Salesforce:
                 return self._shown(request, sobject, record_id)
             case "PATCH":
                 row = parse_row(self.org, sobject, self._fields(request))
-                self._save(sobject, lambda saver: saver.update(record_id, row))
+                self._save(request, sobject, lambda saver: saver.update(record_id, row))
                 return empty()
             case "DELETE":
-                self._save(sobject, lambda saver: saver.delete(record_id))
+                self._save(request, sobject, lambda saver: saver.delete(record_id))
                 return empty()
         raise Refusal(405, "METHOD_NOT_ALLOWED", f"HTTP Method '{request.method}' not allowed.")
 
@@ -212,7 +219,7 @@ class Salesforce:
         if not found:
             raise not_found()
         if request.method == "DELETE":
-            self._save(sobject, lambda saver: saver.delete(found[0]))
+            self._save(request, sobject, lambda saver: saver.delete(found[0]))
             return empty()
         return self._shown(request, sobject, found[0])
 
@@ -227,7 +234,7 @@ class Salesforce:
         def save(saver: Saver) -> None:
             saved["id"], saved["created"] = keyed(sobject, key, row.values[key.name], row, saver, update_only=only)
 
-        self._save(sobject, save)
+        self._save(request, sobject, save)
         answer = {"id": saved["id"], "success": True, "errors": [], "created": saved["created"]}
         return json_response(201 if saved["created"] else 200, answer, content_type=JSON, rows=1)
 
@@ -243,8 +250,8 @@ class Salesforce:
             raise Refusal(400, "INVALID_FIELD", "The Id field should not be specified in the sobject data.")
         return body
 
-    def _save(self, sobject: SObject, save: Any) -> Any:
-        saver = Saver(self.org, sobject)
+    def _save(self, request: Request, sobject: SObject, save: Any) -> Any:
+        saver = saver_for(self.org, sobject, request)
         try:
             result = save(saver)
         except RowError as error:
@@ -296,6 +303,10 @@ class Salesforce:
         """Changes a record without a request, as a person at the CRM would."""
         sobject = self.org.object(kind)
         Saver(self.org, sobject).update(record_id, parse_row(self.org, sobject, values))
+
+    def convert_lead(self, lead_id: str) -> dict[str, str]:
+        """Converts a lead without a request, as a person at the CRM would; the ids of what it became."""
+        return leads.convert(self.org, lead_id)
 
     def add_field(self, kind: str, field: Field) -> None:
         self.org.object(kind).add_field(field)

@@ -24,6 +24,7 @@ ACCESS_TOKEN = "sandbox-access-token"  # noqa: S105  # likewise
 REFRESH_TOKEN = "sandbox-refresh-token"  # noqa: S105  # likewise
 USERNAME = "integration@sandbox.example"
 PASSWORD = "sandbox-password"  # noqa: S105  # likewise
+SECURITY_TOKEN = "sandbox-security-token"  # noqa: S105  # likewise; follows the password where an address isn't trusted
 SESSION = 7200.0
 DAY = 86_400
 JWT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -83,7 +84,10 @@ class Sessions:
                     raise OAuthRefusal("invalid_grant", "expired access/refresh token")
             case "password":
                 self._check_client(request, form)
-                if form.get("username") != USERNAME or not str(form.get("password")).startswith(PASSWORD):
+                if form.get("username") != USERNAME or form.get("password") not in (
+                    PASSWORD,
+                    PASSWORD + SECURITY_TOKEN,
+                ):
                     raise OAuthRefusal("invalid_grant", "authentication failure")
             case _ if grant == JWT:
                 self._check_assertion(form.get("assertion", ""))

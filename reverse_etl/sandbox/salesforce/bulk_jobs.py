@@ -136,7 +136,7 @@ class Work:
         struck = self._struck(len(chunk))
         parsed = [bulk_rows.parse(self._columns, row) for row in chunk]
         counts = self._key_counts(parsed)
-        saver = Saver(self._org, self._sobject)
+        saver = Saver(self._org, self._sobject, self._org.duplicate_rules.get(self._sobject.name))
         for position, (row, (values, record_id)) in enumerate(zip(chunk, parsed, strict=True)):
             try:
                 if position in struck:

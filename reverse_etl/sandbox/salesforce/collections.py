@@ -8,6 +8,7 @@ from typing import Any
 
 from reverse_etl.sandbox.faults import Fault
 from reverse_etl.sandbox.messages import MalformedBody, Request, Response, json_response
+from reverse_etl.sandbox.salesforce.duplicates import saves_duplicates
 from reverse_etl.sandbox.salesforce.errors import Refusal, RowError
 from reverse_etl.sandbox.salesforce.org import Org, SObject, read_id
 from reverse_etl.sandbox.salesforce.records import external_field, keyed, record
@@ -141,7 +142,7 @@ class Collections:
         *,
         all_or_none: bool,
     ) -> Response:
-        savers = {kind.name: Saver(self._org, kind) for kind in kinds}
+        savers = {kind.name: saver_for(self._org, kind, request) for kind in kinds}
         struck = struck_rows(self._org, request, len(kinds))
         results: list[Result] = []
         for position, kind in enumerate(kinds):
@@ -158,6 +159,13 @@ class Collections:
         for name, saver in savers.items():
             self._org.ledger.add("salesforce", name, saver.writes)
         return json_response(200, results, content_type=JSON, rows=len(results))
+
+
+def saver_for(org: Org, sobject: SObject, request: Request) -> Saver:
+    """A saver under the object's duplicate rule, unless the request may pass it."""
+    rule = org.duplicate_rules.get(sobject.name)
+    passes = rule is not None and rule.alert and saves_duplicates(request)
+    return Saver(org, sobject, None if passes else rule)
 
 
 def update(sobject: SObject, given: str, row: ParsedRow, saver: Saver) -> str:

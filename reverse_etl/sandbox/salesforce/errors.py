@@ -33,6 +33,7 @@ class RowError(Exception):
         self.code = code
         self.message = message
         self.fields = fields or []
+        self.more: dict[str, Any] = {}  # what only the single-record calls tell
 
     def result(self) -> dict[str, Any]:
         return {
@@ -41,7 +42,7 @@ class RowError(Exception):
         }
 
     def refusal(self, status: int = 400) -> Refusal:
-        return Refusal(status, self.code, self.message, self.fields)
+        return Refusal(status, self.code, self.message, self.fields, **self.more)
 
     def cell(self) -> str:
         """As `sf__Error` of a bulk job's failed results."""

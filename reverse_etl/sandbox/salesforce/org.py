@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as member
 from typing import Any
@@ -99,6 +100,14 @@ class SObject:
         return False if field.type == "boolean" else None
 
 
+@dataclass(frozen=True)
+class DuplicateRule:
+    """Two records with one value in `field` are duplicates. `alert`: the header's allowSave lets them pass."""
+
+    field: str
+    alert: bool = True
+
+
 class Org:
     def __init__(self, clock: Clock, ledger: Ledger, seed: int) -> None:
         self.clock = clock
@@ -110,7 +119,26 @@ class Org:
             fields = {field.name: field for field in parse(system + lines)}
             self.objects[name] = SObject(name, label, plural, prefix, fields)
         self._by_name = {name.lower(): sobject for name, sobject in self.objects.items()}
+        self.duplicate_rules: dict[str, DuplicateRule] = {}
+        self._undo: list[Callable[[], None]] | None = None
+        self._mark = ledger.mark()
         self._add_user()
+
+    def begin(self) -> None:
+        """From now until `end` all writes stand or fall together."""
+        self._undo, self._mark = [], self.ledger.mark()
+
+    def end(self, *, keep: bool) -> None:
+        undo, self._undo = self._undo or [], None
+        if not keep:
+            for step in reversed(undo):
+                step()
+            self.ledger.cut(self._mark)
+
+    def remember(self, undo: Callable[[], None]) -> None:
+        """Has that called, should the writes under way fall together."""
+        if self._undo is not None:
+            self._undo.append(undo)
 
     def object(self, name: str) -> SObject:
         """By API name in any case; raises the 404 for one that doesn't exist."""
@@ -145,6 +173,7 @@ class Org:
         for sobject in self.objects.values():
             sobject.table.clear()
             sobject.next_number = 1
+        self.duplicate_rules.clear()
         self._add_user()
 
     def _add_user(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from reverse_etl.sandbox.salesforce import values as checks
+from reverse_etl.sandbox.salesforce.duplicates import defend
 from reverse_etl.sandbox.salesforce.errors import RowError, Unparsable, no_column
 from reverse_etl.sandbox.salesforce.fields import Field
-from reverse_etl.sandbox.salesforce.org import Org, SObject, read_id
+from reverse_etl.sandbox.salesforce.org import DuplicateRule, Org, SObject, read_id
 
 SECURITY = (
     "Please check the security settings of this field and verify that it is read/write for your profile or "
@@ -74,11 +75,16 @@ def _parent(org: Org, sobject: SObject, relation: Field, value: dict[str, Any]) 
 
 
 class Saver:
-    """The changes of one request or chunk; `undo` takes all of them back."""
+    """The changes of one request or chunk; `undo` takes all of them back.
 
-    def __init__(self, org: Org, sobject: SObject) -> None:
+    `rule`: the duplicate rule that binds them, if one does.
+    """
+
+    def __init__(self, org: Org, sobject: SObject, rule: DuplicateRule | None = None) -> None:
         self._org = org
         self._sobject = sobject
+        self._rule = rule
+        org.remember(self.undo)
         self._now = org.now()
         self._undo: list[tuple[str, dict[str, Any] | None]] = []
         self.writes: list[tuple[str, str, Any]] = []
@@ -174,6 +180,8 @@ class Saver:
         for name, (target, key, value) in row.parents.items():
             values[name] = self._lookup(target, key, value)
         self._defend(values, record_id)
+        if self._rule is not None:
+            defend(sobject, self._rule, values, record_id)
         return values
 
     def _reference(self, field: Field, value: str) -> str:
