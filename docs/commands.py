@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -40,23 +41,32 @@ Of several the gravest is given: 2, 6, 130 or 143, 1, 4, 3, 5, 0.
 
 def page() -> str:
     """The whole page, as it should lie in docs/reference/commands.md."""
-    group: Any = typer.main.get_command(app)
-    commands = [command for command in group.commands.values() if not command.hidden]
-    shared = {param.name: param for command in commands for param in command.params if param.name in COMMON}
+    commands = [*_commands(typer.main.get_command(app))]
+    shared = {param.name: param for _, command in commands for param in command.params if param.name in COMMON}
     parts = [
         HEAD,
         "## Options of every command\n\nWhere they make sense.\n\n",
         _table([shared[name] for name in COMMON]),
     ]
-    parts += [_section(command) for command in commands]
+    parts += [_section(name, command) for name, command in commands]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
-def _section(command: Any) -> str:
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its whole name, those of a group in its place."""
+    for command in group.commands.values():
+        name = f"{before}{command.name}"
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{name} ")
+        elif not command.hidden:
+            yield name, command
+
+
+def _section(name: str, command: Any) -> str:
     own = [param for param in command.params if param.name not in COMMON]
     arguments = "".join(f" {_argument(param)}" for param in own if param.param_type_name == "argument")
-    usage = f"    reverse-etl {command.name}{arguments}{' [OPTIONS]' if command.params else ''}\n"
-    return f"## {command.name}\n\n{command.help}\n\n{usage}\n{_table(own)}"
+    usage = f"    reverse-etl {name}{arguments}{' [OPTIONS]' if command.params else ''}\n"
+    return f"## {name}\n\n{command.help}\n\n{usage}\n{_table(own)}"
 
 
 def _argument(param: Any) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from reverse_etl.explain import Explanation
     from reverse_etl.job import Job, Observer
     from reverse_etl.missing import MissingField
+    from reverse_etl.state.archive import StateArchive
     from reverse_etl.state.ledger import Ledger
     from reverse_etl.state.store import StateStore
 
@@ -311,6 +312,13 @@ class Project:
         kind = getattr(self.config.destinations[sync.destination], "type", sync.destination)
         identity = {"key": list(sync.key), "type": kind, "object": sync.object, "match": ", ".join(sync.matches)}
         return Ledger(StateHome(self.root), self.config.state.url.get_secret_value(), sync.name, identity)
+
+    def archive(self) -> StateArchive:
+        """The state as a whole: to verify, to back up, to restore."""
+        from reverse_etl.state.archive import StateArchive  # noqa: PLC0415
+        from reverse_etl.state.home import StateHome  # noqa: PLC0415
+
+        return StateArchive(StateHome(self.root), self.config.state.url.get_secret_value())
 
     @contextmanager
     def store(self) -> Iterator[StateStore | None]:

@@ -10,15 +10,16 @@ from typing import Annotated, NoReturn
 import typer
 from typer import Argument, Option
 
-from reverse_etl.cli import documents, edge, options, tables
+from reverse_etl.cli import documents, edge, keeping, options, tables
 from reverse_etl.cli.options import TEXT, WARNING
-from reverse_etl.cli.session import Session, print_json
+from reverse_etl.cli.session import Session, print_json, print_line
 
 app = typer.Typer(
     name="reverse-etl",
     help="Warehouse SQL in, only the changed rows out, to the tools where people work.",
     epilog="Start with `reverse-etl demo`, then `reverse-etl init my-project`.",
     add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -29,6 +30,23 @@ def main() -> NoReturn:
     # What is imported lives as long as the process; looking through it again and again costs a tenth of a second.
     gc.set_threshold(50_000, 20, 100)
     sys.exit(edge.run(typer.main.get_command(app).main, sys.argv[1:]))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print_line(f"reverse-etl {version('reverse-etl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, Option("--version", callback=_version, is_eager=True, help="Print the release and end.")
+    ] = False,
+) -> None:
+    """Warehouse SQL in, only the changed rows out, to the tools where people work."""
 
 
 @app.command()
@@ -278,13 +296,4 @@ def schema() -> None:
     print_json(of_both_kinds())
 
 
-def _not_supported_yet(name: str) -> None:
-    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-    @app.command(name, hidden=True, context_settings=settings, add_help_option=False)
-    def refuse(ctx: typer.Context) -> None:
-        edge.refuse(f"{name} is not supported yet")
-
-
-for _name in ("daemon", "state"):
-    _not_supported_yet(_name)
+app.add_typer(keeping.app, name="state")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from reverse_etl.project import SyncStatus
     from reverse_etl.protocols import NewField
     from reverse_etl.standing import RefusedRow
+    from reverse_etl.state.archive import Archived, Finding
 
 Document = dict[str, object]
 
@@ -38,6 +39,23 @@ def made(object: str, fields: Sequence[NewField], refused: Mapping[str, Refusal]
         "object": object,
         "created": [_new(field) for field in fields],
         "refused": [{"name": name, "code": why.code, "message": why.message} for name, why in refused.items()],
+    }
+
+
+def verified(syncs: Sequence[str], findings: Sequence[Finding]) -> Document:
+    found = [{"code": finding.code, "message": finding.message, "hint": finding.hint} for finding in findings]
+    return {"ok": not findings, "syncs": list(syncs), "findings": found}
+
+
+def archived(made: Archived) -> Document:
+    """A backup that was written, or restored; `aside` is where the state is that a restore replaced."""
+    from reverse_etl import clock
+
+    return {
+        "made_at": clock.text(made.made_at),
+        "syncs": list(made.syncs),
+        "bytes": made.bytes,
+        "aside": None if made.aside is None else str(made.aside),
     }
 
 

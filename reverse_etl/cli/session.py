@@ -90,6 +90,11 @@ def open_screen() -> Screen:
     return RichScreen(sys.stdout)
 
 
+def print_line(text: str) -> None:
+    """One plain line on stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
 def print_json(document: object) -> None:
     """One document, readable in any encoding and harmless in any terminal: all but plain ASCII is escaped."""
     sys.stdout.write(json.dumps(_finite(document), indent=2, default=str, allow_nan=False) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reverse_etl.cli import render, text
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from reverse_etl.project import SyncStatus
     from reverse_etl.report import RunReport
     from reverse_etl.standing import RefusedRow
+    from reverse_etl.state.archive import Archived, Finding
 
 _STATUS_STYLE = {"succeeded": "good", "failed": "bad", "guarded": "bad"}
 _STATE_STYLE = {"unchanged": "good", "rejected": "bad", "invalid": "bad"}
@@ -177,6 +179,36 @@ def was_forgotten(sync: str, key: str, *, known: bool) -> list[Block]:
     if not known:
         return [line(f"{sync} remembers nothing of {key}")]
     return [line(Span("✓", "good"), f" {sync} remembers nothing of {key} any more; the destination was not touched")]
+
+
+def verified(syncs: Sequence[str], findings: Sequence[Finding]) -> list[Block]:
+    if findings:
+        blocks: list[Block] = []
+        for finding in findings:
+            blocks += render.error(finding.code, finding.message, finding.hint)
+        return blocks
+    if not syncs:
+        return [line("there is no state yet: it begins with the first run")]
+    return [line(Span("✓", "good"), f" the state is whole: {text.plural(len(syncs), 'sync')} ({', '.join(syncs)})")]
+
+
+def backed_up(made: Archived, file: Path) -> list[Block]:
+    what = f"{text.plural(len(made.syncs), 'sync')}, {text.count(made.bytes)} bytes"
+    return [line(Span("✓", "good"), f" {file}: {what}. It holds what was sent: keep it as you keep the data.")]
+
+
+def restore_question(file: Path) -> str:
+    return (
+        f"Put {file} in place of the state? What was acknowledged since it was made is sent again, and records written "
+        "since can no longer be removed. The present state is put aside, not deleted."
+    )
+
+
+def was_restored(made: Archived, commands: Commands) -> list[Block]:
+    blocks: list[Block] = [line(Span("✓", "good"), f" the state is as it was at {text.moment(made.made_at)}")]
+    if made.aside is not None:
+        blocks.append(line(f"what stood there is in {made.aside.name}"))
+    return [*blocks, line("to see what the next run would send:  ", commands("sync", "--dry-run"))]
 
 
 def _last_run(report: RunReport | None) -> tuple[Part, Part]:

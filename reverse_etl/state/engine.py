@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -59,6 +59,13 @@ def writing(engine: sa.Engine, *, durable: bool) -> Iterator[sa.Connection]:
             connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
         yield connection
         connection.commit()
+
+
+def copy(file: Path, target: Path) -> None:
+    """A new file, private to its owner, with all that a SQLite file and its write-ahead log hold at one moment."""
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(target)) as sink:
+        source.backup(sink)
 
 
 def words(failure: SQLAlchemyError) -> str:

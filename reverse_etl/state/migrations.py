@@ -45,7 +45,7 @@ def refuse_newer(found: int, place: str) -> None:
 
 
 def migrate(connection: sa.Connection, found: int) -> None:
-    """Bring the store to the newest schema. The caller holds the transaction."""
+    """Bring the store to the newest schema. The caller holds the transaction, and has kept a copy of an older one."""
     for migration in MIGRATIONS:
         if migration.number > found:
             migration.apply(connection)

@@ -61,6 +61,13 @@ class Snapshot:
             _patiently(lambda: connection.execute(f"ATTACH {literal(str(self.path))} AS {name} (READ_ONLY)"))
             return self._verify(connection, name)
 
+    def count(self, connection: duckdb.DuckDBPyConnection, name: str = "snap") -> tuple[int, int]:
+        """Rows and keys of an attached snapshot, every column of every row read on the way."""
+        with self._explained():
+            connection.execute(f"SELECT bit_xor(hash(r)) FROM {name}.rows r")
+            found = connection.execute(f"SELECT count(*), count(DISTINCT key) FROM {name}.rows").fetchall()[0]
+        return int(found[0]), int(found[1])
+
     def fold(
         self, entries: Iterable[Entry], *, rehash: str | None = None, wait: float = WAIT_SECONDS
     ) -> tuple[int, int]:
@@ -170,6 +177,17 @@ def encode(part: Acknowledged) -> bytes:
         writer.write(part.rows)
     body: bytes = sink.getvalue().to_pybytes()
     return body
+
+
+def decoded_rows(entry: Entry) -> int:
+    """How many rows an entry holds. Raises StateError when it can't be read."""
+    try:
+        return sum(rows.num_rows for rows in _decoded(entry))
+    except (pa.ArrowException, ValueError, KeyError, TypeError) as failure:
+        raise StateError(
+            f"entry {entry.seq} of the journal can't be read: {failure}",
+            hint="restore .reverse_etl from a backup, or `reverse-etl reset SYNC` to start over",
+        ) from failure
 
 
 def _decoded(entry: Entry) -> Iterator[pa.RecordBatch]:

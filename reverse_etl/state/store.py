@@ -28,6 +28,7 @@ _ADD_ENTRIES = sa.insert(tables.journal)
 class StateStore:
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         """Opens lazily. `read_only` writes nothing at all, not even an empty database."""
+        self.url = url
         self.place = engine.place(url)
         self.read_only = read_only
         self.embedded = engine.is_embedded(url)
@@ -35,6 +36,7 @@ class StateStore:
 
     def prepare(self) -> None:
         """Create or migrate the tables. Raises StateError when the store is damaged or of a newer release."""
+        self._keep_older()
         with self._writing() as connection:
             found = migrations.version(connection)
             migrations.refuse_newer(found, self.place)
@@ -144,7 +146,7 @@ class StateStore:
         return moved
 
     def update_report(self, report: RunReport) -> None:
-        """Keep an unfinished run's figures current, for those who look."""
+        """Keep a run's figures current, for those who look: while it is under way, or with what became known later."""
         with self._writing() as connection:
             self._save(connection, report)
 
@@ -166,6 +168,23 @@ class StateStore:
             query = query.where(tables.runs.c.sync == sync)
         with self._reading() as connection:
             return [_report(row) for row in connection.execute(query).mappings()]
+
+    def latest(self) -> dict[str, dict[str, Any]]:
+        """The last run of every sync that has had one."""
+        newest = sa.select(tables.runs.c.sync, sa.func.max(tables.runs.c.started_at).label("at"))
+        last = newest.group_by(tables.runs.c.sync).subquery()
+        same = sa.and_(tables.runs.c.sync == last.c.sync, tables.runs.c.started_at == last.c.at)
+        query = sa.select(tables.runs).join(last, same).order_by(tables.runs.c.run_id)
+        with self._reading() as connection:
+            return {row["sync"]: _report(row) for row in connection.execute(query).mappings()}
+
+    def standing(self) -> list[tuple[str, str, int, str]]:
+        """Refused rows by sync and kind: how many, and since when the oldest stands there."""
+        columns = (tables.refused.c.sync, tables.refused.c.kind)
+        counts = (sa.func.sum(tables.refused.c.rows), sa.func.min(tables.refused.c.first_at))
+        with self._reading() as connection:
+            found = connection.execute(sa.select(*columns, *counts).group_by(*columns)).all()
+        return [(str(sync), str(kind), int(rows), str(oldest)) for sync, kind, rows, oldest in found]
 
     def run(self, run_id: str) -> dict[str, Any] | None:
         with self._reading() as connection:
@@ -227,6 +246,17 @@ class StateStore:
                 connection.execute(sa.insert(tables.memory).values(scope=scope, name=name, value=value))
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _keep_older(self) -> None:
+        """A copy of an embedded store of an older release, before its tables are changed."""
+        with self._reading() as connection:
+            found = migrations.version(connection)
+        file = engine.sqlite_file(self.url)
+        if file is None or not 0 < found < migrations.NEWEST:
+            return
+        kept = file.with_name(f"{file.name}.schema-{found}")
+        if not kept.exists():
+            engine.copy(file, kept)
 
     def _save(self, connection: sa.Connection, report: RunReport) -> None:
         status = report.status.value if report.finished_at is not None else None
