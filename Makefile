@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fast format format-check lint types layers lock bench bench-memory test-oldest picture reference wheel clean
+.PHONY: help demo test faults check fast format format-check lint types layers lock bench bench-memory test-oldest picture reference wheel clean
 
 new_enough := import sys, venv, ensurepip; raise SystemExit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -29,6 +29,9 @@ demo: $(ready)  ## Watch the whole job: sample warehouse, dry run, first run, ch
 
 test: $(ready)  ## Run the whole test suite
 	@$(bin)/python -m pytest $(ARGS)
+
+faults: $(ready)  ## Break everything around real runs (TIER=smoke|nightly|release, ID=F01 SEED=7 for one)
+	@$(bin)/python -m tests.faults --tier $(or $(TIER),smoke) --seed $(or $(SEED),1) $(if $(ID),--id $(ID)) $(ARGS)
 
 check: format-check lint types layers test  ## Everything that must be green before a change lands
 

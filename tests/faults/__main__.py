@@ -1,0 +1,50 @@
+"""`python -m tests.faults`: the fault campaign. Exit code 1 when any invariant was broken."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from tests.faults import kills  # noqa: F401  # each module enters its families
+from tests.faults.campaign import campaign, document, table, write
+from tests.faults.families import FAMILIES
+
+
+def main() -> int:
+    options = _options()
+    unknown = sorted(set(options.id) - FAMILIES.keys())
+    if unknown:
+        print(f"no family {', '.join(unknown)}; there are {', '.join(FAMILIES)}", file=sys.stderr)
+        return 2
+    chosen = [family for id, family in FAMILIES.items() if id in options.id or not options.id]
+    began, played = time.monotonic(), []
+    for each in campaign(chosen, options.tier, options.seed, options.jobs):
+        played.append(each)
+        print(f"{each.id} {each.seed}: {each.cycles} cycles, {each.seconds} s", file=sys.stderr, flush=True)
+        if each.violations:
+            print(each.told(), file=sys.stderr, flush=True)
+    print(table(played, FAMILIES))
+    bad = sum(len(each.violations) for each in played)
+    print(f"\ntier {options.tier}, seed {options.seed}, {time.monotonic() - began:.0f} s: {bad} violations")
+    for each in played:
+        if each.violations:
+            print(f"\nmake faults ID={each.id} SEED={each.seed}\n{each.told()}")
+    if options.json:
+        write(options.json, document(played, FAMILIES, options.tier, options.seed))
+    return 1 if bad else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="faults", description="Break everything around a run; nothing may be lost.")
+    parser.add_argument("--id", nargs="*", default=[], help="families to play; all of them without")
+    parser.add_argument("--seed", default="1", help="7 plays seeds 7.0, 7.1, ...; 7.3 repeats one play")
+    parser.add_argument("--tier", choices=("smoke", "nightly", "release"), default="smoke")
+    parser.add_argument("--jobs", type=int, default=2, help="plays at a time")
+    parser.add_argument("--json", type=Path, help="write the results here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

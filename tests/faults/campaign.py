@@ -1,0 +1,117 @@
+"""Plays families of faults and tells what came of it: a table for people, a JSON file for the docs."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tests.faults.families import Family, NotHere, Tier
+from tests.faults.stage import TOOL, Violation, stage
+
+KILLS = ("F01", "F02", "F03", "F04")
+
+
+@dataclass
+class Played:
+    """One seed of one family."""
+
+    id: str
+    seed: str
+    cycles: int = 0
+    violations: list[Violation] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    not_here: str | None = None
+
+    def told(self) -> str:
+        return "\n".join(f"  {self.id} seed {self.seed}  {each.invariant}  {each.text}" for each in self.violations)
+
+
+def play(family: Family, seed: str, command: Sequence[str] = (str(TOOL),)) -> Played:
+    """One seed, on a stage of its own. What breaks the play itself is a violation, too: it must not pass for quiet."""
+    played, began = Played(family.id, seed), time.monotonic()
+    number = sum(map(ord, f"{family.id}{seed}"))
+    warehouse = family.warehouse if family.warehouse != "any" else ("duckdb", "sqlite")[number % 2]
+    with stage(f"{family.id}/{seed}", warehouse=warehouse, command=command) as here:
+        try:
+            family.play(here)
+        except NotHere as lacking:
+            played.not_here = str(lacking)
+        except Exception as failure:
+            here.wrong("campaign", f"{type(failure).__name__}: {failure}")
+        played.cycles, played.violations, played.figures = here.cycles, here.violations, here.figures
+    played.seconds = round(time.monotonic() - began, 1)
+    return played
+
+
+def campaign(families: Iterable[Family], tier: Tier, seed: str, jobs: int) -> Iterator[Played]:
+    """Every family as often as its tier asks, a few at a time. A seed with a dot in it is one play, repeated."""
+    plays = [
+        (family, each)
+        for family in families
+        for each in ([seed] if "." in seed else [f"{seed}.{nth}" for nth in range(family.times[tier])])
+    ]
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(lambda pair: play(*pair), plays)
+
+
+def table(played: Sequence[Played], families: dict[str, Family]) -> str:
+    """Fault, cycles, violations, figure."""
+    lines = [("", "fault", "cycles", "violations", "figure")]
+    for id in dict.fromkeys(each.id for each in played):
+        mine = [each for each in played if each.id == id]
+        lacking = next((each.not_here for each in mine if each.not_here), None)
+        violations = sum(len(each.violations) for each in mine)
+        cycles = sum(each.cycles for each in mine)
+        lines.append((id, families[id].fault, str(cycles), str(violations), lacking or _figures(mine)))
+    widths = [max(len(line[at]) for line in lines) for at in range(4)]
+    rows = ("  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=True)) for line in lines)
+    return "\n".join(row.rstrip() for row in rows)
+
+
+def document(played: Sequence[Played], families: dict[str, Family], tier: Tier, seed: str) -> dict[str, object]:
+    """The same for machines, with where and of what it was made."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "commit": commit,
+        "python": sys.version.split()[0],
+        "machine": f"{platform.system()} {platform.machine()}",
+        "tier": tier,
+        "seed": seed,
+        "kills": sum(each.cycles for each in played if each.id in KILLS),
+        "violations": sum(len(each.violations) for each in played),
+        "families": [
+            {
+                "id": id,
+                "fault": families[id].fault,
+                "cycles": sum(each.cycles for each in played if each.id == id),
+                "violations": [
+                    asdict(bad) | {"seed": each.seed} for each in played if each.id == id for bad in each.violations
+                ],
+                "figures": figures([each for each in played if each.id == id]),
+                "not_run": next((each.not_here for each in played if each.id == id and each.not_here), None),
+            }
+            for id in dict.fromkeys(each.id for each in played)
+        ],
+    }
+
+
+def write(path: Path, content: dict[str, object]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def figures(played: Sequence[Played]) -> dict[str, float]:
+    """The greatest of each figure over all seeds; what is counted adds up."""
+    names = sorted({name for each in played for name in each.figures})
+    return {name: max(each.figures[name] for each in played if name in each.figures) for name in names}
+
+
+def _figures(played: Sequence[Played]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures(played).items())
