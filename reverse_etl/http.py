@@ -8,9 +8,10 @@ that sends nothing never pays for it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from io import SEEK_END
+from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import SplitResult, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -31,6 +32,7 @@ UNSET: Any = object()
 SESSION = "destination_session"  # an AuthError with this code: the session ended, a newer one may be had
 
 MOST_BYTES = 32 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024  # of a file, on its way
 CONNECTIONS = 16  # httpx's pool gets slow past 32 connections
 TIMEOUTS = {"connect": 15.0, "read": None, "write": None, "pool": None}  # seconds; the deadline bounds the whole call
 HEADERS = {"user-agent": "reverse-etl", "accept": "application/json", "accept-encoding": "gzip"}
@@ -62,13 +64,14 @@ class _Call:
 
     method: str
     url: str
-    content: bytes | None
+    content: bytes | IO[bytes] | None
     params: Mapping[str, str] | None
     headers: dict[str, str]
     idempotent: bool
     authorized: bool
     deadline: float
     pace: Pace
+    into: IO[bytes] | None = None
     attempts: int = 0
     waited: bool = False  # after the first try
     generation: int = 0  # of the credential that the latest try used
@@ -142,7 +145,7 @@ class Http:
         path_or_url: str,
         *,
         json: Any = UNSET,
-        content: bytes | None = None,
+        content: bytes | IO[bytes] | None = None,
         form: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -150,8 +153,12 @@ class Http:
         authorized: bool = True,
         deadline: float | None = None,
         pace: Pace | None = None,
+        into: IO[bytes] | None = None,
     ) -> Answer:
-        """The answer, which `classify` found nothing wrong with. `idempotent`: repeating the call does no harm."""
+        """The answer, which `classify` found nothing wrong with. `idempotent`: repeating the call does no harm.
+
+        What doesn't fit in memory goes up out of a file, and comes down `into` one, which holds nothing else then.
+        """
         body, kind = _body(json, content, form)
         call = _Call(
             method=method,
@@ -163,6 +170,7 @@ class Http:
             authorized=authorized and self._credential is not None,
             deadline=self._deadline if deadline is None else deadline,
             pace=pace or self._pace,
+            into=into,
         )
         try:
             return await self._with_retries(call)
@@ -277,15 +285,16 @@ class Http:
         wire = self._wire or self._open(httpx)
         try:
             with anyio.fail_after(call.deadline):
+                content, size = _to_send(call.content)
                 request = httpx.Request(
                     call.method,
                     call.url,
-                    content=call.content,
+                    content=content,
                     params=call.params,
-                    headers={**HEADERS, **headers},
+                    headers={**HEADERS, **size, **headers},
                     extensions={"timeout": TIMEOUTS},
                 )
-                return await _read(wire, request, place)
+                return await _read(wire, request, place, call.into)
         except TimeoutError as late:
             raise InDoubt(
                 f"{place}: no complete answer within {call.deadline:g} s", code="destination_timeout"
@@ -330,9 +339,17 @@ def _proxy_for(url: str) -> str | None:
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
-async def _read(wire: httpx.AsyncBaseTransport, request: httpx.Request, place: str) -> Answer:
+async def _read(
+    wire: httpx.AsyncBaseTransport, request: httpx.Request, place: str, into: IO[bytes] | None = None
+) -> Answer:
     response = await wire.handle_async_request(request)
     try:
+        if into is not None and response.is_success:
+            into.seek(0)
+            into.truncate()
+            async for part in response.aiter_bytes(CHUNK_BYTES):
+                into.write(part)
+            return Answer(response.status_code, dict(response.headers), b"")
         told = response.headers.get("content-length")
         if told is not None and told.isdecimal() and "content-encoding" not in response.headers:
             if int(told) > MOST_BYTES:
@@ -354,7 +371,23 @@ def _too_large(place: str) -> InDoubt:
     return InDoubt(f"{place}: the answer is larger than {MOST_BYTES // 2**20} MiB", code="destination_unreadable")
 
 
-def _body(json: Any, content: bytes | None, form: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:
+def _to_send(content: bytes | IO[bytes] | None) -> tuple[bytes | AsyncIterator[bytes] | None, dict[str, str]]:
+    """A file as a stream from its beginning, and the header that tells its size."""
+    if content is None or isinstance(content, bytes):
+        return content, {}
+    size = content.seek(0, SEEK_END)
+    content.seek(0)
+    return _streamed(content), {"content-length": str(size)}
+
+
+async def _streamed(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while part := file.read(CHUNK_BYTES):
+        yield part
+
+
+def _body(
+    json: Any, content: bytes | IO[bytes] | None, form: Mapping[str, str] | None
+) -> tuple[bytes | IO[bytes] | None, dict[str, str]]:
     if json is not UNSET:
         return orjson.dumps(json), {"content-type": "application/json"}
     if form is not None:
