@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from reverse_etl.cli import documents, edge, keeping, options, tables
-from reverse_etl.cli.options import TEXT, WARNING
+from reverse_etl.cli.options import INFO, TEXT, WARNING
 from reverse_etl.cli.session import Session, print_json, print_line
 
 app = typer.Typer(
@@ -270,6 +270,19 @@ def fields(
     schema = session.load(only=[], every_connection=True).fields(destination, object)
     session.show(documents.fields(schema), lambda: tables.fields(schema))
     return 0
+
+
+@app.command()
+def daemon(
+    project: options.Project = None,
+    log_level: options.Level = INFO,
+    log_format: options.Format = TEXT,
+) -> int:
+    """Run the syncs by their schedules, until SIGTERM."""
+    from reverse_etl.cli.tending import tend
+
+    session = Session(project, log_level=log_level, log_format=log_format)
+    return tend(session.where)
 
 
 @app.command()

@@ -44,5 +44,6 @@ Key = Annotated[
     str, Argument(metavar="KEY", help="The row's key as the tool prints it; a JSON list for several columns.")
 ]
 
+INFO = LogLevel.INFO
 WARNING = LogLevel.WARNING
 TEXT = LogFormat.TEXT

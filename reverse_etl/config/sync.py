@@ -118,6 +118,12 @@ class SyncConfig(_Settled):
         return (self.match, *self.fallbacks) if self.match else ()
 
     @property
+    def query_file(self) -> Path | None:
+        """The file that the SQL was read from, when it isn't the definition's own."""
+        node = self._places.node(("query_file",))
+        return self.file.parent / str(node.value) if node is not None else None
+
+    @property
     def place_file(self) -> str:
         """The definition's file as the user would type it, empty for a sync that no file defines."""
         return self._places.file

@@ -36,6 +36,10 @@ class Ledger:
         self._verified = False  # once for all looks: opening a database to ask its snapshot takes 20 ms
         self._last_seq: int | None = None  # known while the sync is held: nobody else moves it
 
+    def keep(self, report: RunReport) -> None:
+        """Store the report of a run that has ended once more; there must have been one."""
+        self._opened().update_report(report)
+
     # --- opening ------------------------------------------------------------------------------------------------------
 
     def state(self) -> SyncState | None:

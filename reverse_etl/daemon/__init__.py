@@ -1,0 +1,1 @@
+"""What runs the business while nobody looks: schedules to runs, in one process."""

@@ -1,0 +1,109 @@
+"""What the daemon itself must remember over a restart: who asked for a run, used signatures, what has been told.
+
+One small file, `.reverse_etl/daemon.json`, replaced whole and on disk before a call returns; and the lock that keeps a
+second daemon from the same project.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reverse_etl.errors import StateError, SyncBusy
+
+FOLDER = ".reverse_etl"
+NAME, LOCK = "daemon.json", "daemon.lock"
+
+
+class Notebook:
+    """Sections of names with JSON values. Reading a damaged file starts a new one: nothing in it is about rows."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / FOLDER
+        self._path = self._folder / NAME
+        self._pages: dict[str, dict[str, Any]] = {}
+
+    def open(self) -> None:
+        """Raises StateError when the folder can't be used."""
+        try:
+            if self._folder.is_symlink():
+                raise StateError(f"{FOLDER} is a link; state is only kept in a real folder", hint="remove the link")
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            if self._path.exists():
+                self._pages = _pages(self._path.read_text("utf-8"))
+        except OSError as failure:
+            raise StateError(
+                f"{self._path} can't be read: {failure.strerror}", hint="check rights and disk"
+            ) from failure
+
+    def page(self, section: str) -> dict[str, Any]:
+        """A copy of what stands in a section."""
+        return dict(self._pages.get(section, {}))
+
+    def write(self, section: str, page: dict[str, Any]) -> None:
+        """Replaces a section. Does nothing when it reads the same already."""
+        if self._pages.get(section, {}) == page:
+            return
+        self._pages = {**self._pages, section: dict(page)}
+        fresh = self._path.with_suffix(".new")
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(self._pages, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path)
+
+    @contextmanager
+    def alone(self) -> Iterator[Path]:
+        """Hold the project's daemon lock; the operating system lets go with the process. Raises SyncBusy.
+
+        Yields the lock's file: what stands in it tells others where this daemon answers.
+        """
+        path = self._folder / LOCK
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held = os.pread(handle, 500, 0).decode("utf-8", "replace").split("\n")[0]
+                raise SyncBusy(
+                    f"a daemon of this project is running already ({held or 'it has just started'})",
+                    hint="one is enough: it takes up changed files by itself",
+                ) from None
+            os.truncate(handle, 0)
+            yield path
+        finally:
+            os.close(handle)
+
+
+def running_at(root: Path) -> str | None:
+    """The address of the project's running daemon; None when there is none."""
+    path = root / FOLDER / LOCK
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lines = os.pread(handle, 500, 0).decode("utf-8", "replace").split("\n")
+        return lines[1] if len(lines) > 1 and lines[1] else None
+    else:
+        return None
+    finally:
+        os.close(handle)
+
+
+def _pages(text: str) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: page for name, page in found.items() if isinstance(page, dict)}

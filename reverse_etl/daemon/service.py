@@ -1,0 +1,194 @@
+"""The daemon from its start to its end: signals, files, drain. What is scheduled, `scheduler` knows."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import anyio.abc
+from anyio import to_thread
+
+from reverse_etl.clock import SYSTEM, Clock
+from reverse_etl.config.project import ProjectConfig
+from reverse_etl.daemon.alarms import ApSchedulerAlarms
+from reverse_etl.daemon.definitions import Changes, Definitions
+from reverse_etl.daemon.notebook import Notebook
+from reverse_etl.daemon.scheduler import Scheduler
+from reverse_etl.daemon.systemd import READY, STOPPING, WATCHDOG, Notifier
+from reverse_etl.daemon.workforce import Pool
+from reverse_etl.errors import ConfigError
+from reverse_etl.report import RunReport
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0  # how soon a changed file is noticed
+DRAINED, TERMINATED = 0, 128
+WISHES = "asked"  # the notebook's section: runs that were asked for and have not begun
+
+
+@dataclass
+class Life:
+    """Whether the daemon is well; what /healthz and systemd are told."""
+
+    clock: Clock
+    looked_at: float = field(default=0.0)
+    ready: bool = False
+    stopping: bool = False
+
+    def sign(self) -> None:
+        self.looked_at = self.clock.monotonic()
+
+    @property
+    def silent_seconds(self) -> float:
+        return self.clock.monotonic() - self.looked_at
+
+
+async def serve(root: Path, env: Mapping[str, str], learn: Callable[[ProjectConfig], None]) -> int:
+    """Runs the project's syncs until SIGTERM or SIGINT; the exit code says whether everything could be finished.
+
+    Raises ConfigError when reverse_etl.yml can't be used, SyncBusy when another daemon has the project.
+    """
+    notebook = Notebook(root)
+    notebook.open()
+    with notebook.alone() as lock, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        service = Service(root, env, learn, notebook, lock)
+        return await service.run(signals)
+
+
+class Service:
+    def __init__(
+        self, root: Path, env: Mapping[str, str], learn: Callable[[ProjectConfig], None], notebook: Notebook, lock: Path
+    ) -> None:
+        self.life = Life(SYSTEM)
+        self.definitions = Definitions(root, env, learn)
+        self.notebook = notebook
+        self.scheduler = Scheduler(SYSTEM)
+        self.pool = Pool(1, self.scheduler.carry_out, self.scheduler, self.scheduler.priorities)
+        self._alarms = ApSchedulerAlarms(self.scheduler.ring)
+        self._notifier = Notifier(env)
+        self._lock = lock
+        self._look = anyio.Event()
+
+    async def run(self, signals: AsyncIterator[signal.Signals]) -> int:
+        """From the first look at the files to the exit code."""
+        changes = await to_thread.run_sync(self.definitions.read) or Changes()
+        self._refuse_unusable()
+        async with anyio.create_task_group() as tasks:
+            self.scheduler.attach(self._alarms, self.pool)
+            self._alarms.start()
+            await self._begin(changes, tasks)
+            tasks.start_soon(self._watch)
+            number = await self._first_end(signals)
+            tasks.start_soon(_end_at_once, signals)
+            code = await self._end(number)
+            tasks.cancel_scope.cancel()
+        return code
+
+    async def _begin(self, changes: Changes, tasks: anyio.abc.TaskGroup) -> None:
+        last = await to_thread.run_sync(self._last_runs)
+        self.pool.resize(self.definitions.settings.runs)
+        self.scheduler.take(self.definitions.current, changes, last)
+        for name in list(self.notebook.page(WISHES)):
+            if name in self.scheduler.agenda:
+                self.scheduler.ask(name, "asked for before the daemon was restarted")
+        self.scheduler.asked = lambda names: self.notebook.write(WISHES, dict.fromkeys(names, True))
+        self._lock.write_text(f"process {os.getpid()}\n")
+        self.pool.open(tasks)
+        self.life.sign()
+        self.life.ready = True
+        scheduled = len(self.scheduler.priorities())
+        log.info(
+            "the daemon has started: %d syncs, %d of them with a schedule, %d at a time",
+            len(self.definitions.current),
+            scheduled,
+            self.pool.places,
+        )
+        self._notifier.tell(READY, f"STATUS={scheduled} syncs scheduled")
+
+    async def _watch(self) -> None:
+        """Every few seconds: changed files, the clock, a sign of life."""
+        while True:
+            with anyio.move_on_after(LOOK_SECONDS):
+                await self._look.wait()
+            self._look = anyio.Event()
+            changes = await to_thread.run_sync(self.definitions.read)
+            if changes is not None:
+                await self._take(changes)
+            self.scheduler.look()
+            self._alarms.look()
+            self.life.sign()
+            self._notifier.tell(WATCHDOG)
+
+    async def _take(self, changes: Changes) -> None:
+        fresh = any(name not in self.scheduler.agenda for name in changes.defined)
+        last = await to_thread.run_sync(self._last_runs) if fresh else {}
+        self.scheduler.take(self.definitions.current, changes, last)
+        if changes.settings:
+            self.pool.resize(self.definitions.settings.runs)
+            log.info("reverse_etl.yml: `runs` and `alerts` are in force; the daemon's other settings need a restart")
+
+    async def _first_end(self, signals: AsyncIterator[signal.Signals]) -> int:
+        async for number in signals:
+            if number != signal.SIGHUP:
+                return number
+            log.info("SIGHUP: the files are looked at now")
+            self._look.set()
+        raise AssertionError("signals never end")
+
+    async def _end(self, number: int) -> int:
+        """Let runs finish; those that can't in time stop where the next ones go on."""
+        seconds = self.definitions.settings.drain
+        self.life.ready, self.life.stopping = False, True
+        self._alarms.stop()
+        waiting, running = sorted(self.pool.waiting), sorted(self.pool.running)
+        name = signal.Signals(number).name
+        log.info(
+            "%s: the daemon ends; %s under way may go on for %g s%s",
+            name,
+            f"{', '.join(running)}" if running else "no run is",
+            seconds,
+            f"; {', '.join(waiting)} will run after the next start" if waiting else "",
+        )
+        self._notifier.tell(STOPPING, f"STATUS={len(running)} runs are finishing")
+        cut = await self.pool.drain(seconds)
+        if not cut:
+            log.info("the daemon has ended, and every run with it")
+            return DRAINED
+        log.warning("the daemon has ended; %s cut short, and will be gone on with", _were(cut))
+        if self.pool.running:  # a warehouse that can't be interrupted: the process would wait for its thread
+            logging.shutdown()
+            os._exit(TERMINATED + number)
+        return TERMINATED + number
+
+    def _refuse_unusable(self) -> None:
+        """At the start there is no last good version of the project file to go on with."""
+        problems = self.definitions.broken.get("reverse_etl.yml")
+        if problems:
+            raise ConfigError(list(problems), hint="correct these and start the daemon again; nothing was sent")
+
+    def _last_runs(self) -> dict[str, RunReport]:
+        projects = {each.project.config.state.url: each.project for each in self.definitions.current.values()}
+        found: dict[str, RunReport] = {}
+        for project in projects.values():
+            with project.store() as store:
+                documents = store.latest() if store is not None else {}
+            found |= {name: RunReport.from_json(document) for name, document in documents.items()}
+        return found
+
+
+async def _end_at_once(signals: AsyncIterator[signal.Signals]) -> None:
+    """A second signal: what is in flight may arrive or not, which the next run finds out."""
+    async for number in signals:
+        if number != signal.SIGHUP:
+            log.warning("%s again: the daemon ends at once", signal.Signals(number).name)
+            logging.shutdown()
+            os._exit(TERMINATED + number)
+
+
+def _were(names: list[str]) -> str:
+    return f"{', '.join(sorted(names))} {'was' if len(names) == 1 else 'were'}"
