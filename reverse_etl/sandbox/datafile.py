@@ -1,4 +1,8 @@
-"""`--data FILE`: the records of both platforms, kept between runs of the sandbox."""
+"""`--data FILE`: what both platforms hold, kept between runs of the sandbox.
+
+Records, fields, custom objects, links and labels, lists, events, bulk jobs. Logins, imports, faults and the request log
+end with the run.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import orjson
 from reverse_etl.sandbox.hubspot.app import HubSpot
 from reverse_etl.sandbox.salesforce.app import Salesforce
 
-FORMAT = 1
+FORMAT = 2
 
 
 class DataFile:
@@ -20,7 +24,7 @@ class DataFile:
         self._path = path
         self._hubspot = hubspot
         self._salesforce = salesforce
-        self._saved_at = -1
+        self._saved_at: tuple[int, int] | None = None
 
     def load(self) -> None:
         """Fills the platforms from the file, if it exists; raises ValueError when it isn't one of ours."""
@@ -37,8 +41,8 @@ class DataFile:
                 f"{self._path} is not a sandbox data file ({error}); move it away to start empty"
             ) from None
 
-    def save(self, changes: int) -> None:
-        """Writes the file, as a whole or not at all, when there are other changes than at the last time."""
+    def save(self, changes: tuple[int, int]) -> None:
+        """Writes the file, as a whole or not at all, when `changes` are others than at the last time."""
         if changes == self._saved_at:
             return
         document: dict[str, Any] = {

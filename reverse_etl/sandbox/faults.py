@@ -15,8 +15,8 @@ limit refuses are not counted. Kinds:
     reverse      carry out, turn the order of the answer's records around
     duplicate    carry out, mention the first record of the answer twice
     stranger     carry out, add a record to the answer that nobody asked for
-    refuse       `rows` records of the request are refused with `code` and `message`
-    lock         `rows` records are refused for a lock (Salesforce UNABLE_TO_LOCK_ROW, HubSpot 423)
+    refuse       `rows` records of the request, or this `share` of them, are refused with `code` and `message`
+    lock         likewise, for a lock (Salesforce UNABLE_TO_LOCK_ROW, HubSpot 423 for the whole request)
     expire       the request's token is no longer valid
     html         a gateway's page with `status`, 502 unless told
 
@@ -64,6 +64,7 @@ class Fault:
     seconds: float = 0.0
     applied: bool = False
     rows: int = 1
+    share: float | None = None
     code: str = ""
     message: str = ""
     fields: list[str] = field(default_factory=list)
@@ -80,6 +81,10 @@ class Fault:
             re.compile(self.path)
         except re.error as error:
             raise BadFault(f"path is not a regular expression: {error}") from None
+
+    def count(self, of: int) -> int:
+        """How many of that many records it strikes."""
+        return min(of, self.rows if self.share is None else round(self.share * of))
 
     def document(self) -> dict[str, Any]:
         return asdict(self)

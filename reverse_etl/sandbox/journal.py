@@ -42,6 +42,7 @@ class RequestLog:
         self._window: deque[float] = deque()
         self._hashes: dict[str, str] = {}
         self.total = 0
+        self.changing = 0  # requests that may have changed something, ever
         self.peak = 0
         self.by_route: Counter[str] = Counter()
 
@@ -58,6 +59,7 @@ class RequestLog:
             Entry(now, request.method, request.path, status, response.rows, self._hash(request), fault)
         )
         self.total += 1
+        self.changing += request.method != "GET"
         self.by_route[f"{request.method} {request.path}"] += 1
         self._window.append(now)
         while self._window[0] <= now - 10:

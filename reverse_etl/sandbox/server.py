@@ -114,7 +114,7 @@ class Sandbox:
         """Writes the data file, when there is one and something has changed."""
         if self._file is not None:
             with self.application.lock:
-                self._file.save(len(self.ledger))
+                self._file.save((self.requests.changing, len(self.ledger)))
 
 
 @contextmanager

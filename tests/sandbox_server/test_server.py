@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from reverse_etl.sandbox.messages import Request
 from reverse_etl.sandbox.server import running
 
 HEADERS = {"Authorization": "Bearer sandbox-token"}
@@ -70,6 +72,75 @@ def test_a_data_file_keeps_everything_that_identifies_and_links_records(tmp_path
         assert second.hubspot.records("contacts", archived=True)[0]["archived"] is True
         assert second.salesforce.find("Lead", "External_Id__c", "L1") is not None
         assert second.hubspot.add("contacts", {"email": "new@x.io", "seats": "4"}) not in (contact, other, archived)
+
+
+def test_a_data_file_keeps_lists_labels_events_rules_and_custom_objects(tmp_path: Path) -> None:
+    data = tmp_path / "crm.json"
+    labels, contacts = "/crm/v4/associations/contacts/companies/labels", "/crm/v3/objects/contacts"
+    event = {"eventName": "pe1_visit", "email": "ada@x.io", "uuid": "u1", "properties": {}}
+    cars = {"labels": {"singular": "Car", "plural": "Cars"}, "properties": []}
+    with (
+        running(data=data) as first,
+        httpx.Client(base_url=first.url, headers=HEADERS, trust_env=False) as client,
+    ):
+        contact = client.post(contacts, json={"properties": {"email": "ada@x.io"}}).json()["id"]
+        for name in ("bikes", "cars"):
+            client.post("/crm-object-schemas/v3/schemas", json={**cars, "name": name})
+        client.delete("/crm-object-schemas/v3/schemas/bikes")
+        client.post("/crm/v3/lists", json={"name": "Active", "objectTypeId": "0-1", "processingType": "MANUAL"})
+        client.put("/crm/v3/lists/15/memberships/add", json=[contact])
+        client.post(labels, json={"label": "Billing", "name": "billing"})
+        client.post("/events/v3/send", json=event)
+        client.post("/crm/v3/properties/contacts/groups", json={"name": "mine", "label": "Mine"})
+        client.put(
+            "/crm/v3/property-validations/0-1/phone/rule-type/MIN_LENGTH", json={"ruleArguments": ["5"]}
+        ).raise_for_status()
+        client.post("/__rules", json={"platform": "hubspot", "object": "contacts", "required": ["lastname"]})
+    with (
+        running(data=data) as second,
+        httpx.Client(base_url=second.url, headers=HEADERS, trust_env=False) as client,
+    ):
+        assert second.hubspot.lists.members("15") == [contact]
+        assert client.post("/crm/v3/lists", json={"name": "active", "objectTypeId": "0-1"}).status_code == 400
+        assert "Billing" in {entry["label"] for entry in client.get(labels).json()["results"]}
+        client.post("/events/v3/send", json=event)
+        assert len(second.hubspot.events.taken) == 1
+        assert client.get("/crm-object-schemas/v3/schemas/cars").json()["objectTypeId"] == "2-3457"
+        groups = client.get("/crm/v3/properties/contacts/groups").json()["results"]
+        assert "mine" in {group["name"] for group in groups}
+        for refused in ({"email": "b@x.io"}, {"email": "b@x.io", "lastname": "B", "phone": "1"}):
+            assert client.post("/crm/objects/2026-09/contacts", json={"properties": refused}).status_code == 400
+
+
+def test_a_data_file_keeps_bulk_jobs_and_goes_on_with_those_at_work(tmp_path: Path) -> None:
+    data = tmp_path / "crm.json"
+    upsert = {"object": "Lead", "operation": "insert"}
+    content = "LastName,Company\n" + "Ng,Acme\n" * 700
+    headers = {"Authorization": "Bearer sandbox-access-token"}
+    with (
+        running(data=data) as first,
+        httpx.Client(base_url=f"{first.url}/services/data/v62.0", headers=headers, trust_env=False) as client,
+    ):
+        made = client.post("/jobs/ingest", json=upsert).json()["id"]
+        client.put(f"/jobs/ingest/{made}/batches", content=content, headers={"Content-Type": "text/csv"})
+        with first.application.lock:  # as if it were stopped after the first two chunks
+            first.salesforce.bulk.answer(
+                Request("PATCH", "", {}, b'{"state": "UploadComplete"}', notes={"version": "v62.0"}), [made]
+            )
+            first.salesforce.bulk.step()
+            first.salesforce.bulk.step()
+            first.save()
+            kept = data.read_bytes()
+        query = client.post("/jobs/query", json={"operation": "query", "query": "SELECT Id FROM Lead"}).json()["id"]
+    assert query.encode() in data.read_bytes()
+    data.write_bytes(kept)
+    with running(data=data, bulk_polls=0) as second:
+        assert len(second.salesforce.records("Lead")) >= 400
+        with httpx.Client(base_url=f"{second.url}/services/data/v62.0", headers=headers, trust_env=False) as client:
+            while client.get(f"/jobs/ingest/{made}").json()["state"] != "JobComplete":
+                time.sleep(0.01)
+            assert client.get(f"/jobs/ingest/{made}").json()["numberRecordsProcessed"] == 700
+        assert len(second.salesforce.records("Lead")) == 700
 
 
 def test_a_file_that_is_no_data_file_is_left_alone_and_named(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ class HubSpot:
 
     def load(self, document: dict[str, Any]) -> None:
         for schema in document["schemas"]:
-            self._schemas.create(schema)
+            self._schemas.create(schema, schema["objectTypeId"])
         self.portal.load(document["objects"])
         self._associations.load(document["labels"])
         self.lists.load(document["lists"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 from reverse_etl.sandbox.clock import Clock
@@ -171,6 +171,9 @@ class Portal:
                 },
                 "properties": [asdict(prop) for prop in kind.properties.values() if prop.made_at != MADE_AT],
                 "next_id": kind.next_id,
+                "groups": kind.groups,
+                "required_by_admin": kind.required_by_admin,
+                "rules": [[name, *astuple(rule)] for name, rules in kind.rules.items() for rule in rules.values()],
             }
             for kind in self.types.values()
         }
@@ -187,6 +190,9 @@ class Portal:
             }
             kind.merged, kind.secondary = held["merged"], held["secondary"]
             kind.archived_at, kind.next_id = held["archived_at"], held["next_id"]
+            kind.groups, kind.required_by_admin = held["groups"], held["required_by_admin"]
+            for prop_name, rule_type, arguments in held["rules"]:
+                kind.rules.setdefault(prop_name, {})[rule_type] = Rule(rule_type, arguments)
 
     def clear(self) -> None:
         for kind in self.types.values():

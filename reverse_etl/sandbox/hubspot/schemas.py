@@ -35,16 +35,19 @@ class Schemas:
                 return empty()
         raise not_found()
 
-    def create(self, body: Body) -> Body:
-        """Makes the type that a schema document describes; raises the 400 for one that is incomplete."""
+    def create(self, body: Body, type_id: str | None = None) -> Body:
+        """Makes the type that a schema document describes; raises the 400 for one that is incomplete.
+
+        It gets the next free type id unless it has one already, as in a data file.
+        """
         name, labels = str(body.get("name") or ""), body.get("labels")
         properties = mappings(body.get("properties"))
         if not name or not labels or any("name" not in entry for entry in properties):
             raise Refusal(400, "Some required fields were not set: [name, labels, properties]", "VALIDATION_ERROR")
         if name in self._portal.types:
             raise Refusal(409, f"An object type named {name} already exists", "OBJECT_ALREADY_EXISTS")
-        self._latest += 1
-        type_id = f"2-{self._latest}"
+        type_id = type_id or f"2-{self._latest + 1}"
+        self._latest = max(self._latest, int(type_id.partition("-")[2]))
         group = f"{name}_information"
         system = catalog.SYSTEM.format(group=group) + catalog.CUSTOM_OBJECT.format(group=group)
         known = {prop.name: prop for prop in parse(system)}

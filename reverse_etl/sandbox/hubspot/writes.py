@@ -262,7 +262,7 @@ class _Batch:
         """The rows that an ordered fault refuses, by identity."""
         struck: dict[int, RowError] = {}
         for fault in self._refusals:
-            for row in self._portal.random.sample(rows, min(fault.rows, len(rows))):
+            for row in self._portal.random.sample(rows, fault.count(len(rows))):
                 struck[id(row)] = RowError(fault.code or "VALIDATION_ERROR", fault.message or "refused by order")
         return struck
 

@@ -191,6 +191,16 @@ class Ingest:
         head = mark.join([f'"{column}"' for column in extra] + job.header) + ending
         return Response(200, (head + "".join(lines)).encode(), CSV, rows=len(lines))
 
+    def dump(self) -> dict[str, Any]:
+        return {"jobs": [job.dump() for job in self._jobs.values()], "made": self._made, "batches": self.batches}
+
+    def load(self, document: dict[str, Any]) -> None:
+        """Takes the jobs up again; one that was at work goes on where it stopped."""
+        self._jobs = {job.id: job for job in map(Job.load, document["jobs"])}
+        self._made, self.batches = document["made"], document["batches"]
+        at_work = [job for job in self._jobs.values() if job.state in ("UploadComplete", "InProgress") and not job.done]
+        self._work = deque((job, Work(self._org, job, BATCHES_A_DAY - self.batches)) for job in at_work)
+
     def clear(self) -> None:
         self._jobs.clear()
         self._work.clear()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import islice
 from typing import Any
 
 from reverse_etl.sandbox.faults import Fault
@@ -41,8 +43,19 @@ class Job:
     unprocessed: list[str] = field(default_factory=list)
     polls: int = 0
     batches: int = 0
+    carried: int = 0
     done: bool = False
     faults: list[Fault] = field(default_factory=list)
+
+    def dump(self) -> dict[str, Any]:
+        """What a data file keeps of it: all but the faults that were ordered on it."""
+        kept = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "faults"}
+        return kept | {"data": None if self.data is None else base64.b64encode(self.data).decode()}
+
+    @classmethod
+    def load(cls, document: dict[str, Any]) -> Job:
+        data = document["data"]
+        return cls(**{**document, "data": None if data is None else base64.b64decode(data)})
 
     def document(self, *, brief: bool = False) -> dict[str, Any]:
         shown: dict[str, Any] = {
@@ -88,7 +101,6 @@ class Work:
         self._batches_left = batches_left
         self._columns: list[Column] = []
         self._chunks = self._start()
-        self._row_count = 0
 
     def step(self) -> bool:
         """Does a chunk; False when the job is at its end."""
@@ -113,7 +125,7 @@ class Work:
         if job.operation in ("delete", "hardDelete") and job.header not in ([], ["Id"]):
             raise JobFailure("InvalidBatch : The 'delete' batch must contain only ids")
         chunk: list[list[str]] = []
-        for row in found:
+        for row in islice(found, job.carried, None):  # a job taken up again goes on where it stopped
             if len(row) != len(job.header):
                 raise JobFailure(f"InvalidBatch : row has {len(row)} columns, the header {len(job.header)}")
             chunk.append(row)
@@ -126,11 +138,11 @@ class Work:
     def _carry_out(self, chunk: list[list[str]]) -> None:
         job = self._job
         for fault in job.faults:
-            if fault.kind == "fail_job" and self._row_count >= fault.rows:
+            if fault.kind == "fail_job" and job.carried >= fault.rows:
                 raise JobFailure(fault.message or "InvalidBatch : ordered to fail")
-        if self._row_count % BATCH == 0:
+        if job.carried % BATCH == 0:
             job.batches += 1
-        self._row_count += len(chunk)
+        job.carried += len(chunk)
         if job.batches > self._batches_left:
             return  # rows beyond the day's allowance of batches are in none of the result files
         struck = self._struck(len(chunk))
@@ -188,7 +200,7 @@ class Work:
         struck: dict[int, RowError] = {}
         for fault in self._job.faults:
             if fault.kind in ("lock", "refuse"):
-                for position in self._org.random.sample(range(count), min(fault.rows, count)):
+                for position in self._org.random.sample(range(count), fault.count(count)):
                     struck[position] = ordered_error(fault)
         return struck
 
@@ -200,7 +212,7 @@ class Work:
 
     def leave(self) -> None:
         """Gives up on the rows that no chunk has reached."""
-        self._job.unprocessed += [self._line(row) for row in self._raw()[self._row_count :]]
+        self._job.unprocessed += [self._line(row) for row in self._raw()[self._job.carried :]]
 
     def _raw(self) -> list[list[str]]:
         try:

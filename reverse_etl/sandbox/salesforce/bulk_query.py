@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from reverse_etl.sandbox.messages import Request, Response, empty, json_response
@@ -22,7 +22,7 @@ PART = 50_000
 class QueryJob:
     id: str
     operation: str
-    statement: Statement
+    query: str
     ids: list[str]
     delimiter: str
     ending: str
@@ -30,6 +30,9 @@ class QueryJob:
     made: str
     state: str = "UploadComplete"
     polls: int = 0
+
+    def __post_init__(self) -> None:
+        self.statement: Statement = parse(self.query)
 
     def document(self) -> dict[str, Any]:
         return {
@@ -106,7 +109,7 @@ class QueryJobs:
         job = QueryJob(
             make_id("750", 500_000 + self._made),
             body["operation"],
-            statement,
+            str(body["query"]),
             ids,
             delimiter,
             ending,
@@ -140,6 +143,13 @@ class QueryJobs:
         response.headers["Sforce-Locator"] = str(end) if end < len(job.ids) else "null"
         response.headers["Sforce-NumberOfRecords"] = str(len(chosen))
         return response
+
+    def dump(self) -> list[dict[str, Any]]:
+        return [asdict(job) for job in self._jobs.values()]
+
+    def load(self, document: list[dict[str, Any]]) -> None:
+        self._jobs = {entry["id"]: QueryJob(**entry) for entry in document}
+        self._made = len(self._jobs)
 
     def clear(self) -> None:
         self._jobs.clear()

@@ -194,7 +194,7 @@ def struck_rows(org: Org, request: Request, count: int) -> dict[int, RowError]:
     """The rows that ordered faults refuse, by position."""
     struck: dict[int, RowError] = {}
     for fault in [*request.notes.get("refuse", []), *request.notes.get("lock", [])]:
-        for position in org.random.sample(range(count), min(fault.rows, count)):
+        for position in org.random.sample(range(count), fault.count(count)):
             struck[position] = ordered_error(fault)
     return struck
 
