@@ -18,10 +18,10 @@ import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from reverse_etl.errors import BatchRefused, InDoubt, Interrupted, PluginError, ReverseEtlError
+from reverse_etl.errors import BatchRefused, DestinationError, InDoubt, Interrupted, PluginError, ReverseEtlError
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import Parcel
-from reverse_etl.protocols import LINK_WAITING, Destination, Linker
+from reverse_etl.protocols import LINK_WAITING, Destination, Linker, Resumable
 from reverse_etl.resolve import NO_RECORD, Part, Resolver
 
 Record = Callable[[Parcel, Outcomes], Awaitable[None]]
@@ -126,9 +126,14 @@ class _Sender:
         finally:
             known = [place for place, given in enumerate(outcomes.verdicts) if given not in OPEN or place in doubtful]
             if len(known) == len(parcel.batch):
-                await self.record(parcel, outcomes)
+                await self._store(parcel, outcomes)
             elif known:
-                await self.record(parcel.take(known), outcomes.take(known))
+                await self._store(parcel.take(known), outcomes.take(known))
+
+    async def _store(self, parcel: Parcel, outcomes: Outcomes) -> None:
+        await self.record(parcel, outcomes)
+        if isinstance(self.destination, Resumable):
+            await self.destination.recorded(parcel.batch)
 
     async def _parts(self, parcel: Parcel, outcomes: Outcomes) -> list[Part]:
         if self.resolver is None or parcel.removal:
@@ -164,7 +169,9 @@ class _Sender:
             await self._offer(batch.slice(middle, len(batch) - middle), places[middle:], outcomes, doubtful)
             return
         except BaseException as failure:
-            if not isinstance(failure, ReverseEtlError) or isinstance(failure, InDoubt):
+            if isinstance(failure, DestinationError) and failure.answered is not None:
+                outcomes.take_over(places, failure.answered)
+            elif not isinstance(failure, ReverseEtlError) or isinstance(failure, InDoubt):
                 doubtful.update(places)
             raise
         if len(answered) != len(batch):

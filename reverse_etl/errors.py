@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reverse_etl.model import Problem
+    from reverse_etl.model import Outcomes, Problem
 
 
 class ReverseEtlError(Exception):
@@ -63,10 +63,12 @@ class SourceError(ReverseEtlError):
 class DestinationError(ReverseEtlError):
     """The destination could not be used; what it acknowledged before is recorded, the rest is pending.
 
-    `retry_after` is how many seconds the destination asked us to wait, None when it didn't say.
+    `retry_after` is how many seconds the destination asked us to wait, None when it didn't say. `answered`: verdicts
+    of rows that were settled before; what was asked for the others was surely not carried out, or is remembered.
     """
 
     code = "destination"
+    answered: Outcomes | None = None
 
     def __init__(
         self,

@@ -93,7 +93,8 @@ class Opening:
 class Destination(Protocol):
     """A system that people work in. One instance serves one run: `Connector(config, opening)`.
 
-    It may not sleep, retry, log values, read the environment or know of snapshots: `http` and `deliver` do that.
+    It may not sleep, retry, log values, read the environment or know of snapshots: `http` and `deliver` do that. Work
+    that the destination does in its own time is waited for by the opening's clock.
     """
 
     Config: ClassVar[type[BaseModel]]  # the connection's settings in reverse_etl.yml, `type` included
@@ -165,6 +166,15 @@ class Linker(Related, Protocol):
         `batch` has only fields with a parent; NULL is no link. Returns, by position, why a row's links are not as it
         wants them: a parent that isn't there is `LINK_WAITING`. Exceptions are about the request as a whole.
         """
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A destination that remembers work under way, for the next run to take up where this one broke off."""
+
+    async def recorded(self, batch: Batch) -> None:
+        """What `write` said of these rows is stored: nothing of it needs to be remembered any more."""
         ...
 
 
