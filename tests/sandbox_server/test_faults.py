@@ -163,3 +163,28 @@ def test_the_log_keeps_time_path_status_and_rows_and_no_token(sandbox: Sandbox, 
     hubspot.post("/__reset")
     assert hubspot.get("/__requests").json()["total"] == 0
     assert sandbox.hubspot.records("contacts") == []
+
+
+@pytest.mark.parametrize("status", [423, 429, 477, 500, 503, 521, 522, 523, 524, 525, 526])
+def test_every_status_of_the_platform_can_be_ordered(sandbox: Sandbox, hubspot: httpx.Client, status: int) -> None:
+    sandbox.faults.add("status", status=status, retry_after="2" if status == 477 else None)
+    answer = send(hubspot, "ada@x.io")
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (status, "2" if status == 477 else None)
+    assert sandbox.hubspot.records("contacts") == []
+
+
+def test_a_share_of_the_rows_can_be_struck(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    rows = [{"attributes": {"type": "Account"}, "Name": str(number)} for number in range(40)]
+    for kind, code in (("lock", "UNABLE_TO_LOCK_ROW"), ("refuse", "FIELD_CUSTOM_VALIDATION_EXCEPTION")):
+        sandbox.faults.add(kind, share=0.25)
+        results = salesforce.post("/composite/sobjects", json={"records": rows}).json()
+        codes = [result["errors"][0]["statusCode"] for result in results if not result["success"]]
+        assert codes == [code] * 10
+
+
+def test_a_full_org_and_maintenance_are_refusals_with_their_codes(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    for code in ("STORAGE_LIMIT_EXCEEDED", "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE"):
+        sandbox.faults.add("refuse", code=code, message="by order", share=1.0)
+        rows = [{"attributes": {"type": "Account"}, "Name": "Acme"}] * 2
+        results = salesforce.post("/composite/sobjects", json={"records": rows}).json()
+        assert [result["errors"][0]["statusCode"] for result in results] == [code] * 2

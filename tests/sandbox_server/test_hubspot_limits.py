@@ -96,3 +96,74 @@ def test_an_oauth_app_refreshes_its_token_and_sees_no_daily_quota(sandbox: Sandb
         assert wrong.json()["status"] == "BAD_CLIENT_SECRET"
         in_query = client.post("/oauth/v3/token", params=form)
         assert in_query.status_code == 400
+
+
+def test_associations_have_a_window_and_a_day_of_their_own() -> None:
+    with running(rate=3) as sandbox:
+        headers = {"Authorization": "Bearer sandbox-token"}
+        labels = "/crm/v4/associations/contacts/companies/labels"
+        pair = "/crm/v4/objects/contacts/1/associations/companies"
+        with httpx.Client(base_url=sandbox.url, trust_env=False, headers=headers) as client:
+            assert [client.get(path).status_code for path in (labels, pair, labels, labels)] == [200, 200, 200, 429]
+            spared = client.get(DETAILS)
+            assert (spared.status_code, spared.headers["X-HubSpot-RateLimit-Remaining"]) == (200, "2")
+            assert sandbox.hubspot.limits.used_today == 1
+            sandbox.clock.advance(10.1)
+            assert client.get(labels).headers["X-HubSpot-RateLimit-Max"] == "3"
+            sandbox.hubspot.limits.daily_associations = sandbox.hubspot.limits.associations_today
+            assert client.get(labels).json()["policyName"] == "DAILY"
+            assert client.get(DETAILS).status_code == 200
+            sandbox.clock.advance(86_400)
+            assert client.get(labels).status_code == 200
+
+
+def test_a_large_account_may_make_150_association_calls_in_ten_seconds() -> None:
+    with running(rate=190) as sandbox, running(rate=None) as unlimited:
+        assert sandbox.hubspot.limits.association_rate == 150
+        assert unlimited.hubspot.limits.association_rate is None
+
+
+def test_associations_need_the_scopes_of_both_sides(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    sandbox.hubspot.limits.tokens["reader"] = Token(frozenset({"crm.objects.contacts.read"}))
+    headers = {"Authorization": "Bearer reader"}
+    for path, needed in (
+        ("/crm/associations/2026-09/contacts/0-2/labels", ["contacts", "companies"]),
+        ("/crm/v4/objects/0-1/1/associations/default/companies", ["contacts", "companies"]),
+    ):
+        refused = hubspot.get(path, headers=headers)
+        assert refused.json()["errors"][0]["context"] == {
+            "requiredGranularScopes": [f"crm.objects.{name}.read" for name in needed]
+        }
+
+
+def test_tickets_and_custom_objects_have_scopes_by_other_names(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    car = {"name": "cars", "labels": {"singular": "Car", "plural": "Cars"}, "properties": []}
+    hubspot.post("/crm-object-schemas/v3/schemas", json=car)
+    sandbox.hubspot.limits.tokens["nobody"] = Token(frozenset())
+    for kind, scope in (
+        ("0-5", "tickets"),
+        ("cars", "crm.objects.custom.read"),
+        ("contact", "crm.objects.contacts.read"),
+    ):
+        refused = hubspot.get(f"/crm/v3/objects/{kind}", headers={"Authorization": "Bearer nobody"}).json()
+        assert refused["errors"][0]["context"] == {"requiredGranularScopes": [scope]}
+
+
+def test_a_token_can_be_looked_into_and_revoked_and_lives_as_long_as_told(
+    sandbox: Sandbox, hubspot: httpx.Client
+) -> None:
+    sandbox.hubspot.oauth.seconds = 5
+    form = {
+        "grant_type": "refresh_token",
+        "client_id": "sandbox",
+        "client_secret": "sandbox-secret",
+        "refresh_token": "sandbox-refresh-token",
+    }
+    token = hubspot.post("/oauth/2026-09/token", data=form).json()["access_token"]
+    app = {"Authorization": f"Bearer {token}"}
+    assert hubspot.post("/oauth/2026-09/token/introspect", data={"token": token}).json()["active"] is True
+    assert hubspot.get(DETAILS, headers=app).status_code == 200
+    assert hubspot.post("/__time", json={"advance": 6}).status_code == 200
+    assert hubspot.get(DETAILS, headers=app).json()["category"] == "EXPIRED_AUTHENTICATION"
+    hubspot.post("/oauth/2026-09/token/revoke", data={"token": "sandbox-refresh-token"})
+    assert hubspot.post("/oauth/2026-09/token", data=form).json()["status"] == "BAD_REFRESH_TOKEN"

@@ -143,3 +143,48 @@ def test_the_account_owners_and_pipelines_describe_themselves(hubspot: httpx.Cli
     assert [owner["id"] for owner in owners] == ["41001"]
     stages = hubspot.get("/crm/v3/pipelines/deals").json()["results"][0]["stages"]
     assert [stage["id"] for stage in stages][-2:] == ["closedwon", "closedlost"]
+
+
+def test_a_read_leaves_names_out_that_no_property_has(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    contact = sandbox.hubspot.add("contacts", {"email": "ada@x.io"})
+    asked = {"properties": ["email", "nothing_like_it"], "inputs": [{"id": contact}]}
+    [found] = hubspot.post(READ, json=asked).json()["results"]
+    assert set(found["properties"]) == {"email", "hs_object_id", "createdate", "lastmodifieddate"}
+
+
+def test_an_archived_record_is_read_as_such_only_when_asked_for(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    contact = sandbox.hubspot.add("contacts", {"email": "ada@x.io"})
+    hubspot.delete(f"/crm/v3/objects/contacts/{contact}")
+    assert hubspot.get(f"/crm/v3/objects/contacts/{contact}").status_code == 404
+    archived = hubspot.get(f"/crm/v3/objects/contacts/{contact}?archived=true").json()
+    assert (archived["archived"], archived["archivedAt"] >= archived["createdAt"]) == (True, True)
+
+
+def test_ids_grow_with_gaps_and_are_unique_within_an_object_only(sandbox: Sandbox) -> None:
+    contacts = [int(sandbox.hubspot.add("contacts", {"email": f"p{number}@x.io"})) for number in range(20)]
+    companies = [int(sandbox.hubspot.add("companies", {"name": f"c{number}"})) for number in range(20)]
+    assert contacts == sorted(set(contacts))
+    assert contacts[-1] - contacts[0] > 19
+    assert set(contacts) & set(companies)
+
+
+def test_history_tells_what_a_property_has_held_the_latest_first(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    silent = sandbox.hubspot.add("contacts", {"email": "ada@x.io", "firstname": "A"})
+    read = {"propertiesWithHistory": ["firstname", "plan", "nothing_like_it"], "inputs": [{"id": silent}]}
+    [before] = hubspot.post(READ, json=read).json()["results"]
+    assert [entry["value"] for entry in before["propertiesWithHistory"]["firstname"]] == ["A"]
+    for name in ("Ada", ""):
+        hubspot.patch(f"/crm/v3/objects/contacts/{silent}", json={"properties": {"firstname": name}})
+    history = hubspot.get(f"/crm/v3/objects/contacts/{silent}?propertiesWithHistory=firstname,plan").json()
+    assert [entry["value"] for entry in history["propertiesWithHistory"]["firstname"]] == ["", "Ada"]
+    assert history["propertiesWithHistory"]["plan"] == []
+
+
+def test_a_pipeline_and_a_stage_are_found_by_their_ids(hubspot: httpx.Client) -> None:
+    assert hubspot.get("/crm/pipelines/2026-09/deals/default").json()["label"] == "Sales Pipeline"
+    stages = hubspot.get("/crm/pipelines/2026-09/tickets/0/stages").json()["results"]
+    assert hubspot.get(f"/crm/v3/pipelines/tickets/0/stages/{stages[0]['id']}").json() == stages[0]
+    for path in ("deals/x", "deals/default/stages/x", "deals/default/x/y"):
+        assert hubspot.get(f"/crm/v3/pipelines/{path}").status_code in (200, 404)
+    assert hubspot.get("/crm/v3/pipelines/deals/x").status_code == 404
+    assert hubspot.get("/crm/v3/pipelines/deals/default/stages/x").status_code == 404

@@ -145,3 +145,61 @@ def test_events_are_taken_with_204_kept_once_a_uuid_and_dropped_when_they_lead_n
     read = hubspot.get(f"/events/event-occurrences/2026-09?objectType=contact&objectId={contact}").json()
     assert len(read["results"]) == 2
     assert hubspot.post("/events/custom/2026-09/send", json={}).status_code == 400
+
+
+@pytest.mark.parametrize(("version", "status"), [("v4", 201), ("2026-03", 201), ("2026-09", 200)])
+def test_one_pair_is_linked_with_the_status_of_its_version(
+    hubspot: httpx.Client, pair: tuple[str, str], version: str, status: int
+) -> None:
+    contact, company = pair
+    root = "/crm/v4/objects" if version == "v4" else f"/crm/objects/{version}"
+    path = f"{root}/contacts/{contact}/associations"
+    types = [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 1}]
+    made = hubspot.put(f"{path}/companies/{company}", json=types)
+    assert (made.status_code, made.json()["labels"]) == (status, ["Primary"])
+    plain = hubspot.put(f"{path}/default/companies/{company}").json()["results"]
+    assert [link["associationSpec"]["associationTypeId"] for link in plain] == [279, 280]
+    assert hubspot.delete(f"{path}/companies/{company}").status_code == 204
+    assert hubspot.put(f"{path}/companies/999", json=types).status_code == 404
+
+
+def test_a_label_is_renamed_and_taken_away(hubspot: httpx.Client) -> None:
+    labels = "/crm/associations/2026-09/contacts/companies/labels"
+    made = hubspot.post(labels, json={"label": "Billing", "name": "billing"}).json()["results"]
+    number = made[0]["typeId"]
+    assert hubspot.put(labels, json={"label": "Accounts", "associationTypeId": number}).status_code == 204
+    assert "Accounts" in {label["label"] for label in hubspot.get(labels).json()["results"]}
+    assert hubspot.put(labels, json={"label": "x", "associationTypeId": 5}).status_code == 404
+    assert hubspot.delete(f"{labels}/{number}").status_code == 204
+    assert number not in {label["typeId"] for label in hubspot.get(labels).json()["results"]}
+    again = hubspot.post(labels, json={"label": "Other", "name": "other"}).json()["results"]
+    assert not {label["typeId"] for label in again} & {made[1]["typeId"]}
+
+
+def test_a_read_shows_the_links_that_it_is_asked_for(hubspot: httpx.Client, pair: tuple[str, str]) -> None:
+    contact, company = pair
+    hubspot.put(f"/crm/v4/objects/contacts/{contact}/associations/default/companies/{company}")
+    asked = hubspot.get(f"/crm/v3/objects/contacts/{contact}?associations=companies,deals").json()
+    shown = {"companies": {"results": [{"id": company, "type": "contact_to_company"}]}}
+    assert asked["associations"] == shown
+    listed = hubspot.get("/crm/v3/objects/contacts?associations=companies").json()["results"]
+    assert [entry["associations"] for entry in listed] == [shown]
+    assert "associations" not in hubspot.get(f"/crm/v3/objects/contacts/{contact}").json()
+
+
+def test_a_lists_name_is_its_own_and_a_deleted_list_can_be_restored(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    for name in ("Active", "Dormant"):
+        hubspot.post("/crm/v3/lists", json={"name": name, "objectTypeId": "0-1", "processingType": "MANUAL"})
+    rename = "/crm/v3/lists/15/update-list-name"
+    assert hubspot.put(rename, params={"listName": "dormant"}).status_code == 400
+    assert hubspot.put(rename).status_code == 400
+    assert hubspot.put(rename, params={"listName": "ACTIVE"}).json()["updatedList"]["name"] == "ACTIVE"
+    contact = sandbox.hubspot.add("contacts", {"email": "ada@x.io"})
+    hubspot.put("/crm/v3/lists/15/memberships/add", json=[contact])
+    of_record = f"/crm/v3/lists/records/0-1/{contact}/memberships"
+    assert [entry["listId"] for entry in hubspot.get(of_record).json()["results"]] == ["15"]
+    hubspot.delete("/crm/v3/lists/15")
+    assert hubspot.get(of_record).json()["results"] == []
+    assert [entry["listId"] for entry in hubspot.get("/crm/v3/lists?listIds=15&listIds=16").json()["lists"]] == ["16"]
+    assert hubspot.put("/crm/v3/lists/15/restore").status_code == 204
+    assert sandbox.hubspot.lists.members("15") == [contact]

@@ -92,6 +92,12 @@ def test_without_a_trace_id_of_its_own_for_every_row_one_bad_row_sinks_all(
         ("first_workspace_at", "1641038400000", "INVALID_DATE", "1641038400000 is at 12:0:0.0 UTC, not midnight!"),
         ("plan", "Pro", "INVALID_OPTION", "Pro was not one of the allowed options: [free, pro, team, enterprise]"),
         ("hubspot_owner_id", "7", "INVALID_OPTION", "7 was not one of the allowed options: [41001, 41002]"),
+        (
+            "hs_email_optout",
+            "1",
+            "READ_ONLY_VALUE",
+            '"hs_email_optout" is a read only property; its value cannot be set.',
+        ),
     ],
 )
 def test_each_kind_of_bad_value_has_its_code_and_text(
@@ -311,3 +317,53 @@ def test_every_applied_write_is_in_the_ledger_in_order(sandbox: Sandbox, hubspot
     writes = hubspot.get("/__ledger").json()["writes"]
     assert [(write["action"], write["values"]["plan"]) for write in writes] == [("create", "pro"), ("update", "team")]
     assert {write["id"] for write in writes} == {sandbox.hubspot.records("contacts")[0]["id"]}
+
+
+def test_a_stage_that_no_pipeline_has_is_told_with_those_there_are(hubspot: httpx.Client) -> None:
+    deal = {"dealname": "Big", "dealstage": "won", "pipeline": "default"}
+    refused = hubspot.post("/crm/v3/objects/deals", json={"properties": deal}).json()
+    assert refused["errors"][0]["message"].startswith(
+        "won is not a valid pipeline stage ID. Valid options are: [appointmentscheduled, "
+    )
+
+
+def test_a_yes_or_no_is_true_or_false_in_small_letters(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    flag = {"name": "vip", "label": "VIP", "groupName": "x", "type": "bool", "fieldType": "booleancheckbox"}
+    hubspot.post("/crm/v3/properties/contacts", json=flag)
+    refused = problems(send(hubspot, row("ada@x.io", vip="TRUE")).json())[0]
+    assert (refused["error"], refused["message"]) == (
+        "INVALID_OPTION",
+        "TRUE was not one of the allowed options: [true, false]",
+    )
+    send(hubspot, row("ada@x.io", vip="true"))
+    assert sandbox.hubspot.records("contacts")[0]["properties"]["vip"] == "true"
+
+
+def test_a_repeated_create_without_a_unique_key_makes_a_second_record(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    body = {"inputs": [{"properties": {"domain": "acme.io"}, "associations": []}]}
+    for _ in range(2):
+        assert hubspot.post("/crm/objects/2026-09/companies/batch/create", json=body).status_code == 201
+    assert len(sandbox.hubspot.records("companies")) == 2
+
+
+def test_an_upsert_by_a_secondary_address_reaches_its_owner_and_the_address_stays_taken(
+    sandbox: Sandbox, hubspot: httpx.Client
+) -> None:
+    ids = [sandbox.hubspot.add("contacts", {"email": email}) for email in ("work@x.io", "home@x.io")]
+    hubspot.post("/crm/v3/objects/contacts/merge", json={"primaryObjectId": ids[0], "objectIdToMerge": ids[1]})
+    other = {"id": "home@x.io", "idProperty": "email", "properties": {"firstname": "Ada"}}
+    [updated] = hubspot.post("/crm/v3/objects/contacts/batch/upsert", json={"inputs": [other]}).json()["results"]
+    assert (updated["new"], len(sandbox.hubspot.records("contacts"))) == (False, 1)
+    taken = hubspot.post("/crm/v3/objects/contacts", json={"properties": {"email": "Home@x.io"}})
+    assert (taken.status_code, taken.json()["message"]) == (
+        409,
+        f"Contact already exists. Existing ID: {updated['id']}",
+    )
+
+
+def test_a_forgotten_contact_leaves_nothing_behind(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    sandbox.hubspot.add("contacts", {"email": "ada@x.io"})
+    forget = {"objectId": "ADA@x.io", "idProperty": "email"}
+    for _ in range(2):  # the second time there is nobody left to forget
+        assert hubspot.post("/crm/objects/2026-09/contacts/gdpr-delete", json=forget).status_code == 204
+    assert sandbox.hubspot.records("contacts") == sandbox.hubspot.records("contacts", archived=True) == []

@@ -214,3 +214,57 @@ def test_a_query_job_hands_its_result_out_in_parts(sandbox: Sandbox, salesforce:
 )
 def test_doubles_are_written_as_java_does(value: float, text: str) -> None:
     assert double_text(value) == text
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_the_answer_to_an_upload_or_to_its_end_can_be_lost(
+    sandbox: Sandbox, salesforce: httpx.Client, applied: bool
+) -> None:
+    sandbox.faults.add("cut", method="PUT", path="jobs/ingest", applied=applied)
+    sandbox.faults.add("cut", method="PATCH", path="jobs/ingest", applied=applied)
+    path = f"/jobs/ingest/{salesforce.post('/jobs/ingest', json={**UPSERT, 'operation': 'insert'}).json()['id']}"
+    content = "LastName,Company\nNg,Acme\n"
+    with pytest.raises(httpx.RemoteProtocolError):
+        salesforce.put(path + "/batches", content=content, headers=CSV)
+    assert salesforce.get(path).json()["state"] == "Open"
+    again = salesforce.put(path + "/batches", content=content, headers=CSV)
+    assert again.status_code == (400 if applied else 201)
+    with pytest.raises(httpx.RemoteProtocolError):
+        salesforce.patch(path, json={"state": "UploadComplete"})
+    assert (salesforce.get(path).json()["state"] == "Open") is not applied
+    if not applied:
+        salesforce.patch(path, json={"state": "UploadComplete"})
+    assert finished(salesforce, path.rpartition("/")[2])["numberRecordsProcessed"] == 1
+    assert len(sandbox.salesforce.records("Lead")) == 1
+
+
+def test_rows_beyond_the_days_allowance_are_in_none_of_the_files(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    sandbox.salesforce.bulk.batches = 14_999
+    job = start(salesforce, "LastName,Company\n" + "Ng,Acme\n" * 10_200, operation="insert")
+    body = finished(salesforce, job)
+    assert (body["state"], body["numberRecordsProcessed"]) == ("JobComplete", 10_000)
+    assert len(results(salesforce, job, "successfulResults")) == 10_000
+    assert results(salesforce, job, "unprocessedrecords") == []
+    assert salesforce.get("/limits").json()["DailyBulkApiBatches"] == {"Max": 15_000, "Remaining": 0}
+    refused = salesforce.post("/jobs/ingest", json=UPSERT)
+    assert (refused.status_code, refused.json()[0]["errorCode"]) == (400, "LIMIT_EXCEEDED")
+
+
+def test_a_duplicate_rule_refuses_rows_of_a_job_whatever_it_would_let_pass(
+    sandbox: Sandbox, salesforce: httpx.Client
+) -> None:
+    order = {"platform": "salesforce", "object": "Lead", "duplicate_field": "Email", "alert": True}
+    salesforce.post(sandbox.url + "/__rules", json=order)
+    sandbox.salesforce.add("Lead", {"LastName": "Ng", "Company": "Acme", "Email": "ng@x.io"})
+    job = start(salesforce, "LastName,Company,Email\nNg,Acme,ng@x.io\nBo,Acme,bo@x.io\n", operation="insert")
+    finished(salesforce, job)
+    [refused] = results(salesforce, job, "failedResults")
+    assert refused["sf__Error"] == "DUPLICATES_DETECTED:Use one of these records?:--"
+
+
+def test_a_job_can_be_ordered_to_be_stuck(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    sandbox.faults.add("stuck", method="PATCH", path="jobs/ingest")
+    job = start(salesforce, "External_Id__c,LastName,Company\n1,Ng,Acme\n")
+    time.sleep(0.1)
+    assert {salesforce.get(f"/jobs/ingest/{job}").json()["state"] for _ in range(5)} == {"InProgress"}
+    assert salesforce.patch(f"/jobs/ingest/{job}", json={"state": "Aborted"}).json()["state"] == "Aborted"

@@ -120,3 +120,75 @@ def test_versions_are_listed_without_a_login_and_retired_ones_are_gone(sandbox: 
 
 def test_an_ids_three_check_characters_tell_its_capitals() -> None:
     assert full_id("0014S000007Nxml") == "0014S000007NxmlQAC"
+
+
+LOGIN = """<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" {declared}><soapenv:Body>
+<{prefix}login{default}><{prefix}username>{name}</{prefix}username><{prefix}password>{password}</{prefix}password>
+</{prefix}login></soapenv:Body></soapenv:Envelope>"""
+PARTNER = "urn:partner.soap.sforce.com"
+
+
+def soap(sandbox: Sandbox, body: str, version: str = "59.0") -> httpx.Response:
+    headers = {"Content-Type": "text/xml", "SOAPAction": "login"}
+    url = f"{sandbox.url}/services/Soap/u/{version}"
+    return httpx.post(url, content=body, headers=headers, trust_env=False)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "declared", "default"),
+    [("urn:", f'xmlns:urn="{PARTNER}"', ""), ("n1:", f'xmlns:n1="{PARTNER}"', ""), ("", "", f' xmlns="{PARTNER}"')],
+)
+def test_soap_login_takes_any_prefix_and_answers_bare_elements(
+    sandbox: Sandbox, prefix: str, declared: str, default: str
+) -> None:
+    parts = {"prefix": prefix, "declared": declared, "default": default, "name": "integration@sandbox.example"}
+    answer = soap(sandbox, LOGIN.format(**parts, password="sandbox-password"))
+    assert answer.status_code == 200
+    found = {
+        name: answer.text.partition(f"<{name}>")[2].partition("</")[0]
+        for name in ("serverUrl", "sessionId", "userId", "organizationId", "passwordExpired")
+    }
+    assert found["serverUrl"].startswith(f"{sandbox.url}/services/Soap/u/59.0/00D")
+    assert (found["userId"][:3], found["organizationId"][:3], found["passwordExpired"]) == ("005", "00D", "false")
+    headers = {"Authorization": f"Bearer {found['sessionId']}"}
+    assert httpx.get(f"{sandbox.url}/services/data/v59.0/limits", headers=headers, trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "version", "code"),
+    [
+        (
+            LOGIN.format(prefix="", declared="", default=f' xmlns="{PARTNER}"', name="x", password="y"),
+            "59.0",
+            "INVALID_LOGIN",
+        ),
+        (
+            LOGIN.format(prefix="", declared="", default=f' xmlns="{PARTNER}"', name="x", password="y"),
+            "65.0",
+            "UNSUPPORTED_API_VERSION",
+        ),
+        ("<a/>", "59.0", "INVALID_OPERATION"),
+        ("nonsense", "59.0", "INVALID_SOAP"),
+    ],
+)
+def test_a_refused_soap_call_is_a_fault_with_its_code(sandbox: Sandbox, body: str, version: str, code: str) -> None:
+    answer = soap(sandbox, body, version)
+    assert answer.status_code == 500
+    assert f"<sf:exceptionCode>{code}</sf:exceptionCode>" in answer.text
+    assert f"<faultstring>{code}: " in answer.text
+
+
+def test_who_one_is_can_be_asked_with_the_token_in_the_address(sandbox: Sandbox) -> None:
+    identity = login(sandbox, CLIENT).json()
+    query = {"format": "json", "oauth_token": identity["access_token"]}
+    answer = httpx.get(identity["id"], params=query, trust_env=False).json()
+    assert answer["username"] == "integration@sandbox.example"
+    assert httpx.get(identity["id"], params={"oauth_token": "x"}, trust_env=False).status_code == 401
+    data = httpx.get(f"{sandbox.url}/services/data/v62.0/limits", params=query, trust_env=False)
+    assert data.status_code == 401
+
+
+def test_the_list_of_versions_costs_nothing(sandbox: Sandbox) -> None:
+    answer = httpx.get(sandbox.url + "/services/data", trust_env=False)
+    assert "Sforce-Limit-Info" not in answer.headers
+    assert sandbox.salesforce.sessions.used == 0

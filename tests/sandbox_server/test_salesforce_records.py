@@ -246,3 +246,77 @@ def test_composite_calls_answer_each_and_may_name_earlier_results(sandbox: Sandb
     assert [answer["httpStatusCode"] for answer in answers] == [201, 201, 404]
     account = sandbox.salesforce.records("Account")[0]["Id"]
     assert sandbox.salesforce.records("Contact")[0]["AccountId"] == account
+
+
+def rule(sandbox: Sandbox, client: httpx.Client, **more: Any) -> str:
+    """A duplicate rule on contacts' addresses, and a contact that others may double."""
+    order = {"platform": "salesforce", "object": "contact", "duplicate_field": "Email", **more}
+    answer = client.post(sandbox.url + "/__rules", json=order)
+    assert answer.json() == {"object": "Contact", "duplicate_field": "Email", "alert": more.get("alert", True)}
+    return sandbox.salesforce.add("Contact", {"LastName": "Ng", "Email": "ng@x.io", "External_Id__c": "1"})
+
+
+ALLOW = {"Sforce-Duplicate-Rule-Header": "allowSave=true; includeRecordDetails=false"}
+
+
+@pytest.mark.parametrize("alert", [True, False])
+def test_a_duplicate_is_refused_with_the_record_it_doubles_and_only_an_alert_can_be_passed(
+    sandbox: Sandbox, salesforce: httpx.Client, alert: bool
+) -> None:
+    known = rule(sandbox, salesforce, alert=alert)
+    assert salesforce.patch(f"/sobjects/Contact/{known}", json={"Email": "Ng@x.io"}).status_code == 204
+    other = {"LastName": "Ng", "Email": "NG@x.io"}
+    refused = salesforce.post("/sobjects/Contact", json=other)
+    assert (refused.status_code, refused.json()[0]["errorCode"]) == (400, "DUPLICATES_DETECTED")
+    result = refused.json()[0]["duplicateResult"]
+    assert (result["allowSave"], result["duplicateRuleEntityType"]) == (alert, "Contact")
+    assert [match["record"]["Id"] for match in result["matchResults"][0]["matchRecords"]] == [known]
+    assert salesforce.post("/sobjects/Contact", json=other, headers=ALLOW).status_code == (201 if alert else 400)
+
+
+def test_collections_tell_a_duplicates_code_only(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    rule(sandbox, salesforce)
+    record = {"attributes": {"type": "Contact"}, "External_Id__c": "2", "LastName": "Ng", "Email": "ng@x.io"}
+    path = "/composite/sobjects/Contact/External_Id__c"
+    [refused] = salesforce.patch(path, json={"records": [record]}).json()
+    assert [set(error) for error in refused["errors"]] == [{"statusCode", "message", "fields"}]
+    assert refused["errors"][0]["statusCode"] == "DUPLICATES_DETECTED"
+    [saved] = salesforce.patch(path, json={"records": [record]}, headers=ALLOW).json()
+    assert saved["success"] is True
+
+
+def test_a_lead_is_converted_by_order_and_then_frozen(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    lead = sandbox.salesforce.add("Lead", {"LastName": "Ng", "FirstName": "Ada", "Company": "Acme", "Email": "ng@x.io"})
+    became = salesforce.post(sandbox.url + "/__convert", json={"lead": lead}).json()
+    found = salesforce.get(
+        "/query", params={"q": "SELECT IsConverted, Status, ConvertedContactId, ConvertedAccountId FROM Lead"}
+    ).json()["records"][0]
+    assert (found["IsConverted"], found["Status"]) == (True, "Closed - Converted")
+    assert (found["ConvertedContactId"], found["ConvertedAccountId"]) == tuple(
+        became[name] for name in ("ConvertedContactId", "ConvertedAccountId")
+    )
+    [contact], [account] = sandbox.salesforce.records("Contact"), sandbox.salesforce.records("Account")
+    assert (contact["Email"], contact["AccountId"], account["Name"]) == ("ng@x.io", account["Id"], "Acme")
+    [refused] = salesforce.patch(
+        "/composite/sobjects", json={"records": [{"attributes": {"type": "Lead"}, "id": lead, "Title": "CTO"}]}
+    ).json()
+    assert refused["errors"][0]["statusCode"] == "CANNOT_UPDATE_CONVERTED_LEAD"
+    for order in ({"lead": lead}, {"lead": "00QSb0000000zzz"}, {}):
+        assert salesforce.post(sandbox.url + "/__convert", json=order).status_code == 400
+
+
+def test_all_or_none_brings_deleted_records_back_as_they_were(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    lead = sandbox.salesforce.add("Lead", {"LastName": "Ng", "Company": "Acme", "External_Id__c": "1"})
+    answer = salesforce.delete(f"/composite/sobjects?ids={lead},00QSb0000000zzz&allOrNone=true").json()
+    assert [result["success"] for result in answer] == [False, False]
+    assert [record["Id"] for record in sandbox.salesforce.records("Lead")] == [lead]
+    assert sandbox.salesforce.records("Lead", deleted=True) == []
+
+
+def test_a_slash_at_the_end_and_a_method_in_the_query_change_nothing(
+    sandbox: Sandbox, salesforce: httpx.Client
+) -> None:
+    made = salesforce.post("/sobjects/Lead/", json={"LastName": "Ng", "Company": "Acme"}).json()["id"]
+    assert salesforce.post(f"/sobjects/Lead/{made}/?_HttpMethod=PATCH", json={"Title": "CTO"}).status_code == 204
+    assert sandbox.salesforce.records("Lead")[0]["Title"] == "CTO"
+    assert salesforce.get("/limits/").status_code == 200
