@@ -14,6 +14,7 @@ pytest.register_assert_rewrite("reverse_etl.testing.destinations", "reverse_etl.
 from reverse_etl.testing.clock import FakeClock, Forgetful
 from reverse_etl.testing.destinations import DestinationSuite
 from reverse_etl.testing.memory import MemoryAccount, MemoryConfig, MemoryDestination, Written
+from reverse_etl.testing.parents import MemoryParents
 from reverse_etl.testing.sources import AWKWARD_TEXT, SourceSuite, refused
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "MemoryAccount",
     "MemoryConfig",
     "MemoryDestination",
+    "MemoryParents",
     "SourceSuite",
     "Written",
     "refused",

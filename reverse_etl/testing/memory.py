@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict
 
 from reverse_etl import values
 from reverse_etl.errors import BatchRefused, DestinationError
-from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema, Operation, Outcomes, Refusal
+from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema, Operation, Outcomes, Parent, Refusal
 from reverse_etl.protocols import Opening, Traffic
+from reverse_etl.testing.parents import MemoryParents
 
 EMAIL = Field("email", FieldType.TEXT, identifies=True, folds_case=True)
 TURNS = 20  # of the event loop, that a call takes
@@ -50,8 +51,16 @@ class _Fault:
 class MemoryAccount:
     """What stands at the destination, over all runs and connections; and how it will misbehave."""
 
-    def __init__(self, *fields: Field, name: str = "account-1", batch_size: int = 100, in_flight: int = 4) -> None:
+    def __init__(
+        self,
+        *fields: Field,
+        name: str = "account-1",
+        batch_size: int = 100,
+        in_flight: int = 4,
+        parents: MemoryParents | None = None,
+    ) -> None:
         self.name = name
+        self.parents = parents or MemoryParents()
         self.fields = {field.name: field for field in fields or (EMAIL,)}
         self.limits = Limits(batch_size, in_flight)
         self.records: dict[str, Record] = {}
@@ -243,6 +252,13 @@ class MemoryDestination:
     ) -> dict[str, dict[str, object]]:
         await self._called()
         return dict(self._found(match, values, fields))
+
+    async def describe_link(self, object: str, name: str, parent: Parent) -> Field:
+        return self.at.parents.describe(name, parent)
+
+    async def link(self, batch: Batch, record_ids: Sequence[str]) -> dict[int, Refusal]:
+        await self._called()
+        return self.at.parents.link(batch, record_ids, self.at.records)
 
     async def aclose(self) -> None:
         self.closed = True
