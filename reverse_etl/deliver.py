@@ -10,7 +10,7 @@ What concerns the run as a whole stops it: nothing new is started, what is under
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt, Interrupted, PluginError, ReverseEtlError
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import Parcel
-from reverse_etl.protocols import LINK_WAITING, Destination, Linker, Resumable
+from reverse_etl.protocols import LINK_WAITING, RECORD_GONE, Destination, Linker, Resumable
 from reverse_etl.resolve import NO_RECORD, Part, Resolver
 
 Record = Callable[[Parcel, Outcomes], Awaitable[None]]
@@ -120,9 +120,12 @@ class _Sender:
         """What was answered before a failure counts: it is recorded before the failure goes on its way."""
         outcomes, doubtful = Outcomes(len(parcel.batch)), set[int]()
         try:
-            for part in await self._parts(parcel, outcomes):
-                await self._deliver(part, outcomes, doubtful)
-            await self._link(parcel.batch, outcomes)
+            try:
+                for part in await self._parts(parcel, outcomes):
+                    await self._deliver(part, outcomes, doubtful)
+            finally:
+                links = self._owed_links(parcel.batch, outcomes)
+            await self._link(parcel.batch, links, outcomes, doubtful)
         finally:
             known = [place for place, given in enumerate(outcomes.verdicts) if given not in OPEN or place in doubtful]
             if len(known) == len(parcel.batch):
@@ -136,9 +139,12 @@ class _Sender:
             await self.destination.recorded(parcel.batch)
 
     async def _parts(self, parcel: Parcel, outcomes: Outcomes) -> list[Part]:
-        if self.resolver is None or parcel.removal:
-            return [Part(range(len(parcel.batch)), parcel.batch)]
-        return await self.resolver.parts(parcel.batch, outcomes)
+        parts = [Part(range(len(parcel.batch)), parcel.batch)]
+        if self.resolver is not None and not parcel.removal:
+            parts = await self.resolver.parts(parcel.batch, outcomes)
+        if isinstance(self.destination, Linker):
+            parts = [_without_links(part, outcomes) for part in parts]
+        return [part for part in parts if part.places]
 
     async def _deliver(self, part: Part, outcomes: Outcomes, doubtful: set[int]) -> None:
         batch, mine, open = part.batch, Outcomes(len(part.batch)), set[int]()
@@ -198,28 +204,77 @@ class _Sender:
             else:
                 outcomes.rejected(place, NO_RECORD)
 
-    async def _link(self, batch: Batch, outcomes: Outcomes) -> None:
-        """Links of the delivered rows, where the destination keeps them apart from the records."""
-        fields = [field for field in batch.fields if field.parent is not None]
-        if not fields or batch.operation is Operation.REMOVE or not isinstance(self.destination, Linker):
-            return
-        places = _to_link(batch, [field.name for field in fields], outcomes)
-        if not places:
+    # --- links ------------------------------------------------------------------------------------------------------
+
+    def _owed_links(
+        self, batch: Batch, outcomes: Outcomes, among: Container[int] | None = None
+    ) -> dict[str, list[int]]:
+        """The rows of which each link is to be made or taken off; until it is, they wait."""
+        if batch.operation is Operation.REMOVE or not isinstance(self.destination, Linker):
+            return {}
+        owed: dict[str, list[int]] = {}
+        for field in batch.fields:
+            if field.parent is not None:
+                places = _to_link(batch, field.name, outcomes)
+                owed[field.name] = places if among is None else [place for place in places if place in among]
+        for name, places in owed.items():
+            for place in places:
+                outcomes.waiting.setdefault(place, {})[name] = LINK_UNDONE
+        return {name: places for name, places in owed.items() if places}
+
+    async def _link(
+        self, batch: Batch, owed: dict[str, list[int]], outcomes: Outcomes, doubtful: set[int], *, anew: bool = False
+    ) -> None:
+        """Links of the delivered rows, where the destination keeps them apart from the records.
+
+        A record that turns out to be gone is made anew, once: nothing but its links was to change, so nobody noticed.
+        """
+        if not isinstance(self.destination, Linker):
             return
         remembered = batch.record_ids.to_pylist()
-        ids = [outcomes.record_ids[place] or remembered[place] for place in places]
-        outcomes.waiting.update(dict.fromkeys(places, LINK_UNDONE))
-        refused = await self.destination.link(batch.take(places).of(fields), [id or "" for id in ids])
-        for at, place in enumerate(places):
-            del outcomes.waiting[place]
-            if at in refused:
-                outcomes.waiting[place] = refused[at]
+        gone: set[int] = set()
+        for name, places in owed.items():
+            ids = [outcomes.record_ids[place] or remembered[place] for place in places]
+            part = batch.take(places).of([field for field in batch.fields if field.name == name])
+            refused = await self.destination.link(part, ids)
+            for at, place in enumerate(places):
+                _settle_link(outcomes, place, name, refused.get(at))
+            gone |= {places[at] for at, refusal in refused.items() if refusal.code == RECORD_GONE}
+        if gone and not anew and batch.operation is Operation.UPDATE and batch.recreates:
+            for place in gone:
+                outcomes.missing(place)
+                del outcomes.waiting[place]
+            try:
+                await self._replace_missing(_without_links_of(batch), outcomes, doubtful)
+            finally:
+                again = self._owed_links(batch, outcomes, gone)
+            await self._link(batch, again, outcomes, doubtful, anew=True)
 
 
-def _to_link(batch: Batch, names: Sequence[str], outcomes: Outcomes) -> list[int]:
-    """Delivered rows whose links are to change, or whose record is a new one."""
-    columns = batch.rows.select(names).columns if batch.sends is None else batch.sends.select(names).columns
-    goes = [column.is_valid().to_pylist() if batch.sends is None else column.to_pylist() for column in columns]
+def _without_links(part: Part, outcomes: Outcomes) -> Part:
+    """The part without its links, which are made later; a known record of which nothing else goes out needs no call."""
+    batch = _without_links_of(part.batch)
+    if batch is part.batch or batch.sends is None or batch.operation is not Operation.UPDATE:
+        return replace(part, batch=batch)
+    ids = batch.record_ids.to_pylist()
+    goes = [any(mask) for mask in zip(*(column.to_pylist() for column in batch.sends.columns), strict=True)]
+    rest = [at for at, (id, sent) in enumerate(zip(ids, goes, strict=True)) if sent or id is None]
+    if len(rest) == len(batch):
+        return replace(part, batch=batch)
+    for at in set(range(len(batch))) - set(rest):
+        outcomes.updated(part.places[at], ids[at])
+    return Part([part.places[at] for at in rest], batch.take(rest))
+
+
+def _without_links_of(batch: Batch) -> Batch:
+    fields = [field for field in batch.fields if field.parent is None]
+    return batch if len(fields) == len(batch.fields) else batch.of(fields)
+
+
+def _to_link(batch: Batch, name: str, outcomes: Outcomes) -> list[int]:
+    """Delivered rows whose link is to change, or whose record is another one than before."""
+    there = batch.rows.column(name).is_valid().to_pylist()
+    goes = there if batch.sends is None else batch.sends.column(name).to_pylist()
     remembered = batch.record_ids.to_pylist()
     spared = Verdict.SKIPPED if batch.operation is Operation.CREATE else None
     return [
@@ -227,6 +282,15 @@ def _to_link(batch: Batch, names: Sequence[str], outcomes: Outcomes) -> list[int
         for place, verdict in enumerate(outcomes.verdicts)
         if verdict in DELIVERED
         and verdict is not spared
-        and (outcomes.record_ids[place] or remembered[place])
-        and (any(column[place] for column in goes) or remembered[place] not in (None, outcomes.record_ids[place]))
+        and (id := outcomes.record_ids[place] or remembered[place])
+        and (goes[place] or (there[place] and remembered[place] not in (None, id)))
     ]
+
+
+def _settle_link(outcomes: Outcomes, place: int, name: str, refusal: Refusal | None) -> None:
+    if refusal is not None:
+        outcomes.waiting[place][name] = refusal
+        return
+    del outcomes.waiting[place][name]
+    if not outcomes.waiting[place]:
+        del outcomes.waiting[place]

@@ -22,7 +22,9 @@ from reverse_etl.checks import Rule
 from reverse_etl.localdb import canonical_text, column_types, number, quoted, table
 from reverse_etl.mapping import PayloadColumn, Shape
 from reverse_etl.spool import Spool
+from reverse_etl.standing import LINKS_OWED
 
+OWED = f"coalesce(o.h = {LINKS_OWED}, false)"  # whether a known row's links are not as it wants them
 LARGE = 100_000  # rows to send from which they are kept in a file: an in-memory table can't leave memory quite enough
 PART = 500_000  # candidates that are laid beside what is known of them at once
 STALE_ROWS = 1000  # equal rows with differing fingerprints from which it pays to write all fingerprints anew
@@ -254,7 +256,7 @@ class Comparison:
         join = "FULL JOIN" if scope.complete else "LEFT JOIN"
         differs = "true" if scope.everything else "i.h IS DISTINCT FROM o.h"
         if scope.keys_only:
-            differs = "o.h IS NULL OR i.h IS NULL"
+            differs = f"o.h IS NULL OR i.h IS NULL OR o.h = {LINKS_OWED}"
         self.connection.execute(
             "CREATE TABLE candidate AS SELECT i.key, i.h, i.reread, o.position AS known_at "
             f"FROM (SELECT key, h, reread FROM incoming WHERE key IS NOT NULL) i {join} "
@@ -307,12 +309,13 @@ class Comparison:
         ]
         reasons = [self._doubt]
         for column in self.shape.payload:
-            values, differs = self._values(column, have.get(column.name), everything=scope.everything)
+            values, differs = self._values(column, have.get(column.name), scope)
             columns += values
             if column.compare:
                 reasons.append(differs)
         if scope.everything or scope.keys_only:
             reasons = [str(scope.everything and not scope.keys_only)]
+            reasons += [OWED] if any(column.links for column in self.shape.payload) else []
         columns.append(f"({' OR '.join(reasons)}) AS differs")
         self._fill_delta(f"SELECT {', '.join(columns)}", self._number("SELECT count(key) FROM candidate"))
         self._stale = self._is_stale(have, scope)
@@ -347,7 +350,7 @@ class Comparison:
         differing = self._number("SELECT count(*) FROM delta WHERE change = 'changed'")
         return not hopeless and pairs - differing > STALE_ROWS
 
-    def _values(self, column: PayloadColumn, known_type: str | None, *, everything: bool) -> tuple[list[str], str]:
+    def _values(self, column: PayloadColumn, known_type: str | None, scope: Scope) -> tuple[list[str], str]:
         """A field's new value, the acknowledged one, and whether it goes out; and what makes it differ."""
         new, old = f"i.{quoted(column.name)}", f"o.{quoted(column.name)}"
         if known_type is None:
@@ -360,8 +363,11 @@ class Comparison:
             old = f"TRY_CAST({told} AS {column.type})"
         effective = f"coalesce({new}, {old})" if column.keep_on_null else new
         counts = f"{new} IS NOT NULL" if column.keep_on_null else "true"
-        differs = f"({counts} AND {differs})"
-        goes = counts if everything or not column.compare else f"({differs} OR ({counts} AND {self._doubt}))"
+        differs = f"({counts} AND ({differs} OR {OWED}))" if column.links else f"({counts} AND {differs})"
+        everything = scope.everything or not column.compare
+        goes = counts if everything else f"({differs} OR ({counts} AND {self._doubt}))"
+        if scope.keys_only:  # of a known row only the links can still be owed
+            goes = OWED if column.links else "false"
         values = [
             f"{effective} AS {quoted(column.name)}",
             f"{old} AS {quoted(column.old)}",

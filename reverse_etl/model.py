@@ -199,7 +199,7 @@ class Outcomes:
         self.verdicts: list[Verdict] = [Verdict.NO_ANSWER] * size
         self.record_ids: list[str | None] = [None] * size
         self.refusals: dict[int, Refusal] = {}
-        self.waiting: dict[int, Refusal] = {}
+        self.waiting: dict[int, dict[str, Refusal]] = {}  # by position and field
         self.kept: dict[int, int] = {}
         self.remarks: dict[int, str] = {}
 

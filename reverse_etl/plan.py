@@ -143,7 +143,7 @@ class Plan:
             chunk=Chunk(values),
             keys=rows.column("key"),
             record_ids=rows.column("record_id"),
-            recreates=self.sync.mode != "update" and not group.removal,
+            recreates=self.sync.mode not in ("update", "insert") and not group.removal,
             sends=None
             if whole
             else pa.RecordBatch.from_arrays([rows.column(column.goes) for column in payload], names=names),
@@ -294,8 +294,8 @@ def _unread(row: RefusedRow, wish: Wish) -> bool:
 def _operation_sql(sync: SyncConfig) -> str:
     if sync.mode == "update":
         return f"'{Operation.UPDATE}'"
-    if sync.mode == "insert":
-        return f"'{Operation.CREATE}'"
+    if sync.mode == "insert":  # of a record we made, a link may still be owed
+        return f"CASE WHEN record_id IS NULL THEN '{Operation.CREATE}' ELSE '{Operation.UPDATE}' END"
     if sync.mode == "append":
         return f"'{Operation.APPEND}'"
     return f"CASE WHEN record_id IS NULL THEN '{Operation.UPSERT}' ELSE '{Operation.UPDATE}' END"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OTHERS = "(others)"  # beside a record that was found: no field has such a name
 LINK_WAITING = "link_waiting"  # code of a link whose parent isn't at the destination yet
+RECORD_GONE = "missing_record"  # code of a link that can't be, as its own record is no longer there
 
 
 class Source(Protocol):
@@ -161,10 +162,11 @@ class Linker(Related, Protocol):
     """A destination that keeps links apart from records: they are written when the record stands."""
 
     async def link(self, batch: Batch, record_ids: Sequence[str]) -> dict[int, Refusal]:
-        """Make each row's links what the row says, from what `batch.linked` says they are. Repeating it is harmless.
+        """Make each row's link what the row says, from what `batch.linked` says it is. Repeating it is harmless.
 
-        `batch` has only fields with a parent; NULL is no link. Returns, by position, why a row's links are not as it
-        wants them: a parent that isn't there is `LINK_WAITING`. Exceptions are about the request as a whole.
+        `batch` has one field, which has a parent; NULL is no link. Returns, by position, why a link is not as its row
+        wants it: where the parent isn't there it is `LINK_WAITING`, and the old link stays; where the record itself
+        is gone, `RECORD_GONE`. Exceptions are about the request as a whole.
         """
         ...
 

@@ -6,7 +6,7 @@ set the pace. A caller of `record` comes back when its rows are stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -23,7 +23,7 @@ from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Ve
 from reverse_etl.plan import CHUNK, KEYS_SHOWN, Parcel, Plan
 from reverse_etl.protocols import Ledger
 from reverse_etl.report import RunReport
-from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, key_value, slot_of
+from reverse_etl.standing import LINKS_OWED, Acknowledged, Acknowledgement, RefusedRow, key_value, slot_of
 
 pc = Late("pyarrow.compute")
 
@@ -142,7 +142,7 @@ class Recorder:
         told = {"gone": parcel.removal, "removed": batch.operation is Operation.REMOVE}
         at = clock.text(self._clock.now())
         if outcomes.waiting:
-            rows = _without_links(rows, batch, sorted(outcomes.waiting))
+            rows = _without_links(rows, batch, outcomes.waiting)
         if outcomes.all_delivered and batch.operation is not Operation.CREATE:
             yield Acknowledged(rows, self._report.run_id, at, **told)
             return
@@ -158,16 +158,18 @@ class Recorder:
         for at, verdict in enumerate(outcomes.verdicts):
             if _is_done(outcomes, at):
                 continue
-            refusal = outcomes.waiting.get(at) or outcomes.refusals.get(at, NO_ANSWER)
+            waiting = outcomes.waiting.get(at, {})
+            refusal = next(iter(waiting.values()), None) or outcomes.refusals.get(at, NO_ANSWER)
             key = batch.keys[at].as_py()
             row = RefusedRow(
                 kind="in_doubt" if verdict is Verdict.NO_ANSWER else "rejected",
                 code=refusal.code,
-                message=refusal.message,
+                message="; ".join(f"{name}: {why.message}" for name, why in waiting.items()) or refusal.message,
                 first_at=now,
                 last_at=now,
                 key_text=key,
                 key=key_value(key, self._kinds),
+                field=next(iter(waiting), None),
                 request_id=refusal.request_id,
                 attempts=1,
                 payload_hash=str(answered.parcel.hashes[at].as_py()),
@@ -227,14 +229,15 @@ def _is_done(outcomes: Outcomes, at: int) -> bool:
     return outcomes.verdicts[at] in DELIVERED and at not in outcomes.waiting
 
 
-def _without_links(rows: pa.RecordBatch, batch: Batch, waiting: list[int]) -> pa.RecordBatch:
-    """The rows, those that wait with the links that they have: another fingerprint makes sure that these differ."""
-    mask = pa.array(range(len(batch))).is_in(pa.array(waiting))
+def _without_links(rows: pa.RecordBatch, batch: Batch, waiting: Mapping[int, Mapping[str, Refusal]]) -> pa.RecordBatch:
+    """The rows, links that wait with the value that was acknowledged last; a mark makes sure that they are owed."""
     columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-    columns["h"] = pc.if_else(mask, pc.bit_wise_not(columns["h"]), columns["h"])
+    waits = pa.array([at in waiting for at in range(len(batch))])
+    columns["h"] = pc.if_else(waits, pa.scalar(LINKS_OWED, columns["h"].type), columns["h"])
     if batch.linked is not None:
         for name, made in zip(batch.linked.schema.names, batch.linked.columns, strict=True):
-            columns[f"f_{name}"] = pc.if_else(mask, made, columns[f"f_{name}"])
+            mine = pa.array([name in waiting.get(at, ()) for at in range(len(batch))])
+            columns[f"f_{name}"] = pc.if_else(mine, made, columns[f"f_{name}"])
     return pa.RecordBatch.from_pydict(columns)
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from reverse_etl import localdb
 from reverse_etl.errors import StateError
 from reverse_etl.localdb import canonical_text, column_types, literal, quoted
-from reverse_etl.standing import Acknowledged
+from reverse_etl.standing import LINKS_OWED, Acknowledged
 
 FORMAT = 1
 STORAGE = "v1.4.0"  # the oldest DuckDB we support must be able to read the file
@@ -92,7 +92,7 @@ class Snapshot:
                     _apply(connection, pa.Table.from_batches(batches, schema))
                     folded = last
                 if rehash is not None:
-                    connection.execute(f"UPDATE snap.rows SET h = {rehash}")
+                    connection.execute(f"UPDATE snap.rows SET h = {rehash} WHERE h <> {LINKS_OWED}")
                 connection.execute(f"UPDATE snap.meta SET value = {literal(str(folded))} WHERE name = 'folded_seq'")
                 connection.execute("COMMIT")
                 rows = _scalar(connection, "SELECT count(*) FROM snap.rows")
