@@ -9,11 +9,14 @@ POST /__convert           {"lead": id} converts a Salesforce lead, as a person w
 POST /__rules             what an account's admin would set:
                           {"platform": "hubspot", "object", "required": [...]}: needed on create, from 2026-09 on
                           {"platform": "salesforce", "object", "duplicate_field", "alert": bool}: a duplicate rule
+POST /__unsure            {"mixed_status", "update_traces", "echo_trace_ids", "strict"}: how HubSpot answers where that
+                          isn't known for sure (see `hubspot.writes.Rules`); those not named stay
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from reverse_etl.sandbox.clock import Clock, iso
@@ -68,7 +71,7 @@ class Admin:
             case "POST", "/__reset":
                 self._reset()
                 return empty()
-            case "POST", ("/__time" | "/__convert" | "/__rules" as path):
+            case "POST", ("/__time" | "/__convert" | "/__rules" | "/__unsure" as path):
                 return self._order(path, request)
             case "GET", _:
                 return self._pages(request)
@@ -89,6 +92,7 @@ class Admin:
             "/__time": (self._move, '{"advance": seconds}'),
             "/__convert": (self._convert, '{"lead": id}'),
             "/__rules": (self._rule, '{"platform", "object", "required"} or {"platform", "object", "duplicate_field"}'),
+            "/__unsure": (self._unsure, '{"mixed_status": 200 or 207, "update_traces", "echo_trace_ids", "strict"}'),
         }[path]
         try:
             return json_response(200, carry_out(request.json()))
@@ -103,6 +107,15 @@ class Admin:
 
     def _convert(self, order: Any) -> dict[str, Any]:
         return dict(self._salesforce.convert_lead(str(order["lead"])))
+
+    def _unsure(self, order: Any) -> dict[str, Any]:
+        rules, wanted = self._hubspot.rules, dict(order)
+        known = asdict(rules)
+        if any(type(value) is not type(known[name]) for name, value in wanted.items()):
+            raise ValueError("a value of another kind")
+        for name, value in wanted.items():
+            setattr(rules, name, value)
+        return asdict(rules)
 
     def _rule(self, order: Any) -> dict[str, Any]:
         name = str(order["object"])

@@ -253,3 +253,15 @@ def test_an_import_that_cannot_begin_says_why(hubspot: httpx.Client) -> None:
     ):
         assert refused.status_code == 400
         assert text in refused.json()["message"]
+
+
+def test_what_is_not_known_of_the_real_service_can_be_set_each_way(hubspot: httpx.Client) -> None:
+    order = {"mixed_status": 200, "echo_trace_ids": True}
+    now = {"mixed_status": 200, "update_traces": True, "echo_trace_ids": True, "strict": False}
+    assert hubspot.post("/__unsure", json=order).json() == now
+    answer = batch(hubspot, "2026-09", "upsert", {"email": "a@x.io"}, {"email": "bad"})
+    assert (answer.status_code, answer.json()["results"][0]["objectWriteTraceId"]) == (200, "a@x.io")
+    wrongs: list[Any] = [{"mixed_status": "200"}, {"unknown": True}, ["strict"]]
+    for wrong in wrongs:
+        assert hubspot.post("/__unsure", json=wrong).status_code == 400
+        assert hubspot.post("/__unsure", json={}).json() == now

@@ -203,3 +203,18 @@ def test_a_lists_name_is_its_own_and_a_deleted_list_can_be_restored(sandbox: San
     assert [entry["listId"] for entry in hubspot.get("/crm/v3/lists?listIds=15&listIds=16").json()["lists"]] == ["16"]
     assert hubspot.put("/crm/v3/lists/15/restore").status_code == 204
     assert sandbox.hubspot.lists.members("15") == [contact]
+
+
+def test_an_event_is_worked_through_later_and_leads_to_whoever_is_there_by_then(
+    sandbox: Sandbox, hubspot: httpx.Client
+) -> None:
+    sandbox.hubspot.events.lag = 60
+    for email in ("ada@x.io", "nobody@x.io"):
+        sent: dict[str, Any] = {"eventName": "pe1_visit", "email": email, "properties": {}}
+        assert hubspot.post("/events/custom/2026-09/send", json=sent).status_code == 204
+    contact = sandbox.hubspot.add("contacts", {"email": "ada@x.io"})
+    occurrences = "/events/event-occurrences/2026-09?objectType=contact"
+    assert hubspot.get(occurrences).json()["results"] == []
+    sandbox.clock.advance(61)
+    [found] = hubspot.get(occurrences).json()["results"]
+    assert found["objectId"] == contact

@@ -1,10 +1,13 @@
 """Custom events: a 204 says that they were taken, not that they led to a contact; of one uuid only the first is kept.
 
+They are worked through later: what a sender names must lead to a contact by then, not when it is sent.
+
 https://developers.hubspot.com/docs/api-reference/legacy/events/send-event-data/guide (November 2026)
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from reverse_etl.sandbox.hubspot.bodies import count, document, inputs
@@ -16,11 +19,21 @@ MOST_BATCH = 500
 
 
 class Events:
+    """`lag`: seconds until an event that was taken is worked through and can be read back."""
+
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
         self._definitions: dict[str, Body] = {}
         self._uuids: set[tuple[str, str]] = set()
-        self.taken: list[Body] = []
+        self._waiting: deque[tuple[float, list[Body]]] = deque()
+        self._kept: list[Body] = []
+        self.lag = 0.0
+
+    @property
+    def taken(self) -> list[Body]:
+        """The events that led to a contact, in the order they were worked through."""
+        self._catch_up()
+        return self._kept
 
     def answer(self, request: Request, rest: list[str]) -> Response:
         match request.method, rest:
@@ -61,15 +74,23 @@ class Events:
         return json_response(200, answer)
 
     def clear(self) -> None:
-        self.taken.clear()
+        self._waiting.clear()
+        self._kept.clear()
         self._uuids.clear()
         self._definitions.clear()
 
     def dump(self) -> Body:
-        return {"definitions": self._definitions, "taken": self.taken, "uuids": sorted(self._uuids)}
+        waiting = [[at, rows] for at, rows in self._waiting]
+        return {
+            "definitions": self._definitions,
+            "kept": self._kept,
+            "waiting": waiting,
+            "uuids": sorted(self._uuids),
+        }
 
     def load(self, document: Body) -> None:
-        self._definitions, self.taken = document["definitions"], document["taken"]
+        self._definitions, self._kept = document["definitions"], document["kept"]
+        self._waiting = deque((at, rows) for at, rows in document["waiting"])
         self._uuids = {(name, uuid) for name, uuid in document["uuids"]}
 
     def _define(self, body: Body) -> Body:
@@ -84,6 +105,17 @@ class Events:
     def _take(self, rows: list[Body]) -> None:
         if any(not row.get("eventName") for row in rows):
             raise Refusal(400, "Some required fields were not set: [eventName]", "VALIDATION_ERROR")
+        now = self._portal.clock.iso()
+        dated = [row if row.get("occurredAt") else {**row, "occurredAt": now} for row in rows]
+        self._waiting.append((self._portal.clock.now() + self.lag, dated))
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Works through what has waited long enough."""
+        while self._waiting and self._waiting[0][0] <= self._portal.clock.now():
+            self._work(self._waiting.popleft()[1])
+
+    def _work(self, rows: list[Body]) -> None:
         contacts = self._portal.types["contacts"]
         writes: list[tuple[str, str, Any]] = []
         for row in rows:
@@ -95,13 +127,13 @@ class Events:
                 continue  # dropped in silence, as the real service drops what leads nowhere
             self._uuids.add((name, uuid))
             event = {
-                "id": uuid or f"{len(self.taken) + 1}",
+                "id": uuid or f"{len(self._kept) + 1}",
                 "eventType": name,
                 "objectType": "CONTACT",
                 "objectId": record_id,
-                "occurredAt": str(row.get("occurredAt") or self._portal.clock.iso()),
+                "occurredAt": str(row["occurredAt"]),
                 "properties": row.get("properties") or {},
             }
-            self.taken.append(event)
+            self._kept.append(event)
             writes.append(("event", record_id, event))
         self._portal.ledger.add("hubspot", "events", writes)
