@@ -6,7 +6,7 @@ key, or with a key that comes twice, never get this far: `diff` sets them aside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -19,7 +19,9 @@ from reverse_etl.mapping import PayloadColumn, Shape
 from reverse_etl.model import Field, FieldType, ObjectSchema, Problem
 
 NUMBER = r"^\s*[+-]?\d+(\.\d+)?\s*$"
+EMAIL = r"^\s*[^@\s]+@[^@\s]+\.[^@\s]+\s*$"
 NO_NUMBER = (FieldType.DATE, FieldType.DATETIME)
+CHOICE = (FieldType.CHOICE, FieldType.CHOICES)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def match_rules(shape: Shape, matches: Sequence[str]) -> list[Rule]:
 
 def schema_rules(shape: Shape, fields: Mapping[str, Field]) -> list[Rule]:
     """What this object's own field list forbids."""
-    return [rule for column in shape.payload for rule in _field_rules(column, fields[column.field])]
+    rules = [rule for column in shape.payload for rule in _field_rules(column, fields[column.field])]
+    return [*rules, *_pair_rules(shape, fields)]
 
 
 def check_fields(sync: SyncConfig, schema: ObjectSchema, shape: Shape | None = None) -> list[Problem]:
@@ -103,13 +106,11 @@ def _field_rules(column: PayloadColumn, field: Field) -> Iterator[Rule]:
             field.name,
             f"the text is longer than the {field.max_length} characters the field takes",
         )
-    if field.options is not None and field.type in (FieldType.CHOICE, FieldType.CHOICES):
-        yield Rule(
-            f"{goes} AND {_outside(column, field, name)}",
-            "invalid_option",
-            field.name,
-            f"the value is not one of the field's options ({_shortened(field.options)})",
-        )
+    if field.is_email and is_text:
+        broken = f"{goes} AND trim({name}) <> '' AND NOT regexp_full_match({name}, {literal(EMAIL)})"
+        yield Rule(broken, "invalid_email", field.name, "the text is not an e-mail address")
+    if field.type in CHOICE:
+        yield from _choice_rules(column, field, name, goes)
     if is_text and field.type in (FieldType.NUMBER, FieldType.INTEGER):
         broken = f"{goes} AND NOT regexp_full_match({name}, {literal(NUMBER)})"
         yield Rule(broken, "invalid_number", field.name, "the text is not a number")
@@ -137,13 +138,60 @@ def _size_rules(column: PayloadColumn, field: Field, name: str, goes: str) -> It
         )
 
 
-def _outside(column: PayloadColumn, field: Field, name: str) -> str:
-    options = "[" + ", ".join(literal(option) for option in field.options or ()) + "]"
+def _choice_rules(column: PayloadColumn, field: Field, name: str, goes: str) -> Iterator[Rule]:
+    if column.type.endswith("[]") and field.type is FieldType.CHOICES:
+        message = "a value of the list holds `;`, which stands between values"
+        broken = f"{goes} AND len(list_filter({name}, lambda part: contains(part, ';'))) > 0"
+        yield Rule(broken, "invalid_option", field.name, message)
+    if shared := field.shared_labels:
+        message = "the label belongs to several options: give the value of the one that is meant"
+        yield Rule(f"{goes} AND {_is_among(shared, column, field)}", "invalid_option", field.name, message)
+    if field.options is not None:
+        known = [*field.options, *field.by_label]
+        message = f"the value is not one of the field's options ({_shortened(field.options)})"
+        outside = f"NOT {_is_among(known, column, field, whole=True)}"
+        yield Rule(f"{goes} AND {outside}", "invalid_option", field.name, message)
+
+
+def _is_among(known: Sequence[str], column: PayloadColumn, field: Field, *, whole: bool = False) -> str:
+    """Whether a choice is one of these, or of several any is, or all are, `whole`."""
+    name, test = quoted(column.name), "list_has_all" if whole else "list_has_any"
     if column.type.endswith("[]"):
-        return f"NOT list_has_all({options}, {name})"
+        return f"{test}({_list(known)}, {name})"
     if field.type is FieldType.CHOICES:  # `;a` and the empty text are fine: blank parts name no option
-        return f"NOT list_has_all(list_append({options}, ''), string_split(CAST({name} AS VARCHAR), ';'))"
-    return f"{name} IS NOT NULL AND NOT list_contains({options}, CAST({name} AS VARCHAR))"
+        blank = [""] if whole else []
+        return f"{test}({_list([*known, *blank])}, string_split(CAST({name} AS VARCHAR), ';'))"
+    return f"list_contains({_list(known)}, CAST({name} AS VARCHAR))"
+
+
+def _pair_rules(shape: Shape, fields: Mapping[str, Field]) -> Iterator[Rule]:
+    """Two fields of a row that don't go together, such as a stage and the pipeline of another one."""
+    mapped = {column.field: column for column in shape.payload}
+    for column in shape.payload:
+        field = fields[column.field]
+        other = None if field.allowed_with is None else mapped.get(field.allowed_with[0])
+        if field.allowed_with is None or other is None:
+            continue
+        allowed = _list(
+            f"{one}\n{own}"
+            for theirs, mine in field.allowed_with[1]
+            for one in _spellings(fields[other.field], theirs)
+            for own in _spellings(field, mine)
+        )
+        name, by = (f"CAST({quoted(each.name)} AS VARCHAR)" for each in (column, other))
+        goes = f"({quoted(column.goes)} OR {quoted(other.goes)}) AND {name} <> '' AND {by} <> ''"
+        message = f"the value does not belong to this row's {other.field}"
+        apart = f"{goes} AND NOT list_contains({allowed}, {by} || chr(10) || {name})"
+        yield Rule(apart, "invalid_option", field.name, message)
+
+
+def _spellings(field: Field, value: str) -> list[str]:
+    """An option's value, and the labels that stand for it."""
+    return [value, *(label for label, meant in field.by_label.items() if meant == value)]
+
+
+def _list(texts: Iterable[str]) -> str:
+    return "[" + ", ".join(literal(text) for text in texts) + "]::VARCHAR[]"
 
 
 def _shortened(options: Sequence[str]) -> str:
@@ -156,12 +204,19 @@ def _field_problems(sync: SyncConfig, schema: ObjectSchema, shape: Shape | None)
         field = schema.fields.get(name)
         at = ("mapping", name)
         if field is None:
-            message = f"{schema.name} has no field `{name}`"
+            made = f"; `reverse-etl fields {sync.name} --create` makes it" if schema.extensible else ""
+            message = f"{schema.name} has no field `{name}`{made}"
             yield sync.problem(*at, message=message, nearest=nearest(name, [*schema.fields]), of_key=True)
         elif field.read_only is not None and not (name == sync.match and sync.mode == "update"):
             yield sync.problem(*at, message=f"{schema.name}.{name} can't be written: {field.read_only}", of_key=True)
+        elif field.backward and not field.one_way:
+            message = f"{schema.name}.{name} moves either way by itself: take `allow_backward` out"
+            yield sync.problem(*at, "allow_backward", message=message, of_key=True)
         elif shape is not None and (misfit := _misfit(shape.column(name), field)):
             yield sync.problem(*at, message=misfit)
+    if misplaced := [*_object_problems(sync, schema)]:
+        yield from misplaced
+        return
     yield from _match_problems(sync, schema)
     if sync.mode in ("upsert", "insert", "mirror"):
         for field in schema.fields.values():
@@ -170,18 +225,43 @@ def _field_problems(sync: SyncConfig, schema: ObjectSchema, shape: Shape | None)
                 yield sync.problem("mapping", message=message, of_key=True)
 
 
+def _object_problems(sync: SyncConfig, schema: ObjectSchema) -> Iterator[Problem]:
+    """What the destination has, and this object of its doesn't."""
+    if schema.modes is not None and sync.mode not in schema.modes:
+        modes = sorted(schema.modes)
+        message = f"{schema.name} has no mode `{sync.mode}`; it has {', '.join(modes)}"
+        yield sync.problem("mode", message=message, nearest=modes[0] if len(modes) == 1 else None)
+    elif schema.needs_one_of and not sync.mapping.keys() & set(schema.needs_one_of):
+        message = f"nothing says whose {schema.name} a row is: map one of {', '.join(schema.needs_one_of)}"
+        yield sync.problem("mapping", message=message, of_key=True)
+    looks = sync.fallbacks or sync.protects_match or any(entry.write != "always" for entry in sync.mapping.values())
+    if looks and not schema.looks_up:
+        message = f"{schema.name} finds its rows by one field: leave the list of `match`, `secondary` and `write` out"
+        yield sync.problem("match", message=message)
+
+
 def _match_problems(sync: SyncConfig, schema: ObjectSchema) -> Iterator[Problem]:
     if sync.mode == "append" or (sync.mode == "update" and not sync.fallbacks):
         return
     for at, name in enumerate(sync.matches):
         match = schema.fields.get(name)
         if match is not None and not match.identifies:
-            unique = [field.name for field in schema.fields.values() if field.identifies and field.read_only is None]
             message = (
                 f"{schema.name}.{name} is not unique at the destination, so it can't find a record; "
-                f"unique ones are {', '.join(unique) or 'none yet: make one there first'}"
+                + _unique_ones(sync, schema)
             )
             yield sync.problem("match", *([at] if sync.fallbacks else []), message=message)
+
+
+def _unique_ones(sync: SyncConfig, schema: ObjectSchema) -> str:
+    """By what records can be found instead."""
+    unique = [field.name for field in schema.fields.values() if field.identifies and field.read_only is None]
+    if not schema.extensible:
+        return f"unique ones are {', '.join(unique) or 'none yet: make one there first'}"
+    return (
+        f"unique ones are {', '.join(unique) or 'none yet'}. Match by one that holds an id of your own, or map a new "
+        f"field, name it in `match`, and `reverse-etl fields {sync.name} --create` makes it as a unique one"
+    )
 
 
 def _misfit(column: PayloadColumn, field: Field) -> str | None:

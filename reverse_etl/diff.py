@@ -60,6 +60,7 @@ class Comparison:
         self.connection = spool.connection
         self.outgoing = "NOT held"  # which rows of `delta` go out, as a condition
         self._stale = False
+        self._everything = False
 
     @property
     def shape(self) -> Shape:
@@ -69,6 +70,7 @@ class Comparison:
 
     def compare(self, scope: Scope) -> None:
         """Fill `doubled`, `candidate`, `delta`, `removed` and `invalid`."""
+        self._everything = scope.everything
         self._lay_doubtful(scope)
         self._find_candidates(scope)
         self._find_doubled(scope)
@@ -89,6 +91,19 @@ class Comparison:
             self._invalidate(
                 f"rowid IN (SELECT place FROM flawed WHERE rule = {nth})", rule.code, rule.column, rule.message
             )
+
+    def forget_reordered(self, columns: Sequence[PayloadColumn]) -> None:
+        """Several choices that only stand in another order, or twice, are no change of these fields, nor of a row."""
+        if self._everything or not columns:
+            return
+        known = "change = 'changed' AND record_id IS NOT NULL"
+        if self._doubt != "false":
+            known += " AND key NOT IN (SELECT key FROM doubtful)"
+        for column in columns:
+            goes, new, old = (quoted(column.goes), *(_choices(each, column.type) for each in (column.name, column.old)))
+            self.connection.execute(f"UPDATE delta SET {goes} = false WHERE {known} AND {goes} AND {new} = {old}")
+        differs = " OR ".join(quoted(column.goes) for column in self.shape.compared)
+        self.connection.execute(f"DELETE FROM delta WHERE {known} AND NOT ({differs})")
 
     def set_aside_clashes(self, match: PayloadColumn, *, folds_case: bool, refuse_all: bool) -> None:
         """Rows that render to one match value: all but the one that owns the record, else the first in key order.
@@ -396,6 +411,12 @@ class Comparison:
 def _folded(match: PayloadColumn, name: str, folds_case: bool) -> str:
     text = canonical_text(quoted(name), match.type)
     return f"lower(trim({text}))" if folds_case else text
+
+
+def _choices(name: str, type: str) -> str:
+    """Several choices in one order, each once, whether they came as a list or as text."""
+    parts = quoted(name) if type.endswith("[]") else f"string_split(CAST({quoted(name)} AS VARCHAR), ';')"
+    return f"list_sort(list_distinct({parts}))"
 
 
 def _shown(column: PayloadColumn) -> str:

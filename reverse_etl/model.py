@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -102,8 +103,10 @@ class Field:
     `read_only` is the reason in a few words, None for a field that can be written. `options` are the values the
     field accepts (None: anything), `folds_case` says that two values differing by case or outer blanks find the same
     record. `max_length` counts characters. `digits` and `scale` bound a number: digits in all, and after the point.
-    `labels` are what people see for an option, each with the value that goes out for it. A field with a `parent` holds
-    that record's match value. `backward`: a value that goes one way only is made to go back.
+    `labels` are what people see for an option, each with the value that goes out for it. `allowed_with` names another
+    field and the pairs of its value and of this one's that go together. A field with a `parent` holds that record's
+    match value. `one_way`: the destination moves its value through the options in their order only; `backward`: it is
+    made to go back. `is_email`: every value is an e-mail address.
     """
 
     name: str
@@ -119,8 +122,27 @@ class Field:
     digits: int | None = None
     scale: int | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    allowed_with: tuple[str, tuple[tuple[str, str], ...]] | None = None
     parent: Parent | None = None
+    one_way: bool = False
     backward: bool = False
+    is_email: bool = False
+
+    @cached_property
+    def by_label(self) -> dict[str, str]:
+        """Option values by their labels: those that are no option's value, and stand for one option only."""
+        found: dict[str, str] = {}
+        for label, value in self.labels:
+            if found.setdefault(label, value) != value:
+                found[label] = ""
+        taken = {*(self.options or ()), ""}
+        return {label: value for label, value in found.items() if label not in taken and value}
+
+    @property
+    def shared_labels(self) -> list[str]:
+        """Labels that stand for several options, so that nobody can tell which is meant."""
+        known = {*(self.options or ()), *self.by_label, ""}
+        return [label for label in dict.fromkeys(label for label, _ in self.labels) if label not in known]
 
 
 # Renders a whole column for a field, one value a row; see `values`.
@@ -131,12 +153,20 @@ Wire = Callable[[pa.Array, Field], Sequence[Any]]
 class ObjectSchema:
     """An object as its destination describes it; `name` is spelled as the destination spells it.
 
-    `id_field` is the field by which a record can be read back by its own id, where there is one.
+    `modes` are those that this object takes, None: all that its destination has. `needs_one_of`: each row says by one
+    of these whose it is. `looks_up` False: a row can't be laid beside its record before it goes out.
+
+    `id_field` is the field by which a record can be read back by its own id, where there is one. `extensible`: fields
+    can be made in it.
     """
 
     name: str
     fields: Mapping[str, Field]
     id_field: str | None = None
+    modes: frozenset[str] | None = None
+    needs_one_of: tuple[str, ...] = ()
+    looks_up: bool = True
+    extensible: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from reverse_etl.config.sync import RemovedSet, SyncConfig
 from reverse_etl.diff import Comparison, Counts, Scope
 from reverse_etl.localdb import quoted, stream
 from reverse_etl.mapping import Shape, key_kinds, literal_as
-from reverse_etl.model import Batch, Chunk, Limits, ObjectSchema, Operation
+from reverse_etl.model import Batch, Chunk, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.protocols import Destination
 from reverse_etl.report import PlanSummary, RowProblem, RowSample
 from reverse_etl.standing import RefusedRow, key_value, slot_of
@@ -209,7 +209,7 @@ def compare(sync: SyncConfig, comparison: Comparison, wish: Wish, refused: Seque
             complete=wish.complete,
             removals=removals,
             everything=wish.full,
-            keys_only=sync.mode in ("insert", "append"),
+            keys_only=sync.mode == "insert" or (sync.mode == "append" and not wish.full),
             doubtful=tuple(row.key_text for row in refused if row.kind == "in_doubt" and row.key_text is not None),
         )
     )
@@ -220,13 +220,20 @@ def refuse_rows(sync: SyncConfig, comparison: Comparison, schema: ObjectSchema) 
     """Set aside what this object's own schema forbids. Raises ConfigError when the mapping itself does not fit it."""
     shape = comparison.shape
     checks.refuse_fields(sync, schema, shape)
-    comparison.set_aside([*checks.match_rules(shape, sync.matches), *checks.schema_rules(shape, schema.fields)])
+    comparison.forget_reordered([c for c in shape.compared if schema.fields[c.field].type is FieldType.CHOICES])
+    rules = checks.match_rules(shape, _finders(sync, schema))
+    comparison.set_aside([*rules, *checks.schema_rules(shape, schema.fields)])
     if sync.mode == "append":  # many events may be about one record
         return
     folds = schema.fields[sync.match].folds_case
     column = shape.column(sync.match)
     comparison.set_aside_clashes(column, folds_case=folds, refuse_all=sync.on_duplicate == "none")
     comparison.forget_taken_over(column, folds_case=folds)
+
+
+def _finders(sync: SyncConfig, schema: ObjectSchema) -> tuple[str, ...]:
+    """The fields of which one must have a value, so that a row leads somewhere."""
+    return sync.matches or tuple(name for name in schema.needs_one_of if name in sync.mapping)
 
 
 def settle(

@@ -8,10 +8,12 @@
     date              2026-01-31; for a datetime field midnight UTC
     timestamp         2026-01-31T10:20:30.123Z, in UTC and cut to the millisecond; for a date field its UTC day
     time              10:20:30.5; for a time field 10:20:30.500Z
-    list              a;b without repeats for choice fields, else compact JSON; for untyped fields a list
+    list              a;b for choice fields, in the options' order and without repeats; else compact JSON, for untyped
+                      fields a list
     struct, map       compact JSON; for untyped fields an object
 
-An integer 0 or 1 is false or true for a boolean field. A naive timestamp is taken as UTC: the mapping has applied the
+A choice may be given by its label: the option's value goes out. An integer 0 or 1 is false or true for a boolean
+field. A naive timestamp is taken as UTC: the mapping has applied the
 sync's time zone before. NULL stays None. NaN, infinity and binary never get here: `checks` and the sources refuse them.
 """
 
@@ -48,6 +50,12 @@ UNTYPED = Field("", FieldType.OTHER)
 def as_text(column: pa.Array, field: Field) -> list[str | None]:
     """A column for a destination that takes strings only."""
     column = _storage(column)
+    if field.type in CHOICE:
+        return _choices(column, field)
+    return _as_text(column, field)
+
+
+def _as_text(column: pa.Array, field: Field) -> list[str | None]:
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return list(_text_for(column, field.type).to_pylist())
@@ -59,8 +67,6 @@ def as_text(column: pa.Array, field: Field) -> list[str | None]:
         return list(column.cast(pa.string()).to_pylist())
     if pa.types.is_temporal(kind):
         return _moments(column, field.type)
-    if _is_list(kind) and field.type in CHOICE:
-        return [None if row is None else ";".join(dict.fromkeys(row)) for row in _rows_of(column, _present_text)]
     if pa.types.is_nested(kind):
         return [None if tree is None else orjson.dumps(tree).decode() for tree in _trees(column)]
     if pa.types.is_null(kind):
@@ -92,6 +98,24 @@ def _text_for(column: pa.Array, wanted: FieldType) -> pa.Array:
     if wanted in NUMERIC:
         return pc.replace_substring_regex(trimmed, r"^\+", "")
     return pc.utf8_lower(trimmed) if wanted is FieldType.BOOLEAN else trimmed
+
+
+def _choices(column: pa.Array, field: Field) -> list[str | None]:
+    """Options by their values; text keeps the order and the blanks that it came with where the options are known."""
+    named = field.by_label
+    if _is_list(column.type):
+        rank = {option: place for place, option in enumerate(field.options or ())}
+        rows = _rows_of(column, _present_text)
+        chosen = [None if row is None else dict.fromkeys(named.get(part, part) for part in row) for row in rows]
+        return [
+            None if row is None else ";".join(sorted(row, key=lambda part: rank.get(part, len(rank)))) for row in chosen
+        ]
+    texts = _as_text(column, field if field.options is None else UNTYPED)
+    if not named:
+        return texts
+    if field.type is FieldType.CHOICES:
+        return [None if text is None else ";".join(named.get(part, part) for part in text.split(";")) for text in texts]
+    return [None if text is None else named.get(text, text) for text in texts]
 
 
 def _numbers(column: pa.Array) -> list[str | None]:
@@ -217,7 +241,7 @@ def _rows_of(column: pa.Array, render: Callable[[pa.Array], Sequence[Any]]) -> l
 
 
 def _present_text(elements: pa.Array) -> list[Any]:
-    return [_ABSENT if text is None else text for text in as_text(elements, Field("", FieldType.CHOICE))]
+    return [_ABSENT if text is None else text for text in _as_text(elements, UNTYPED)]
 
 
 def _map_rows(column: pa.MapArray) -> list[list[tuple[str | None, object]] | None]:

@@ -125,11 +125,11 @@ def test_a_daily_limit_ends_the_run_cleanly_and_rows_stay_pending(people: Scene)
 
 
 def test_a_whole_batch_400_is_halved_until_the_guilty_row_stands_alone(people: Scene) -> None:
-    people.people(*ROWS[:5], ("not an address", "Bad", 1), *ROWS[5:])
+    people.people(*ROWS[:5], ("not..an@address.io", "Bad", 1), *ROWS[5:])
     run = people.sync()
     assert (run["exit"], run["rejected"]) == (3, 1)
     assert all_there(people)
-    assert [row["key"] for row in people.rejected()] == ["not an address"]
+    assert [row["key"] for row in people.rejected()] == ["not..an@address.io"]
 
 
 def test_a_refusal_of_the_whole_run_is_no_row_s_fault(people: Scene) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.sandbox.scene import LEADS, Scene
 
-ADA, BO, BAD = ("ada@x.example", "Ada", 1), ("bo@x.example", "Bo", 2), ("not an address", "Cy", 3)
+ADA, BO, BAD = ("ada@x.example", "Ada", 1), ("bo@x.example", "Bo", 2), ("not..an@address.io", "Cy", 3)
 
 
 def test_one_bad_row_does_not_sink_its_batch(scene: Scene) -> None:
@@ -23,11 +23,11 @@ def test_a_rejected_row_is_kept_with_everything_that_says_why(scene: Scene) -> N
     scene.define()
     scene.sync()
     (row,) = scene.rejected()
-    assert row["key"] == "not an address"
+    assert row["key"] == "not..an@address.io"
     assert row["attempts"] == 1
     assert row["request_id"]
     assert row["message"]
-    assert row["values"] == {"email": "not an address", "firstname": "Cy", "workspaces_total": 3}
+    assert row["values"] == {"email": "not..an@address.io", "firstname": "Cy", "workspaces_total": 3}
     assert datetime.fromisoformat(row["first_at"]) <= datetime.fromisoformat(row["last_at"])
     assert datetime.fromisoformat(row["next_at"]) >= datetime.fromisoformat(row["last_at"])
 
@@ -58,7 +58,7 @@ def test_P06_a_rejected_row_goes_at_once_when_it_changed(scene: Scene) -> None:
     for _ in range(4):
         scene.sync()
     before = scene.rejected()[0]["attempts"]
-    scene.people(ADA, ("not an address", "Cyd", 3))
+    scene.people(ADA, ("not..an@address.io", "Cyd", 3))
     scene.sync()
     (row,) = scene.rejected()
     assert (row["attempts"], row["values"]["firstname"]) == (before + 1, "Cyd")
@@ -78,7 +78,7 @@ def test_retry_offers_only_the_refused_rows(scene: Scene) -> None:
     scene.define()
     for _ in range(3):
         scene.sync()
-    scene.people(ADA, ("not an address", "Cy", 3), ("new@x.example", "New", 1))
+    scene.people(ADA, ("not..an@address.io", "Cy", 3), ("new@x.example", "New", 1))
     before = scene.rejected()[0]["attempts"]
     code, document = scene.json("rejected", "people", "--retry")
     assert code == 3
@@ -112,7 +112,7 @@ def test_a_known_row_that_is_refused_keeps_its_old_acknowledged_value(scene: Sce
     scene.people((1, "ada@x.example", "Ada"), columns=columns)
     scene.define(key="id", mapping={"email": "email", "firstname": "name"})
     scene.sync()
-    scene.people((1, "broken", "Ada"), columns=columns)
+    scene.people((1, "bro..ken@x.io", "Ada"), columns=columns)
     assert scene.sync()["exit"] == 3
     code, found = scene.json("explain", "people", "1")
     assert code == 0

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from reverse_etl.model import Field, FieldType
+from reverse_etl.checks import check_fields
+from reverse_etl.model import Field, FieldType, ObjectSchema
 from reverse_etl.testing import MemoryAccount
 from tests.house import FIELDS, House, sync
 
@@ -31,6 +32,10 @@ def codes(root: Path, field: Field, column: pa.Array) -> list[str | None]:
 
 
 TEXT = FieldType.TEXT
+PLANS = {
+    "options": ("free", "pro", "old"),
+    "labels": (("Free", "free"), ("Pro", "pro"), ("Pro", "old"), ("old", "pro")),
+}
 CASES: list[tuple[str, Field, pa.Array, list[str | None]]] = [
     (
         "no number",
@@ -73,6 +78,30 @@ CASES: list[tuple[str, Field, pa.Array, list[str | None]]] = [
         Field("v", FieldType.CHOICES, options=("a", "b")),
         pa.array([["a", "b"], [], ["c"], None], pa.list_(pa.string())),
         [None, None, "invalid_option", None],
+    ),
+    (
+        "a label, a shared one, and one that is another option's value",
+        Field("v", FieldType.CHOICE, **PLANS),
+        pa.array(["Free", "Pro", "old", "FREE", None]),
+        [None, "invalid_option", None, "invalid_option", None],
+    ),
+    (
+        "labels of several options",
+        Field("v", FieldType.CHOICES, **PLANS),
+        pa.array(["Free;pro", "free;Pro", "", None]),
+        [None, "invalid_option", None, None],
+    ),
+    (
+        "a list with labels, blanks and what stands between values",
+        Field("v", FieldType.CHOICES, options=("a", "b;c"), labels=(("A", "a"), ("B", "b;c"))),
+        pa.array([["A", "a"], ["B", None], ["b;c"], ["C"], None], pa.list_(pa.string())),
+        [None, None, "invalid_option", "invalid_option", None],
+    ),
+    (
+        "no e-mail address",
+        Field("v", TEXT, is_email=True),
+        pa.array(["a@x.io", " A@x.io ", "ax.io", "a@@x.io", "a b@x.io", "a@x", "@x.io", "zoë@exämple.com", "", None]),
+        [None, None, *["invalid_email"] * 5, None, None, None],
     ),
     (
         "text that is no time",
@@ -143,3 +172,110 @@ def test_the_first_reason_is_given_when_there_are_several(tmp_path: Path) -> Non
     house.go()
     assert house.codes() == {"1": "invalid_text", "2": "invalid_null_match"}
     assert house.go().rows.invalid == 2
+
+
+# --- two fields that go together -------------------------------------------------------------------------------------
+
+PIPELINE = Field("pipeline", FieldType.CHOICE, options=("p", "q"), labels=(("Sales", "p"), ("Renewals", "q")))
+STAGE = Field(
+    "stage",
+    FieldType.CHOICE,
+    options=("p1", "won", "q1"),
+    labels=(("New", "p1"), ("Won", "won"), ("Asked", "q1")),
+    allowed_with=("pipeline", (("p", "p1"), ("p", "won"), ("q", "q1"))),
+)
+
+
+def staged(root: Path, mapping: dict[str, str], *rows: tuple[Any, ...]) -> House:
+    house = House(root, sync(mapping={"email": "email", **mapping}), crm=MemoryAccount(FIELDS[0], PIPELINE, STAGE))
+    house.people(*rows, columns="id INTEGER, email VARCHAR, line VARCHAR, stage VARCHAR")
+    return house
+
+
+def test_a_stage_of_another_pipeline_is_refused_however_the_two_are_spelled(tmp_path: Path) -> None:
+    rows = [("p", "p1"), ("Sales", "Won"), ("q", "Asked"), ("Renewals", "New"), ("p", "q1"), ("p", None), (None, "q1")]
+    told = [(at, f"p{at}@x.io", *row) for at, row in enumerate(rows)]
+    house = staged(tmp_path, {"pipeline": "line", "stage": "stage"}, *told)
+    house.go()
+    assert house.codes() == {"3": "invalid_option", "4": "invalid_option"}
+    assert house.refused()["3"].message == "the value does not belong to this row's pipeline"
+
+
+def test_a_pipeline_that_changes_without_its_stage_is_refused(tmp_path: Path) -> None:
+    house = staged(tmp_path, {"pipeline": "line", "stage": "stage"}, (1, "a@x.io", "p", "p1"))
+    house.go()
+    house.people((1, "a@x.io", "q", "p1"), columns="id INTEGER, email VARCHAR, line VARCHAR, stage VARCHAR")
+    house.go()
+    assert house.codes() == {"1": "invalid_option"}
+
+
+def test_a_stage_without_a_mapped_pipeline_may_be_any(tmp_path: Path) -> None:
+    house = staged(tmp_path, {"stage": "stage"}, (1, "a@x.io", "q", "p1"))
+    assert house.go().delivered.created == 1
+
+
+# --- several choices -------------------------------------------------------------------------------------------------
+
+TAGS = Field("tags", FieldType.CHOICES, options=("a", "b", "c"))
+
+
+def tagged(root: Path, *tags: list[str] | None) -> House:
+    house = House(root, sync(mapping={"email": "email", "tags": "tags"}), crm=MemoryAccount(FIELDS[0], TAGS))
+    retag(house, *tags)
+    return house
+
+
+def retag(house: House, *tags: list[str] | None) -> None:
+    rows = [(at, f"p{at}@x.io", each) for at, each in enumerate(tags)]
+    house.people(*rows, columns="id INTEGER, email VARCHAR, tags VARCHAR[]")
+
+
+def test_choices_that_only_come_in_another_order_or_twice_are_unchanged(tmp_path: Path) -> None:
+    house = tagged(tmp_path, ["a", "b"], ["b", "c"], None)
+    house.go()
+    written = len(house.crm.writes)
+    retag(house, ["b", "a", "b"], ["c"], None)
+    report = house.go()
+    assert (report.rows.unchanged, report.rows.changed, report.delivered.updated) == (2, 1, 1)
+    assert len(house.crm.writes) == written + 1
+    retag(house, ["b", "a"], ["c"], None)
+    assert house.go().rows.unchanged == 3
+    assert len(house.crm.writes) == written + 1
+
+
+def test_a_full_send_sends_them_all_the_same(tmp_path: Path) -> None:
+    house = tagged(tmp_path, ["a", "b"])
+    house.go()
+    retag(house, ["b", "a"])
+    assert house.go(full=True).delivered.updated == 1
+
+
+# --- fields that the mapping names, and how ---------------------------------------------------------------------------
+
+
+def problems(*fields: Field, extensible: bool = True, **changes: Any) -> list[str]:
+    schema = ObjectSchema("contacts", {field.name: field for field in fields}, extensible=extensible)
+    return [problem.message for problem in check_fields(sync(**changes), schema)]
+
+
+def test_a_missing_field_comes_with_the_command_that_makes_it_where_one_can_be_made() -> None:
+    [said] = problems(FIELDS[0])
+    assert said == "contacts has no field `plan`; `reverse-etl fields people --create` makes it"
+    assert problems(FIELDS[0], extensible=False) == ["contacts has no field `plan`"]
+
+
+def test_a_match_that_is_not_unique_comes_with_the_remedy() -> None:
+    mine = Field("email", FieldType.TEXT)
+    [said] = problems(mine, FIELDS[1], Field("user_id", FieldType.TEXT, identifies=True))
+    assert "contacts.email is not unique" in said and "unique ones are user_id" in said
+    assert "`reverse-etl fields people --create` makes it as a unique one" in said
+    [said] = problems(mine, FIELDS[1], extensible=False)
+    assert said.endswith("unique ones are none yet: make one there first")
+
+
+def test_only_a_field_that_goes_one_way_can_be_allowed_to_go_back() -> None:
+    stage = Field("plan", FieldType.CHOICE, one_way=True, backward=True)
+    assert problems(FIELDS[0], stage) == []
+    assert problems(FIELDS[0], Field("plan", FieldType.TEXT, backward=True)) == [
+        "contacts.plan moves either way by itself: take `allow_backward` out"
+    ]

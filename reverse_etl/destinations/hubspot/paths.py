@@ -6,11 +6,26 @@ Versions are dates since March 2026; the older numbers answer until September 20
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
 Version = Literal["2026-09", "2026-03", "2025-09", "v3"]
+Bucket = Literal["ordinary", "search", "associations", "events"]
+
+_LINKS = re.compile(r"/crm/(v4/)?associations/|/crm/(objects/[^/]+|v\d/objects)/[^/]+/[^/]+/associations/")
+_SEARCH = re.compile(r"/crm/(objects/[^/]+|v\d/objects)/[^/]+/search")
+_EVENTS = re.compile(r"/events/.*/send(/batch)?")
+
+
+def bucket(path: str) -> Bucket:
+    """Which of HubSpot's allowances a call to this path uses up."""
+    if _LINKS.match(path):
+        return "associations"
+    if _SEARCH.fullmatch(path):
+        return "search"
+    return "events" if _EVENTS.fullmatch(path) else "ordinary"
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,9 @@ class Paths:
 
     def properties(self, type: str) -> str:
         return f"{self._crm('properties')}/{quote(type, safe='')}"
+
+    def pipelines(self, type: str) -> str:
+        return f"{self._crm('pipelines')}/{quote(type, safe='')}"
 
     def schemas(self) -> str:
         return "/crm-object-schemas/v3/schemas" if self._old else f"/crm-object-schemas/{self.version}/schemas"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -15,7 +16,9 @@ from reverse_etl.model import Field, FieldType, ObjectSchema
 
 MOST_CHARACTERS = 65_536
 RECORD_ID = "hs_object_id"
+LIFECYCLE = "lifecyclestage"  # a value further back is taken and changes nothing, unless the field was cleared before
 CONTACTS = frozenset({"contacts", "0-1"})
+PIPELINES = (("pipeline", "dealstage"), ("hs_pipeline", "hs_pipeline_stage"))
 STANDARD = {
     "contacts": "0-1",
     "companies": "0-2",
@@ -47,6 +50,7 @@ _TYPES = {
     "date": FieldType.DATE,
     "datetime": FieldType.DATETIME,
 }
+CHOICE = frozenset({FieldType.CHOICE, FieldType.CHOICES})
 _CHOICES = {"checkbox": FieldType.CHOICES, "booleancheckbox": FieldType.BOOLEAN}
 _UNWRITABLE = frozenset({"json", "object_coordinates"})
 
@@ -70,8 +74,9 @@ async def describe(http: Http, paths: Paths, object: str, type: str) -> ObjectSc
         answer = await http.send("GET", paths.properties(type), params={"archived": "false"}, idempotent=True)
     except (NotFound, Refused) as refused:
         raise await _unknown(http, paths, object, refused) from refused
-    fields = [field_of(each, type) for each in listed(answer) if each.get("name")]
-    return ObjectSchema(object, {field.name: field for field in fields}, id_field=RECORD_ID)
+    properties = [each for each in listed(answer) if each.get("name")]
+    fields = {field.name: field for field in (field_of(each, type) for each in properties)}
+    return ObjectSchema(object, await _with_stages(http, paths, type, fields), id_field=RECORD_ID, extensible=True)
 
 
 def field_of(property: Mapping[str, Any], type: str) -> Field:
@@ -88,8 +93,11 @@ def field_of(property: Mapping[str, Any], type: str) -> Field:
         folds_case=is_email,
         read_only=read_only,
         required_on_create=name in _REQUIRED.get(type, ()),
-        options=_options(property) if kind in (FieldType.CHOICE, FieldType.CHOICES) else None,
+        options=_options(property) if kind in CHOICE else None,
         max_length=MOST_CHARACTERS if kind is FieldType.TEXT else None,
+        labels=_labels(property) if kind in CHOICE else (),
+        one_way=name == LIFECYCLE,
+        is_email=is_email,
     )
 
 
@@ -119,9 +127,58 @@ def _read_only(property: Mapping[str, Any]) -> str | None:
 
 
 def _options(property: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The internal values; None where HubSpot keeps them elsewhere (owners, pipelines)."""
-    values = tuple(str(option["value"]) for option in property.get("options") or [] if option.get("value") is not None)
+    """The internal values, hidden ones too; None where HubSpot keeps them elsewhere (owners, pipelines)."""
+    values = tuple(str(option["value"]) for option in _in_order(property.get("options")))
     return None if property.get("externalOptions") or not values else values
+
+
+def _labels(property: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    if property.get("externalOptions"):
+        return ()
+    return tuple((str(option.get("label")), str(option["value"])) for option in _in_order(property.get("options")))
+
+
+def _in_order(options: Any) -> list[Mapping[str, Any]]:
+    """Options as people see them; a negative place is behind all others."""
+    present = [option for option in options or [] if option.get("value") is not None]
+    places = [option.get("displayOrder") or 0 for option in present]
+    order = sorted(range(len(present)), key=lambda at: (places[at] < 0, places[at]))
+    return [present[at] for at in order]
+
+
+async def _with_stages(http: Http, paths: Paths, type: str, fields: dict[str, Field]) -> dict[str, Field]:
+    """The fields, with an object's pipelines and their stages as options: HubSpot keeps them beside the properties."""
+    names = next(((by, stage) for by, stage in PIPELINES if by in fields and stage in fields), None)
+    if names is None or fields[names[1]].options is not None:
+        return fields
+    try:
+        answer = await http.send("GET", paths.pipelines(type), idempotent=True)
+    except (NotFound, Refused):
+        return fields
+    except AuthError as refused:
+        if refused.status == 401:
+            raise
+        return fields  # a token may write deals without seeing their pipelines: HubSpot judges the stages then
+    pipelines = [each for each in listed(answer) if each.get("id")]
+    stages = [(str(line["id"]), stage) for line in pipelines for stage in line.get("stages") or [] if stage.get("id")]
+    if not stages:
+        return fields
+    by, stage = names
+    return fields | {
+        by: _with_options(fields[by], pipelines),
+        stage: replace(
+            _with_options(fields[stage], [each for _, each in stages]),
+            allowed_with=(by, tuple((line, str(each["id"])) for line, each in stages)),
+        ),
+    }
+
+
+def _with_options(field: Field, options: Sequence[Mapping[str, Any]]) -> Field:
+    return replace(
+        field,
+        options=tuple(dict.fromkeys(str(option["id"]) for option in options)),
+        labels=tuple((str(option.get("label")), str(option["id"])) for option in options),
+    )
 
 
 async def _custom(http: Http, paths: Paths) -> list[Mapping[str, Any]]:

@@ -127,7 +127,7 @@ def test_property_types_become_field_types(type: str, field_type: str, expected:
 def test_email_identifies_a_contact_although_its_metadata_says_otherwise() -> None:
     email = property("email", hasUniqueValue=False)
     assert described(email).fields["email"] == Field(
-        "email", FieldType.TEXT, "Email", identifies=True, folds_case=True, max_length=65_536
+        "email", FieldType.TEXT, "Email", identifies=True, folds_case=True, max_length=65_536, is_email=True
     )
     assert not described(email, object="companies").fields["email"].identifies
 
@@ -178,6 +178,51 @@ def test_options_are_internal_values_unless_hubspot_keeps_them_elsewhere() -> No
         property("empty", "enumeration", "select"),
     ).fields
     assert (fields["stage"].options, fields["owner"].options, fields["empty"].options) == (("lead", "old"), None, None)
+
+
+def test_labels_come_with_the_options_in_the_order_that_people_see() -> None:
+    options = [
+        {"label": "Last", "value": "z", "displayOrder": -1},
+        {"label": "Second", "value": "b", "displayOrder": 1},
+        {"label": "First", "value": "c", "displayOrder": 0},
+    ]
+    field = described(property("tags", "enumeration", "checkbox", options=options)).fields["tags"]
+    assert field.options == ("c", "b", "z")
+    assert field.by_label == {"First": "c", "Second": "b", "Last": "z"}
+
+
+def test_only_the_lifecycle_stage_goes_one_way() -> None:
+    fields = described(property("lifecyclestage", "enumeration", "radio"), property("plan", "enumeration", "radio"))
+    assert [name for name, field in fields.fields.items() if field.one_way] == ["lifecyclestage"]
+
+
+STAGED = [
+    property("pipeline", "enumeration", "select", externalOptions=True),
+    property("dealstage", "enumeration", "radio", externalOptions=True),
+]
+LINES = [
+    {"id": "p", "label": "Sales", "stages": [{"id": "p1", "label": "New"}, {"id": "pw", "label": "Won"}]},
+    {"id": "q", "label": "Renewals", "stages": [{"id": "q1", "label": "Asked"}, {"id": "qw", "label": "Won"}]},
+]
+
+
+def test_stages_belong_to_their_pipelines_by_id_or_label() -> None:
+    script = Script(answer(results=STAGED), answer(results=LINES))
+    fields = script.run(lambda hubspot: hubspot.describe("deals")).fields
+    assert script.paths() == ["/crm/properties/2026-09/deals", "/crm/pipelines/2026-09/deals"]
+    assert (fields["pipeline"].options, fields["pipeline"].by_label) == (("p", "q"), {"Sales": "p", "Renewals": "q"})
+    stage = fields["dealstage"]
+    assert (stage.options, stage.by_label) == (("p1", "pw", "q1", "qw"), {"New": "p1", "Asked": "q1"})
+    assert stage.shared_labels == ["Won"]
+    assert stage.allowed_with == ("pipeline", (("p", "p1"), ("p", "pw"), ("q", "q1"), ("q", "qw")))
+
+
+@pytest.mark.parametrize(
+    "told", [refused("no", status=403, category=None), refused("no", status=404), answer(results=[])]
+)
+def test_stages_that_cannot_be_seen_are_left_to_hubspot(told: httpx.Response) -> None:
+    script = Script(answer(results=STAGED), told)
+    assert script.run(lambda hubspot: hubspot.describe("deals")).fields["dealstage"].options is None
 
 
 def test_a_custom_object_is_found_by_name_label_and_full_name() -> None:
@@ -314,8 +359,8 @@ def test_P18_syncs_of_one_account_share_its_allowance() -> None:
 
     script.run(ask)
     assert (first.requests_per_second, second.requests_per_second) == (10, 10)
-    assert first._pace is second._pace
-    assert first._pace is not other._pace
+    assert first._allowances is second._allowances
+    assert first._allowances is not other._allowances
 
 
 @pytest.mark.parametrize("name", ["errorType", "category"])
