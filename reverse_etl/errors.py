@@ -11,6 +11,7 @@
     │   ├── InDoubt          perhaps carried out: send again if repeating is harmless
     │   └── BatchRefused     the request as a whole: halve it until the guilty rows stand alone
     ├── StateError           stop at once, leave the files alone                  exit 6
+    │   └── LeaseLost        another run holds the sync now: send and commit nothing more
     ├── SyncBusy             another run holds the sync: skipped                  exit 5
     ├── GuardTripped         stopped before the first write                       exit 4
     ├── Interrupted          asked to stop; what was in flight is recorded        exit 130/143
@@ -65,10 +66,12 @@ class DestinationError(ReverseEtlError):
 
     `retry_after` is how many seconds the destination asked us to wait, None when it didn't say. `answered`: verdicts
     of rows that were settled before; what was asked for the others was surely not carried out, or is remembered.
+    `tries`: how often such a call is worth making in all, None where the usual number is.
     """
 
     code = "destination"
     answered: Outcomes | None = None
+    tries: int | None = None
 
     def __init__(
         self,
@@ -127,6 +130,12 @@ class StateError(ReverseEtlError):
 
     code = "state_unusable"
     exit_code = 6
+
+
+class LeaseLost(StateError):
+    """This run was cut off from the store for so long that another one may hold the sync."""
+
+    code = "lease_lost"
 
 
 class SyncBusy(ReverseEtlError):

@@ -5,7 +5,7 @@ A source is synchronous, as database drivers are; a destination is asynchronous,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -214,8 +214,11 @@ class Ledger(Protocol):
 
     def state(self) -> SyncState | None: ...
 
-    def hold(self, run_id: str, now: datetime) -> AbstractContextManager[None]:
-        """Hold the sync alone. Raises SyncBusy, naming the holder."""
+    def hold(self, run_id: str, now: datetime) -> AbstractContextManager[Callable[[], None]]:
+        """Hold the sync alone. Raises SyncBusy, naming the holder.
+
+        What it gives raises LeaseLost once another run may hold the sync: to be called before every request.
+        """
         ...
 
     def spool(self, run_id: str, *, dry: bool) -> AbstractContextManager[Path]: ...

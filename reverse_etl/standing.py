@@ -34,6 +34,7 @@ class SyncState:
     last_seq: int = 0
     folded_seq: int = 0
     known_rows: int = 0
+    incarnation: str | None = None
 
 
 @dataclass(frozen=True)

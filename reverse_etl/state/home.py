@@ -51,9 +51,9 @@ class StateHome:
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
 
-    def enter(self, sync: str) -> str:
-        """Note that this sync has state from now on. Returns the project's id."""
-        project = self.project() or {"id": secrets.token_hex(8), "syncs": []}
+    def enter(self, sync: str, owner: str | None) -> str:
+        """Note that this sync has state from now on. Returns the project's id: `owner`, where the store has one."""
+        project = self.project() or {"id": owner or secrets.token_hex(8), "syncs": []}
         if sync not in project["syncs"] or not self.project_file.exists():
             project["syncs"] = sorted({*project["syncs"], sync})
             self._write(project)

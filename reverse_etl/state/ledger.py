@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from reverse_etl.errors import StateError
 from reverse_etl.protocols import Memory
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, SyncState, slot_of
-from reverse_etl.state import engine
+from reverse_etl.state import engine, lease
+from reverse_etl.state.copies import Copies
 from reverse_etl.state.home import StateHome
 from reverse_etl.state.snapshot import Snapshot, overlay
 from reverse_etl.state.store import StateStore
@@ -34,6 +36,7 @@ class Ledger:
         self.url = url
         self._store: StateStore | None = None
         self._verified = False  # once for all looks: opening a database to ask its snapshot takes 20 ms
+        self._fleeting = ExitStack()  # copies of a snapshot that only this look needs
         self._last_seq: int | None = None  # known while the sync is held: nobody else moves it
 
     def keep(self, report: RunReport) -> None:
@@ -67,19 +70,28 @@ class Ledger:
         return state
 
     @contextmanager
-    def hold(self, run_id: str, now: datetime) -> Iterator[None]:
-        """Hold the sync alone for one run. Raises SyncBusy, naming the holder."""
-        self.home.prepare()
-        with self.home.lock(self.sync, f"run {run_id}, process {os.getpid()}, since {clock.text(now)}"):
+    def hold(self, run_id: str, now: datetime) -> Iterator[Callable[[], None]]:
+        """Hold the sync alone for one run. Raises SyncBusy, naming the holder.
+
+        What it gives raises LeaseLost once another machine's run may have taken over: to be called before a request.
+        """
+        holder = f"run {run_id}, process {os.getpid()} on {platform.node()}, since {clock.text(now)}"
+        with self._alone(holder) as still_held:
             self.home.sweep(self.sync)
-            yield
+            older = store_of(self.url)
+            if older is not None:
+                older.close()
+                if older.is_older:
+                    self._opened().prepare()
+            yield still_held
 
     def begin(self, report: RunReport) -> None:
         """Durably, before anything else: this run has begun. Makes the store if this is the first one."""
         store = self._opened()
         store.prepare()
-        project_id = self.home.enter(self.sync)
-        if store.project_id() is None:
+        owner = store.project_id()
+        project_id = self.home.enter(self.sync, owner)
+        if owner is None:
             store.claim(project_id)
         store.begin(report, self.identity)
 
@@ -104,8 +116,12 @@ class Ledger:
     def lay_known(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Make the relation `known` in a local database: what was last acknowledged, unfolded rows included."""
         state, store = self.state(), self._store
-        entries = [] if state is None or store is None else list(store.journal(self.sync, self._folded_before(state)))
-        overlay(connection, self._snapshot(), entries)
+        if state is None or store is None:
+            overlay(connection, self._snapshot(), [])
+        elif store.embedded:
+            overlay(connection, self._snapshot(), list(store.journal(self.sync, state.folded_seq)))
+        else:
+            overlay(connection, *self._copies(store, state).known(holds=store.lease is not None))
 
     def release_known(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let go of the snapshot's file, so that it can be written."""
@@ -132,9 +148,15 @@ class Ledger:
         if state is None or (state.last_seq == state.folded_seq and rehash is None):
             return
         self.home.snapshots.mkdir(mode=0o700, exist_ok=True)
-        entries = store.journal(self.sync, self._folded_before(state))
-        folded, rows = self._snapshot().fold(entries, rehash=rehash)
+        if store.embedded:
+            folded, rows = self._snapshot().fold(store.journal(self.sync, state.folded_seq), rehash=rehash)
+            store.folded(self.sync, folded, rows)
+            return
+        copies = self._copies(store, state)
+        snapshot, entries = copies.known(holds=True)
+        folded, rows = snapshot.fold(entries, rehash=rehash)
         store.folded(self.sync, folded, rows)
+        copies.compact(snapshot, folded)
 
     def finish(self, report: RunReport, position: dict[str, str | None] | None, moved_from: str | None) -> bool:
         return self._opened().finish(report, position, moved_from=moved_from)
@@ -162,8 +184,7 @@ class Ledger:
 
     def reset(self) -> None:
         """Drop snapshot, cursor and lists, unreadable ones too. Raises SyncBusy when a run holds the sync."""
-        self.home.prepare()
-        with self.home.lock(self.sync, f"reset, process {os.getpid()}"):
+        with self._alone(f"reset, process {os.getpid()} on {platform.node()}"):
             for path in self.home.snapshots.glob(f"{self.sync}.duckdb*"):
                 path.unlink()
             file = engine.sqlite_file(self.url)
@@ -204,6 +225,7 @@ class Ledger:
             yield folder
 
     def close(self) -> None:
+        self._fleeting.close()
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -215,14 +237,23 @@ class Ledger:
         owner = f"{project['id'] if project else 'no project'}/{self.sync}"
         return Snapshot(self.home.snapshots / f"{self.sync}.duckdb", owner)
 
-    def _folded_before(self, state: SyncState) -> int:
-        """From where the journal matters. With PostgreSQL the file is a local copy, and may be an older one or none."""
-        if engine.is_embedded(self.url):
-            return state.folded_seq
-        if not self._snapshot().exists():
-            return 0
-        with duckdb.connect(":memory:") as connection:
-            return self._snapshot().attach(connection)
+    @contextmanager
+    def _alone(self, holder: str) -> Iterator[Callable[[], None]]:
+        """Nobody else works on this sync's state: on this machine by a lock, with PostgreSQL on any by a lease."""
+        self.home.prepare()
+        with self.home.lock(self.sync, holder):
+            if engine.is_embedded(self.url):
+                yield _always
+                return
+            store = self._opened()
+            store.prepare()
+            with lease.held(store.engine, self.sync, holder) as mine, store.leased(mine):
+                yield mine.check
+
+    def _copies(self, store: StateStore, state: SyncState) -> Copies:
+        owner = f"{store.project_id()}/{self.sync}/{state.incarnation}"
+        place = self.home.snapshots / f"{self.sync}.duckdb"
+        return Copies(store, self.sync, place, owner, self._fleeting)
 
     def _existing(self, project: dict[str, object] | None) -> StateStore | None:
         """The store, if there is one; never makes one."""
@@ -264,10 +295,11 @@ class Ledger:
             raise self._other_target(_told(state.identity), _told(self.identity))
         if self._verified:
             return
-        embedded = engine.is_embedded(self.url)
-        if embedded and state.folded_seq > 0 and not self._snapshot().exists():
+        if not store.embedded:
+            return
+        if state.folded_seq > 0 and not self._snapshot().exists():
             raise self._missing(f"the snapshot of {self.sync} is missing, but rows were acknowledged before")
-        if not embedded or not self._snapshot().exists():
+        if not self._snapshot().exists():
             return
         with duckdb.connect(":memory:") as connection:
             folded = self._snapshot().attach(connection)
@@ -293,6 +325,10 @@ class Ledger:
             code="state_other_target",
             hint=f"`reverse-etl reset {self.sync}` forgets the old target, or set the definition back",
         )
+
+
+def _always() -> None:
+    """An embedded state's lock goes with the process: while there is one, it holds."""
 
 
 def _told(identity: str) -> str:

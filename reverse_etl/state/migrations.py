@@ -1,4 +1,4 @@
-"""How the SQL store came to its present shape: numbered steps, each in a transaction of its own, never edited again."""
+"""How an older SQL store comes to its present shape: numbered steps, never edited again. `tables` makes a new one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ class Migration:
     apply: Callable[[sa.Connection], None]
 
 
-def _first_tables(connection: sa.Connection) -> None:
-    tables.metadata.create_all(connection)
+def _several_machines(connection: sa.Connection) -> None:
+    tables.bases.create(connection)
+    tables.leases.create(connection)
+    connection.execute(sa.text("ALTER TABLE syncs ADD COLUMN incarnation TEXT"))
 
 
-MIGRATIONS = (Migration(1, "Syncs, runs, the journal, refused rows, held plans, connector memory", _first_tables),)
+MIGRATIONS = (Migration(2, "Leases, snapshots in the store, incarnations of a sync's state", _several_machines),)
 NEWEST = MIGRATIONS[-1].number
 
 
@@ -46,7 +48,9 @@ def refuse_newer(found: int, place: str) -> None:
 
 def migrate(connection: sa.Connection, found: int) -> None:
     """Bring the store to the newest schema. The caller holds the transaction, and has kept a copy of an older one."""
-    for migration in MIGRATIONS:
+    if found == 0:
+        tables.metadata.create_all(connection)
+    for migration in MIGRATIONS if found else ():
         if migration.number > found:
             migration.apply(connection)
     connection.execute(sa.delete(tables.meta).where(tables.meta.c.name == "schema_version"))

@@ -7,6 +7,7 @@ one row of the journal; folding it into the snapshot is `snapshot.fold`'s work, 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,7 +20,7 @@ from reverse_etl import clock
 from reverse_etl.errors import StateError
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
-from reverse_etl.state import engine, migrations, tables
+from reverse_etl.state import engine, lease, migrations, tables
 from reverse_etl.state.snapshot import Entry, encode
 
 _ADD_ENTRIES = sa.insert(tables.journal)
@@ -33,6 +34,8 @@ class StateStore:
         self.read_only = read_only
         self.embedded = engine.is_embedded(url)
         self.engine = engine.make(url, read_only=read_only)
+        self.is_older = False  # of an older release: looked at as it is, migrated by the next run
+        self.lease: lease.Lease | None = None  # with which every write must be of the holder's
 
     def prepare(self) -> None:
         """Create or migrate the tables. Raises StateError when the store is damaged or of a newer release."""
@@ -42,13 +45,24 @@ class StateStore:
             migrations.refuse_newer(found, self.place)
             if found < migrations.NEWEST:
                 migrations.migrate(connection, found)
+        self.is_older = False
 
     def check(self) -> bool:
         """What `prepare` refuses, without writing anything. Returns whether there are tables at all."""
         with self._reading() as connection:
             found = migrations.version(connection)
         migrations.refuse_newer(found, self.place)
+        self.is_older = 0 < found < migrations.NEWEST
         return found > 0
+
+    @contextmanager
+    def leased(self, mine: lease.Lease) -> Iterator[None]:
+        """Every write in here is the holder's, or isn't done."""
+        self.lease = mine
+        try:
+            yield
+        finally:
+            self.lease = None
 
     def close(self) -> None:
         self.engine.dispose()
@@ -75,7 +89,13 @@ class StateStore:
         with self._writing(durable=True) as connection:
             known = sa.select(tables.syncs.c.sync).where(tables.syncs.c.sync == report.sync)
             if connection.scalar(known) is None:
-                fresh = {"sync": report.sync, "identity": identity, "folded_seq": 0, "known_rows": 0}
+                fresh = {
+                    "sync": report.sync,
+                    "identity": identity,
+                    "folded_seq": 0,
+                    "known_rows": 0,
+                    "incarnation": secrets.token_hex(8),
+                }
                 connection.execute(sa.insert(tables.syncs).values(fresh))
             connection.execute(
                 sa.insert(tables.runs).values(
@@ -120,7 +140,7 @@ class StateStore:
                 yield Entry(int(seq), bytes(body))
 
     def folded(self, sync: str, seq: int, known_rows: int) -> None:
-        """Entries up to `seq` are in the snapshot. PostgreSQL keeps them, for the copies on other machines."""
+        """Entries up to `seq` are in the snapshot. PostgreSQL keeps them up to the next base, for other machines."""
         with self._writing() as connection:
             connection.execute(
                 sa.update(tables.syncs).where(tables.syncs.c.sync == sync).values(folded_seq=seq, known_rows=known_rows)
@@ -129,6 +149,40 @@ class StateStore:
                 connection.execute(
                     sa.delete(tables.journal).where(tables.journal.c.sync == sync, tables.journal.c.seq <= seq)
                 )
+
+    def base(self, sync: str) -> int | None:
+        """The number of the journal at which this sync's base was made; None without one."""
+        with self._reading() as connection:
+            found = connection.scalar(sa.select(sa.func.min(tables.bases.c.seq)).where(tables.bases.c.sync == sync))
+        return None if found is None else int(found)
+
+    def base_parts(self, sync: str) -> Iterator[bytes]:
+        """The base, part by part, all of one moment."""
+        query = sa.select(tables.bases.c.body).where(tables.bases.c.sync == sync).order_by(tables.bases.c.part)
+        with self._reading() as connection:
+            for (body,) in connection.execution_options(stream_results=True, max_row_buffer=4).execute(query):
+                yield bytes(body)
+
+    def put_base(self, sync: str, seq: int, parts: Iterator[bytes]) -> None:
+        """A new base; the journal up to it isn't needed any more."""
+        with self._writing(durable=True) as connection:
+            connection.execute(sa.delete(tables.bases).where(tables.bases.c.sync == sync))
+            for number, body in enumerate(parts):
+                connection.execute(sa.insert(tables.bases).values(sync=sync, part=number, seq=seq, body=body))
+            connection.execute(
+                sa.delete(tables.journal).where(tables.journal.c.sync == sync, tables.journal.c.seq <= seq)
+            )
+
+    def sizes(self, sync: str) -> tuple[int, int]:
+        """Bytes of the journal, and of the base."""
+
+        def of(table: sa.Table) -> sa.ScalarSelect[int]:
+            length = sa.func.coalesce(sa.func.sum(sa.func.length(table.c.body)), 0)
+            return sa.select(length).where(table.c.sync == sync).scalar_subquery()
+
+        with self._reading() as connection:
+            journal, base = connection.execute(sa.select(of(tables.journal), of(tables.bases))).one()
+        return int(journal), int(base)
 
     def finish(self, report: RunReport, position: dict[str, str | None] | None, *, moved_from: str | None) -> bool:
         """Close the run and move the cursor, if it is still where the run found it. Returns whether it moved.
@@ -195,10 +249,10 @@ class StateStore:
     def syncs(self, sync: str | None = None) -> list[SyncState]:
         """Where syncs are: all of them, or one."""
         newest = sa.select(sa.func.max(tables.journal.c.seq)).where(tables.journal.c.sync == tables.syncs.c.sync)
-        query = sa.select(tables.syncs, newest.scalar_subquery().label("last_seq"))
-        if sync is not None:
-            query = query.where(tables.syncs.c.sync == sync)
         with self._reading() as connection:
+            query = sa.select(*self._present(connection, tables.syncs), newest.scalar_subquery().label("last_seq"))
+            if sync is not None:
+                query = query.where(tables.syncs.c.sync == sync)
             rows = connection.execute(query).mappings().all()
         return [SyncState(**{**row, "last_seq": max(row["folded_seq"], row["last_seq"] or 0)}) for row in rows]
 
@@ -207,7 +261,7 @@ class StateStore:
     def reset(self, sync: str) -> None:
         """Forget a sync's cursor, identity, journal and lists; its runs stay on record."""
         with self._writing(durable=True) as connection:
-            for table in (tables.syncs, tables.journal, tables.refused, tables.plans):
+            for table in (tables.syncs, tables.journal, tables.bases, tables.refused, tables.plans):
                 connection.execute(sa.delete(table).where(table.c.sync == sync))
 
     def hold_plan(self, plan_id: str, sync: str, made_at: datetime, rows: bytes) -> None:
@@ -258,6 +312,13 @@ class StateStore:
         if not kept.exists():
             engine.copy(file, kept)
 
+    def _present(self, connection: sa.Connection, table: sa.Table) -> list[sa.Column[Any]]:
+        """The table's columns, as far as a store of an older release has them."""
+        if not self.is_older:
+            return list(table.columns)
+        there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+        return [column for column in table.columns if column.name in there]
+
     def _save(self, connection: sa.Connection, report: RunReport) -> None:
         status = report.status.value if report.finished_at is not None else None
         connection.execute(
@@ -282,6 +343,8 @@ class StateStore:
     @contextmanager
     def _writing(self, *, durable: bool = False) -> Iterator[sa.Connection]:
         with self._explained(), engine.writing(self.engine, durable=durable) as connection:
+            if self.lease is not None:
+                lease.hold_fast(connection, self.lease.sync, self.lease.token)
             yield connection
 
     @contextmanager

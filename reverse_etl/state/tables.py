@@ -26,6 +26,7 @@ syncs = sa.Table(
     sa.Column("last_full_at", sa.Text),  # start of the last run that read completely
     sa.Column("folded_seq", sa.BigInteger, nullable=False),  # newest journal entry known to be in the snapshot
     sa.Column("known_rows", sa.BigInteger, nullable=False),  # rows in the snapshot at the last fold
+    sa.Column("incarnation", sa.Text),  # a new one with every first run: copies made before a reset are none any more
 )
 
 runs = sa.Table(
@@ -47,6 +48,24 @@ journal = sa.Table(
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),  # Arrow IPC: rows acknowledged together
+)
+
+bases = sa.Table(  # PostgreSQL only: a snapshot's file as it was at one number of the journal
+    "bases",
+    metadata,
+    sa.Column("sync", sa.Text, primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+leases = sa.Table(  # PostgreSQL only: who holds a sync, by the database's clock
+    "leases",
+    metadata,
+    sa.Column("sync", sa.Text, primary_key=True),
+    sa.Column("token", sa.BigInteger, nullable=False),  # rises with every holder
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
 )
 
 refused = sa.Table(

@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -17,11 +18,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from reverse_etl import localdb
-from reverse_etl.errors import StateError, SyncBusy
+from reverse_etl.errors import LeaseLost, StateError, SyncBusy
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow
+from reverse_etl.state import copies, lease
 from reverse_etl.state.home import StateHome
 from reverse_etl.state.ledger import Ledger
 from reverse_etl.testing.clock import MIDDAY
@@ -302,21 +305,6 @@ class LedgerSuite:
             ledger.fold()
         return self.root / ".reverse_etl" / "snapshots" / "people.duckdb"
 
-    def test_a_snapshot_that_is_no_database_is_refused(self) -> None:
-        self.folded().write_bytes(b"not a database" * 1000)
-        self.refuses("state_snapshot", "people.duckdb")
-
-    def test_a_snapshot_of_a_newer_release_is_refused(self) -> None:
-        with duckdb.connect(str(self.folded())) as connection:
-            connection.execute("UPDATE meta SET value = '99' WHERE name = 'format'")
-        self.refuses("state_newer", "newer release")
-
-    def test_the_snapshot_of_another_sync_is_refused(self) -> None:
-        path = self.folded()
-        with duckdb.connect(str(path)) as connection:
-            connection.execute("UPDATE meta SET value = 'somebody/else' WHERE name = 'owner'")
-        self.refuses("state_mismatch", "somebody/else")
-
     def test_a_project_file_that_is_not_one_is_refused(self) -> None:
         self.folded()
         (self.root / ".reverse_etl" / "project.json").write_text("[]")
@@ -337,6 +325,21 @@ class TestSqlite(LedgerSuite):
     def sql(self, statement: str, parameters: Sequence[object] = ()) -> None:
         with closing(sqlite3.connect(self.store_file, isolation_level=None)) as connection:
             connection.execute(statement, parameters)
+
+    def test_a_snapshot_that_is_no_database_is_refused(self) -> None:
+        self.folded().write_bytes(b"not a database" * 1000)
+        self.refuses("state_snapshot", "people.duckdb")
+
+    def test_a_snapshot_of_a_newer_release_is_refused(self) -> None:
+        with duckdb.connect(str(self.folded())) as connection:
+            connection.execute("UPDATE meta SET value = '99' WHERE name = 'format'")
+        self.refuses("state_newer", "newer release")
+
+    def test_the_snapshot_of_another_sync_is_refused(self) -> None:
+        path = self.folded()
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("UPDATE meta SET value = 'somebody/else' WHERE name = 'owner'")
+        self.refuses("state_mismatch", "somebody/else")
 
     def test_a_lost_store_is_refused(self) -> None:
         self.folded()
@@ -474,6 +477,24 @@ class TestSqlite(LedgerSuite):
                 assert list((self.root / ".reverse_etl" / "spool").iterdir()) == []
 
 
+    def test_P13_state_of_the_first_schema_is_copied_migrated_and_known(self) -> None:
+        self.folded()
+        for statement in (
+            "ALTER TABLE syncs DROP COLUMN incarnation",
+            "DROP TABLE bases",
+            "DROP TABLE leases",
+            "UPDATE meta SET value = '1' WHERE name = 'schema_version'",
+        ):
+            self.sql(statement)
+        before = self.files()
+        assert list(self.known()) == ["a"]
+        assert self.files() == before
+        with self.running("run-2") as ledger:
+            ledger.fold()
+        assert list(self.known()) == ["a"]
+        assert self.store_file.with_name("state.db.schema-1").exists()
+
+
 class TestPostgres(LedgerSuite):
     @pytest.fixture(autouse=True)
     def place(self, tmp_path: Path, postgres: str) -> None:
@@ -501,3 +522,168 @@ class TestPostgres(LedgerSuite):
             self.acknowledge(ledger, rows("c", f_plan=pa.array(["z"])))
             ledger.fold()
         assert list(self.known()) == ["a", "b", "c"]
+
+    # --- several machines --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def on_another_machine(self) -> Iterator[None]:
+        """The same store, from a folder that knows nothing."""
+        here = self.root
+        self.root = here / "another"
+        self.root.mkdir(exist_ok=True)
+        yield
+        self.root = here
+
+    def test_another_machine_knows_what_the_first_one_recorded_and_goes_on_from_it(self) -> None:
+        self.folded()
+        with self.on_another_machine():
+            assert list(self.known()) == ["a"]
+            with self.running("run-2") as ledger:
+                self.acknowledge(ledger, rows("b", f_plan=pa.array(["y"])))
+                ledger.fold()
+        assert list(self.known()) == ["a", "b"]
+        with self.running("run-3") as ledger:
+            self.acknowledge(ledger, rows("c", f_plan=pa.array(["z"])))
+            ledger.fold()
+        with self.on_another_machine():
+            assert list(self.known()) == ["a", "b", "c"]
+
+    def test_a_machine_that_only_looks_leaves_no_file(self) -> None:
+        self.folded()
+        with self.on_another_machine():
+            assert list(self.known()) == ["a"]
+            assert list(self.root.iterdir()) == []
+
+    def test_P35_a_run_on_another_machine_is_busy_and_names_the_first(self) -> None:
+        with self.running("run-1"), self.on_another_machine():
+            with pytest.raises(SyncBusy, match="run-1"), self.running("run-2"):
+                raise AssertionError("two machines hold one sync")
+            with self.running("run-of-companies", "companies"):
+                pass
+        with self.on_another_machine(), self.running("run-3"):
+            pass
+
+    def test_P36_a_run_that_lost_its_lease_commits_nothing(self) -> None:
+        with closing(self.ledger()) as ours, ours.hold("run-1", MIDDAY) as still_held:
+            ours.begin(RunReport("people", "run-1", MIDDAY))
+            still_held()
+            self.expire()
+            with self.on_another_machine(), self.running("run-2") as theirs:
+                self.acknowledge(theirs, rows("b", f_plan=pa.array(["theirs"])))
+                for write in (
+                    lambda: self.acknowledge(ours, rows("a", f_plan=pa.array(["late"]))),
+                    lambda: ours.finish(RunReport("people", "run-1", MIDDAY), {"cursor_value": "9"}, None),
+                    lambda: ours.note_keys(["text", "text"]),
+                ):
+                    with pytest.raises(LeaseLost, match="cut off from the state"):
+                        write()
+        assert {key: row["f_plan"] for key, row in self.known().items()} == {"b": "theirs"}
+
+    def test_P36_no_request_starts_after_the_lease_s_own_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with closing(self.ledger()) as ours, ours.hold("run-1", MIDDAY) as still_held:
+            asleep = time.monotonic() + lease.LASTS
+            monkeypatch.setattr(lease.time, "monotonic", lambda: asleep)
+            with pytest.raises(LeaseLost):
+                still_held()
+
+    def test_a_lease_is_kept_alive_while_its_run_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lease, "LASTS", 0.6)
+        monkeypatch.setattr(lease, "BEAT", 0.1)
+        with self.running("run-1"), self.on_another_machine():
+            for _ in range(4):
+                time.sleep(0.25)
+                with pytest.raises(SyncBusy), self.running("run-2"):
+                    raise AssertionError("two machines hold one sync")
+
+    def test_P37_a_dead_holder_is_replaced_when_its_lease_has_run_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lease, "LASTS", 0.3)
+        monkeypatch.setattr(lease, "BEAT", 60.0)  # dead: it never beats
+        with closing(self.ledger()) as dead, dead.hold("run-1", MIDDAY), self.on_another_machine():
+            time.sleep(0.35)
+            with self.running("run-2") as ledger:
+                self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
+
+    def expire(self) -> None:
+        self.execute("UPDATE leases SET expires_at = '-infinity'")
+
+    def execute(self, sql: str) -> list[Any]:
+        engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
+        with engine.begin() as connection:
+            found = connection.execute(sa.text(sql))
+            return [*found] if found.returns_rows else []
+
+    # --- bases -------------------------------------------------------------------------------------------------------
+
+    def grown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """State whose journal was compacted into a base on the way."""
+        monkeypatch.setattr(copies, "WORTH_A_BASE", 2000)
+        monkeypatch.setattr(copies, "PART", 100_000)
+        for number in range(4):
+            with self.running(f"grown-{number}") as ledger:
+                self.acknowledge(ledger, rows(f"k{number:02}", f_plan=pa.array(["x"])))
+                ledger.fold()
+        monkeypatch.setattr(copies, "WORTH_A_BASE", 10**9)
+
+    def test_the_journal_is_compacted_into_a_base_that_other_machines_begin_with(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.grown(monkeypatch)
+        ((entries, parts),) = self.execute("SELECT (SELECT count(*) FROM journal), (SELECT count(*) FROM bases)")
+        assert entries < 4
+        assert parts > 1
+        keys = [f"k{number:02}" for number in range(4)]
+        assert sorted(self.known()) == keys
+        with self.on_another_machine():
+            assert sorted(self.known()) == keys
+            with self.running("run-x") as ledger:
+                self.acknowledge(ledger, rows("k99", f_plan=pa.array(["y"])))
+                ledger.fold()
+        assert sorted(self.known()) == [*keys, "k99"]
+
+    def test_a_copy_older_than_the_base_is_made_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = self.folded()
+        old = path.read_bytes()
+        self.grown(monkeypatch)
+        path.write_bytes(old)
+        assert len(self.known()) == 5
+        with self.running("run-x") as ledger:
+            ledger.fold()
+        assert len(self.known()) == 5
+
+    @pytest.mark.parametrize("harm", ["damage", "another", "gone"])
+    def test_a_copy_that_cannot_be_used_is_made_anew(self, harm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.grown(monkeypatch)
+        path = self.root / ".reverse_etl" / "snapshots" / "people.duckdb"
+        if harm == "damage":
+            path.write_bytes(b"not a database" * 1000)
+        elif harm == "gone":
+            path.unlink()
+        else:
+            with duckdb.connect(str(path)) as connection:
+                connection.execute("UPDATE meta SET value = 'somebody/else' WHERE name = 'owner'")
+        assert len(self.known()) == 4
+        with self.running("run-x") as ledger:
+            self.acknowledge(ledger, rows("k99", f_plan=pa.array(["y"])))
+            ledger.fold()
+        assert len(self.known()) == 5
+
+    def test_a_copy_made_before_a_reset_on_another_machine_is_none_any_more(self) -> None:
+        self.folded()
+        with self.on_another_machine():
+            with closing(self.ledger()) as ledger:
+                ledger.reset()
+            with self.running("run-2") as ledger:
+                self.acknowledge(ledger, rows("b", f_plan=pa.array(["y"])))
+                ledger.fold()
+        with self.running("run-3") as ledger:
+            ledger.fold()
+        assert list(self.known()) == ["b"]
+
+    def test_a_journal_with_a_gap_is_refused(self) -> None:
+        with self.running() as ledger:
+            for key in "abc":
+                self.acknowledge(ledger, rows(key, f_plan=pa.array(["x"])))
+        self.execute("DELETE FROM journal WHERE seq = 1")
+        with closing(self.ledger()) as ledger, duckdb.connect(":memory:") as rows_, pytest.raises(StateError) as found:
+            ledger.lay_known(rows_)
+        assert found.value.code == "state_mismatch"

@@ -1,0 +1,109 @@
+"""A sync held by one run among many machines: a row with a rising token, kept alive by the database's clock.
+
+Every write of the holder first holds its own lease's row against its token, in the same transaction: a run that was
+paused or cut off, and whose sync another one has taken over meanwhile, commits nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from reverse_etl.errors import LeaseLost, SyncBusy
+from reverse_etl.state import tables
+
+LASTS = 60.0  # seconds from a beat on
+BEAT = 15.0
+
+log = logging.getLogger(__name__)
+
+_TAKE = sa.text(
+    "INSERT INTO leases (sync, token, holder, expires_at) "
+    "VALUES (:sync, 1, :holder, clock_timestamp() + make_interval(secs => :lasts)) "
+    "ON CONFLICT (sync) DO UPDATE SET token = leases.token + 1, holder = :holder, "
+    "expires_at = clock_timestamp() + make_interval(secs => :lasts) "
+    "WHERE leases.expires_at < clock_timestamp() RETURNING token"
+)
+_BEAT = sa.text(
+    "UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => :lasts) "
+    "WHERE sync = :sync AND token = :token"
+)
+_LEAVE = sa.text("UPDATE leases SET expires_at = '-infinity' WHERE sync = :sync AND token = :token")
+
+
+class Lease:
+    """One holder's. `check` is for the moment before a request goes out."""
+
+    def __init__(self, engine: sa.Engine, sync: str, token: int, until: float) -> None:
+        self.sync = sync
+        self.token = token
+        self._engine = engine
+        self._until = until  # by this machine's steady clock: never later than by the database's
+        self._ended = threading.Event()
+
+    def check(self) -> None:
+        """Raises LeaseLost from the moment on at which another run may have taken the sync over."""
+        if time.monotonic() >= self._until:
+            raise lost(self.sync)
+
+    def keep(self) -> None:
+        """Beat until ended, or until another run holds the sync."""
+        while not self._ended.wait(BEAT):
+            asked = time.monotonic()
+            try:
+                with self._engine.begin() as connection:
+                    found = connection.execute(_BEAT, {"sync": self.sync, "token": self.token, "lasts": LASTS})
+            except SQLAlchemyError as failure:
+                log.warning("the lease was not renewed", extra={"sync": self.sync, "reason": str(failure.args[:1])})
+                continue
+            if not found.rowcount:
+                self._until = 0.0
+                return
+            self._until = asked + LASTS
+
+    def end(self) -> None:
+        self._ended.set()
+
+
+@contextmanager
+def held(engine: sa.Engine, sync: str, holder: str) -> Iterator[Lease]:
+    """Hold the sync among all machines that share the store. Raises SyncBusy, naming the holder."""
+    asked = time.monotonic()
+    with engine.begin() as connection:
+        token = connection.scalar(_TAKE, {"sync": sync, "holder": holder, "lasts": LASTS})
+        if token is None:
+            named = connection.scalar(sa.select(tables.leases.c.holder).where(tables.leases.c.sync == sync))
+            raise SyncBusy(f"{sync} is held by another run ({named})", hint="it goes on by itself; try later")
+    lease = Lease(engine, sync, int(token), asked + LASTS)
+    beat = threading.Thread(target=lease.keep, name=f"lease of {sync}", daemon=True)
+    beat.start()
+    try:
+        yield lease
+    finally:
+        lease.end()
+        beat.join()
+        try:
+            with engine.begin() as connection:
+                connection.execute(_LEAVE, {"sync": sync, "token": lease.token})
+        except SQLAlchemyError:  # it ends by itself
+            log.warning("the lease was not given back", extra={"sync": sync})
+
+
+def hold_fast(connection: sa.Connection, sync: str, token: int) -> None:
+    """Within a transaction: nobody takes the sync over before it ends. Raises LeaseLost when somebody has."""
+    mine = sa.select(tables.leases.c.token).where(tables.leases.c.sync == sync).with_for_update(read=True)
+    if connection.scalar(mine) != token:
+        raise lost(sync)
+
+
+def lost(sync: str) -> LeaseLost:
+    return LeaseLost(
+        f"this run was cut off from the state for so long that another may hold {sync} now",
+        hint="nothing more was sent or recorded by it; the other run goes on from what was recorded",
+    )
