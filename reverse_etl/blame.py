@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import duckdb
 
-from reverse_etl.deliver import Stop
 from reverse_etl.errors import ConfigError, DailyLimit, GuardTripped, Interrupted, ReverseEtlError, SyncBusy
 from reverse_etl.report import RunError, RunReport, RunStatus
+from reverse_etl.stop import Stop
 
 
 def first(group: BaseExceptionGroup[BaseException]) -> BaseException:

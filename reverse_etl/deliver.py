@@ -11,58 +11,25 @@ What concerns the run as a whole stops it: nothing new is started, what is under
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from reverse_etl.errors import BatchRefused, DestinationError, InDoubt, Interrupted, PluginError, ReverseEtlError
+from reverse_etl.errors import BatchRefused, DestinationError, InDoubt, PluginError, ReverseEtlError
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import Parcel
 from reverse_etl.protocols import LINK_WAITING, RECORD_GONE, Destination, Linker, Resumable
 from reverse_etl.resolve import NO_RECORD, Part, Resolver
+from reverse_etl.retries import of_one_batch
+from reverse_etl.stop import Stop
 
 Record = Callable[[Parcel, Outcomes], Awaitable[None]]
 
 OPEN = frozenset({Verdict.NO_ANSWER, Verdict.MISSING})  # nothing is known of such a row unless it is in doubt
 
 LINK_UNDONE = Refusal(LINK_WAITING, "the record is written; the run ended before its links were")
-
-
-@dataclass
-class Stop:
-    """Asked to stop: no request is started any more. `reason` is raised when all that was under way is recorded."""
-
-    reason: BaseException | None = None
-    asked: bool = False
-    _break: Callable[[], None] | None = None
-
-    def ask(self, reason: BaseException | None = None) -> None:
-        self.asked = True
-        if self.reason is None:
-            self.reason = reason
-        if self._break is not None:
-            self._break()
-
-    def check(self) -> None:
-        """Raises, when asked to stop."""
-        if self.asked:
-            raise self.reason or Interrupted("asked to stop")
-
-    @contextmanager
-    def breaking(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """Around work in a thread that would otherwise go on: call `interrupt` when asked to stop."""
-        self._break = interrupt
-        try:
-            if self.asked:
-                interrupt()
-            yield
-        finally:
-            self._break = None
-        if self.reason is not None:
-            raise self.reason
 
 
 async def deliver(
@@ -102,7 +69,8 @@ async def _work(receive: MemoryObjectReceiveStream[Parcel], sender: _Sender) -> 
             if sender.stop.asked:
                 continue
             try:
-                await sender.settle(parcel)
+                with of_one_batch():
+                    await sender.settle(parcel)
             except Exception as reason:  # whatever it is, the other slots finish first: `deliver` raises it
                 sender.stop.ask(reason)
 
@@ -134,9 +102,10 @@ class _Sender:
                 await self._store(parcel.take(known), outcomes.take(known))
 
     async def _store(self, parcel: Parcel, outcomes: Outcomes) -> None:
-        await self.record(parcel, outcomes)
-        if isinstance(self.destination, Resumable):
-            await self.destination.recorded(parcel.batch)
+        with anyio.CancelScope(shield=True):  # who cancels the run from outside waits for what was answered
+            await self.record(parcel, outcomes)
+            if isinstance(self.destination, Resumable):
+                await self.destination.recorded(parcel.batch)
 
     async def _parts(self, parcel: Parcel, outcomes: Outcomes) -> list[Part]:
         parts = [Part(range(len(parcel.batch)), parcel.batch)]

@@ -1,28 +1,37 @@
 """The one HTTP client: paced, bounded in time and size, retried where it helps, silent about what it carries.
 
 A destination says what an answer means (`classify`) and which limits it tells (`learn`); waiting, retrying, giving up
-and keeping credentials at home are decided here, once for all. httpx is imported with the first call, so that a run
-that sends nothing never pays for it.
+and keeping credentials at home are decided here, once for all; `wire` does what is decided.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from io import SEEK_END
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import SplitResult, urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import orjson
 
 from reverse_etl.answer import Answer, told_pause
+from reverse_etl.breaker import Breaker
 from reverse_etl.clock import SYSTEM, Clock
-from reverse_etl.errors import AuthError, DestinationError, InDoubt, PluginError, Throttled, Unavailable
+from reverse_etl.errors import (
+    AuthError,
+    BatchRefused,
+    DestinationError,
+    InDoubt,
+    PluginError,
+    Throttled,
+    Unavailable,
+)
 from reverse_etl.pace import Pace
-from reverse_etl.urls import checked_base_url, is_loopback
+from reverse_etl.retries import TRIES, Budget, Pause, may_help, too_much, tries
+from reverse_etl.stop import unless_asked
+from reverse_etl.urls import checked_base_url
+from reverse_etl.wire import Wire
 
 if TYPE_CHECKING:
     import httpx
@@ -30,15 +39,6 @@ if TYPE_CHECKING:
 
 UNSET: Any = object()
 SESSION = "destination_session"  # an AuthError with this code: the session ended, a newer one may be had
-
-MOST_BYTES = 32 * 1024 * 1024
-CHUNK_BYTES = 1024 * 1024  # of a file, on its way
-CONNECTIONS = 16  # httpx's pool gets slow past 32 connections
-TIMEOUTS = {"connect": 15.0, "read": None, "write": None, "pool": None}  # seconds; the deadline bounds the whole call
-HEADERS = {"user-agent": "reverse-etl", "accept": "application/json", "accept-encoding": "gzip"}
-BACKOFF_SECONDS, BACKOFF_CAP_SECONDS = 0.5, 30.0
-THROTTLED_SECONDS, THROTTLED_CAP_SECONDS = 1.0, 10.0
-LONGEST_TOLD_PAUSE_SECONDS = 15 * 60.0
 
 
 class Counters(Protocol):
@@ -68,57 +68,42 @@ class _Call:
     params: Mapping[str, str] | None
     headers: dict[str, str]
     idempotent: bool
+    splittable: bool
     authorized: bool
     deadline: float
     pace: Pace
     into: IO[bytes] | None = None
     attempts: int = 0
+    probes: int = 0  # of them: made while the breaker was open
     waited: bool = False  # after the first try
     generation: int = 0  # of the credential that the latest try used
 
     def worth_retrying(self, error: BaseException) -> bool:
-        if not isinstance(error, Throttled | Unavailable | InDoubt):
-            return False
-        if error.retry_after is not None and error.retry_after > LONGEST_TOLD_PAUSE_SECONDS:
-            return False
-        return self.idempotent or not isinstance(error, InDoubt)
-
-
-class _Wait:
-    """As long as the destination asked for; else growing, with full jitter, and longer when we were too fast."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        doublings = min(retry_state.attempt_number - 1, 16)
-        if isinstance(error, DestinationError) and error.retry_after is not None:
-            return error.retry_after + self.clock.jitter(min(1.0, 0.1 * error.retry_after))
-        if isinstance(error, Throttled):
-            return min(THROTTLED_CAP_SECONDS, THROTTLED_SECONDS * 2.0**doublings) + self.clock.jitter(1.0)
-        return self.clock.jitter(min(BACKOFF_CAP_SECONDS, BACKOFF_SECONDS * 2.0**doublings))
+        return may_help(error, idempotent=self.idempotent)
 
 
 class Http:
     """One destination's door: every call to it goes through `send`.
 
-    `base_url` is the only place credentials go to. `deadline` is the whole time a try may take, in seconds;
-    `attempts` counts tries, the first included. `transport` stands in for the network in tests.
+    `base_url` is the only place credentials go to. `pace` may depend on the path. `breaker` is the account's, `budget`
+    the run's. `deadline` is the whole time a try may take, in seconds; `attempts` counts tries, the first included.
+    `transport` stands in for the network in tests.
     """
 
     def __init__(
         self,
         *,
         base_url: str,
-        pace: Pace,
+        pace: Pace | Callable[[str], Pace],
         traffic: Counters,
         classify: Callable[[Answer], DestinationError | None],
         clock: Clock = SYSTEM,
         credential: Credential | None = None,
-        learn: Callable[[Answer], None] | None = None,
+        learn: Callable[[Answer, Pace], None] | None = None,
+        breaker: Breaker | None = None,
+        budget: Budget | None = None,
         deadline: float = 110.0,
-        attempts: int = 6,
+        attempts: int = TRIES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         try:
@@ -132,10 +117,11 @@ class Http:
         self._credential = credential
         self._classify = classify
         self._learn = learn
+        self._breaker = breaker or Breaker(clock, self._host)
+        self._budget = budget or Budget()
         self._deadline = deadline
         self._attempts = attempts
-        self._given = transport
-        self._wire: httpx.AsyncBaseTransport | None = None
+        self._wire = Wire(self._base_url, transport)
         self._generation = 0  # of the credential: how often it was renewed
         self._renewing = anyio.Lock()
 
@@ -150,13 +136,14 @@ class Http:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         idempotent: bool,
+        splittable: bool = False,
         authorized: bool = True,
         deadline: float | None = None,
-        pace: Pace | None = None,
         into: IO[bytes] | None = None,
     ) -> Answer:
         """The answer, which `classify` found nothing wrong with. `idempotent`: repeating the call does no harm.
 
+        `splittable`: the caller sends smaller parts when a call is refused whole, as one is that takes too long.
         What doesn't fit in memory goes up out of a file, and comes down `into` one, which holds nothing else then.
         """
         body, kind = _body(json, content, form)
@@ -167,9 +154,10 @@ class Http:
             params=params,
             headers={**kind, **{name.lower(): value for name, value in (headers or {}).items()}},
             idempotent=idempotent,
+            splittable=splittable and idempotent,
             authorized=authorized and self._credential is not None,
             deadline=self._deadline if deadline is None else deadline,
-            pace=pace or self._pace,
+            pace=self._pace if isinstance(self._pace, Pace) else self._pace(path_or_url),
             into=into,
         )
         try:
@@ -181,9 +169,7 @@ class Http:
 
     async def aclose(self) -> None:
         """Closes the connections; the next call would open new ones."""
-        if self._wire is not None:
-            wire, self._wire = self._wire, None
-            await wire.aclose()
+        await self._wire.aclose()
 
     def _url(self, path_or_url: str) -> str:
         if "://" not in path_or_url:
@@ -196,7 +182,8 @@ class Http:
         return path_or_url
 
     async def _with_retries(self, call: _Call) -> Answer:
-        call.attempts = 0
+        call.attempts = call.probes = 0
+        self._budget.first += 1
         try:
             return await self._try(call)
         except DestinationError as error:
@@ -206,17 +193,17 @@ class Http:
 
     async def _retried(self, call: _Call, first: DestinationError) -> Answer:
         """The tries after the first, which failed with `first`."""
-        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt  # noqa: PLC0415  # most calls succeed
+        from tenacity import AsyncRetrying, retry_if_exception  # noqa: PLC0415  # most calls succeed
 
         def pause_everyone(state: RetryCallState) -> None:
             if state.outcome and isinstance(state.outcome.exception(), Throttled) and state.next_action:
                 call.pace.pause(state.next_action.sleep)
 
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self._attempts),
-            wait=_Wait(self._clock),
+            stop=partial(self._enough, call),
+            wait=Pause(self._clock),
             retry=retry_if_exception(call.worth_retrying),
-            sleep=self._clock.sleep,
+            sleep=self._sit_out,
             before_sleep=pause_everyone,
             reraise=True,
         )
@@ -226,7 +213,23 @@ class Http:
             if call.attempts > 1:
                 error.message += f" ({call.attempts} attempts)"
                 error.args = (error.message,)
+            if call.splittable and too_much(error):
+                raise _refused_whole(error) from error
             raise
+
+    def _enough(self, call: _Call, state: RetryCallState) -> bool:
+        """Whether the call is given up after this failure. What an open breaker lets through is a look, no repeat."""
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, DestinationError):
+            return True
+        if self._breaker.is_open:
+            return False
+        most = tries(error, self._attempts, splittable=call.splittable)
+        return call.attempts - call.probes >= most or not self._budget.take()
+
+    async def _sit_out(self, seconds: float) -> None:
+        with unless_asked():
+            await self._clock.sleep(seconds)
 
     async def _again(self, call: _Call, first: DestinationError) -> Answer:
         """The first try has been made: it only tells how long to wait."""
@@ -240,15 +243,13 @@ class Http:
         headers = dict(call.headers)
         if call.authorized and self._credential is not None:
             headers.update(await self._credential.headers())
-        async with call.pace.slot():
-            call.attempts += 1
-            self._traffic.requests += 1
-            answer = await self._exchange(call, headers)
-            if answer.status == 429:
-                self._traffic.throttled += 1
-            if self._learn is not None:
-                self._learn(answer)
+        call.probes += await self._breaker.admit()
+        answer = await self._exchange(call, headers)
         error = self._moved(answer) or self._classify(answer)
+        if answer.status >= 500 and isinstance(error, Unavailable | InDoubt):
+            self._breaker.failed()
+        else:
+            self._breaker.answered()
         if error is None:
             return answer
         if error.retry_after is None:
@@ -256,6 +257,32 @@ class Http:
         if isinstance(error, Throttled) and error.retry_after is not None:
             call.pace.pause(error.retry_after)
         raise error
+
+    async def _exchange(self, call: _Call, headers: Mapping[str, str]) -> Answer:
+        """One try, at its place among the account's calls."""
+        started = await call.pace.acquire()
+        try:
+            call.attempts += 1
+            self._traffic.requests += 1
+            answer = await self._wire.exchange(
+                call.method,
+                call.url,
+                content=call.content,
+                params=call.params,
+                headers=headers,
+                deadline=call.deadline,
+                into=call.into,
+            )
+            if answer.status == 429:
+                self._traffic.throttled += 1
+            if self._learn is not None:
+                self._learn(answer, call.pace)
+            return answer
+        except (Unavailable, InDoubt):
+            self._breaker.failed()
+            raise
+        finally:
+            call.pace.release(started)
 
     async def _renewed(self, call: _Call) -> bool:
         """Whether a newer session than the one this call used can be had; of many callers one asks for it."""
@@ -277,112 +304,12 @@ class Http:
             request_id=answer.request_id,
         )
 
-    async def _exchange(self, call: _Call, headers: Mapping[str, str]) -> Answer:
-        """One call on the wire, read whole in time; what breaks becomes an error that says how far it came."""
-        import httpx  # noqa: PLC0415  # late: a run that sends nothing doesn't need it
 
-        place = f"{call.method} {urlsplit(call.url).path} at {urlsplit(call.url).netloc}"
-        wire = self._wire or self._open(httpx)
-        try:
-            with anyio.fail_after(call.deadline):
-                content, size = _to_send(call.content)
-                request = httpx.Request(
-                    call.method,
-                    call.url,
-                    content=content,
-                    params=call.params,
-                    headers={**HEADERS, **size, **headers},
-                    extensions={"timeout": TIMEOUTS},
-                )
-                return await _read(wire, request, place, call.into)
-        except TimeoutError as late:
-            raise InDoubt(
-                f"{place}: no complete answer within {call.deadline:g} s", code="destination_timeout"
-            ) from late
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as unreachable:
-            raise Unavailable(
-                f"{place}: can't be reached: {unreachable or 'no connection in time'}",
-                hint=self._out_of_reach(),
-            ) from unreachable
-        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as ours:
-            raise PluginError(f"{place}: the request can't be sent: {ours}") from ours
-        except httpx.HTTPError as cut:
-            raise InDoubt(
-                f"{place}: the connection was cut before the answer was whole: {cut or type(cut).__name__}"
-            ) from cut
-
-    def _out_of_reach(self) -> str:
-        advice = "check base_url, the network and its proxy"
-        return f"is `reverse-etl sandbox` running? Otherwise {advice}" if is_loopback(self._host) else advice
-
-    def _open(self, httpx_module: Any) -> httpx.AsyncBaseTransport:
-        """httpx's transport without its client: redirects, cookies and sessions are what we don't want, and a third of
-        a call's cost."""
-        for chatty in ("httpx", "httpcore"):  # their lines hold whole URLs
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        proxy = None if is_loopback(self._host) else _proxy_for(self._base_url)
-        self._wire = self._given or httpx_module.AsyncHTTPTransport(
-            limits=httpx_module.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-            proxy=proxy,
-        )
-        wire: httpx.AsyncBaseTransport = self._wire
-        return wire
-
-
-def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for an address, None where it goes directly."""
-    parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
-
-
-async def _read(
-    wire: httpx.AsyncBaseTransport, request: httpx.Request, place: str, into: IO[bytes] | None = None
-) -> Answer:
-    response = await wire.handle_async_request(request)
-    try:
-        if into is not None and response.is_success:
-            into.seek(0)
-            into.truncate()
-            async for part in response.aiter_bytes(CHUNK_BYTES):
-                into.write(part)
-            return Answer(response.status_code, dict(response.headers), b"")
-        told = response.headers.get("content-length")
-        if told is not None and told.isdecimal() and "content-encoding" not in response.headers:
-            if int(told) > MOST_BYTES:
-                raise _too_large(place)
-            return Answer(response.status_code, dict(response.headers), await response.aread())
-        parts: list[bytes] = []
-        size = 0
-        async for part in response.aiter_bytes():
-            size += len(part)
-            if size > MOST_BYTES:
-                raise _too_large(place)
-            parts.append(part)
-    finally:
-        await response.aclose()
-    return Answer(response.status_code, dict(response.headers), b"".join(parts))
-
-
-def _too_large(place: str) -> InDoubt:
-    return InDoubt(f"{place}: the answer is larger than {MOST_BYTES // 2**20} MiB", code="destination_unreadable")
-
-
-def _to_send(content: bytes | IO[bytes] | None) -> tuple[bytes | AsyncIterator[bytes] | None, dict[str, str]]:
-    """A file as a stream from its beginning, and the header that tells its size."""
-    if content is None or isinstance(content, bytes):
-        return content, {}
-    size = content.seek(0, SEEK_END)
-    content.seek(0)
-    return _streamed(content), {"content-length": str(size)}
-
-
-async def _streamed(file: IO[bytes]) -> AsyncIterator[bytes]:
-    while part := file.read(CHUNK_BYTES):
-        yield part
+def _refused_whole(error: DestinationError) -> BatchRefused:
+    """What was too much for one call may not be for two."""
+    return BatchRefused(
+        error.message, hint=error.hint, code=error.code, status=error.status, request_id=error.request_id
+    )
 
 
 def _body(

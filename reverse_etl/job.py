@@ -8,9 +8,9 @@ from typing import Protocol
 
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.config.sync import SyncConfig
-from reverse_etl.deliver import Stop
 from reverse_etl.protocols import Destination, Ledger, Source
 from reverse_etl.report import RunReport
+from reverse_etl.stop import Stop
 
 
 class Observer(Protocol):

@@ -23,7 +23,7 @@ import orjson
 import pyarrow as pa
 from anyio import to_thread
 
-from reverse_etl.deliver import Stop
+from reverse_etl.stop import Stop
 from reverse_etl.localdb import column_types, quoted, table
 from reverse_etl.mapping import PayloadColumn, key_kinds
 from reverse_etl.model import JSON, Batch, Field, FieldType, Limits, ObjectSchema, Operation

@@ -2,20 +2,27 @@
 
 A destination counts a call when it arrives, which is somewhere between our sending it and our reading the answer. So
 a call holds its place in the window from the moment it starts until `per_seconds` after its answer came: whatever the
-network does in between, the destination never sees more than the allowance in any window.
+network does in between, the destination never sees more than the allowance in any window. Where it counts by the day
+as well, what is left is only known from its answers, and a run ends before that is used up.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Protocol, Self, TypeVar
 
 import anyio
 
 from reverse_etl.clock import Clock
+from reverse_etl.errors import DailyLimit, Throttled
+from reverse_etl.retries import LONGEST_TOLD_PAUSE_SECONDS
+from reverse_etl.stop import unless_asked
 
 # Their clock and ours may tick a little differently; a place is given up this much later than it would have to be.
 MARGIN_SECONDS = 0.01
@@ -23,12 +30,70 @@ MARGIN_SECONDS = 0.01
 LOOK_AGAIN_SECONDS = 0.05
 
 
+class Quota:
+    """Calls of a day, counted at the destination and shared with whoever else uses the account.
+
+    Nothing is held back until an answer has told how many are left (`learn`). `reserve` is the share left to others.
+    `began` says when the day of a moment began: what was told before is of another day. `used_up` makes the error.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        began: Callable[[datetime], datetime],
+        used_up: Callable[[int, int], DailyLimit],
+        reserve: float = 0.0,
+    ) -> None:
+        self.clock = clock
+        self.reserve = reserve
+        self._began = began
+        self._used_up = used_up
+        self._allowed = 0
+        self._left: int | None = None
+        self._told_at: datetime | None = None
+        self._open = 0
+        self._looks = 0
+        self._lock = threading.Lock()
+
+    def allow_a_look(self) -> None:
+        """One call goes out whatever is left: a run that begins sees for itself whether the allowance was raised."""
+        self._looks = 1
+
+    def take(self) -> None:
+        """Before a call. Raises DailyLimit when only the reserve is left."""
+        with self._lock:
+            if self._told_at is not None and self._told_at < self._began(self.clock.now()):
+                self._left = self._told_at = None
+            if self._left is not None and self._left <= self._allowed * self.reserve and not self._looks:
+                raise self._used_up(self._left, self._allowed)
+            self._looks = 0
+            self._open += 1
+            if self._left is not None:
+                self._left -= 1
+
+    def give_back(self) -> None:
+        """After it, answered or not: the destination may have counted it."""
+        with self._lock:
+            self._open -= 1
+
+    def learn(self, allowed: int, left: int) -> None:
+        """What an answer tells. It may or may not count the calls that are under way now, so they are taken off."""
+        with self._lock:
+            sure = left - max(0, self._open - 1)  # the call just answered is open still, and counted
+            known = self._left
+            is_another_day = known is None or left > known + 2 * self._open or allowed != self._allowed
+            self._left = sure if is_another_day or known is None else min(known, sure)
+            self._allowed = allowed
+            self._told_at = self.clock.now()
+
+
 class Pace:
     """A rolling window: never more than `requests` in any `per_seconds`, however late they arrive there.
 
     `requests` is what is believed until the destination tells its own figure (`learn`); `most` is the user's upper
     bound, which no told figure exceeds; `reserve` is the share of the allowance left to others. `in_flight` bounds the
-    calls that are open at once.
+    calls that are open at once. `quota` counts the same calls by the day.
     """
 
     def __init__(
@@ -40,8 +105,10 @@ class Pace:
         reserve: float = 0.0,
         in_flight: int = 16,
         most: int | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self.clock = clock
+        self._quota = quota
         self._told = requests
         self._per_seconds = per_seconds
         self._reserve = reserve
@@ -61,13 +128,44 @@ class Pace:
         return max(1, told if self._most is None else min(told, self._most))
 
     @property
+    def used(self) -> int:
+        """Calls that hold a place in the present window."""
+        with self._lock:
+            return self._held(self.clock.monotonic())
+
+    @property
     def requests_per_second(self) -> float:
         """The rate that can be kept up."""
         return self.allowance / self._per_seconds
 
-    def slot(self) -> AbstractAsyncContextManager[None]:
+    async def acquire(self) -> float:
+        """Waits for a place, which is held until `release` gets what this returned.
+
+        Raises Interrupted rather than wait for a run that was asked to stop, DailyLimit when nothing is left of the
+        day, and Throttled when the destination asked for a pause too long to be sat out.
+        """
+        while (seconds := self._take()) > 0:
+            with unless_asked():
+                if seconds is math.inf:
+                    await self._release()
+                else:
+                    await self.clock.sleep(seconds)
+        return self.clock.monotonic()
+
+    def release(self, started: float) -> None:
+        """After the answer, or whatever came instead of one."""
+        if self._quota is not None:
+            self._quota.give_back()
+        self._give_back(started)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
         """Waits for a place and holds it while a call is open."""
-        return self._slot()
+        started = await self.acquire()
+        try:
+            yield
+        finally:
+            self.release(started)
 
     def learn(
         self, *, requests: int | None = None, remaining: int | None = None, per_seconds: float | None = None
@@ -87,7 +185,7 @@ class Pace:
                 self._answered.extend([now] * min(others, self._told))
 
     def pause(self, seconds: float) -> None:
-        """Nothing starts before then; a shorter pause doesn't cut a longer one."""
+        """Nothing starts before then; a shorter pause doesn't cut a longer one, and nobody sits out a very long one."""
         with self._lock:
             self._not_before = max(self._not_before, self.clock.monotonic() + seconds)
 
@@ -99,29 +197,18 @@ class Pace:
             self._in_flight = newer._in_flight
             self._most = newer._most
 
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        while (seconds := self._take()) > 0:
-            if seconds is math.inf:
-                await self._release()
-            else:
-                await self.clock.sleep(seconds)
-        started = self.clock.monotonic()
-        try:
-            yield
-        finally:
-            self._give_back(started)
-
     def _take(self) -> float:
         """Takes a place and says 0; else for how many seconds there surely is none, inf until a call ends."""
         with self._lock:
             now = self.clock.monotonic()
             if now < self._not_before:
-                return self._not_before - now
+                return self._pause_left(now)
             if self._open >= self._in_flight:
                 return math.inf
             free = self.allowance - self._held(now)
             if free > 0:
+                if self._quota is not None:
+                    self._quota.take()
                 self._open += 1
                 return 0.0
             # The places that must still come free: all but the last of them were answered before this one.
@@ -131,6 +218,16 @@ class Pace:
                 return math.inf
             frees_at = self._answered[self._expired(now) + due - 1] + self._per_seconds + MARGIN_SECONDS
             return max(frees_at - now, 1e-6)
+
+    def _pause_left(self, now: float) -> float:
+        left = self._not_before - now
+        if left > LONGEST_TOLD_PAUSE_SECONDS:
+            raise Throttled(
+                f"the destination asked for a pause in which nothing is sent; {left / 60:.0f} minutes of it are left",
+                hint="nothing is lost: run again after it",
+                retry_after=left,
+            )
+        return left
 
     def _give_back(self, started: float) -> None:
         with self._lock:
@@ -173,11 +270,27 @@ class Pace:
         return expired
 
 
-_shared: dict[tuple[str, Clock], Pace] = {}
+class Shared(Protocol):
+    """What all runs of an account in this process use together."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def used(self) -> int: ...
+
+    @property
+    def allowance(self) -> int: ...
+
+    def adopt(self, newer: Self) -> None: ...
+
+
+S = TypeVar("S", bound=Shared)
+_shared: dict[tuple[str, type, Clock], Shared] = {}
 _shared_lock = threading.Lock()
 
 
-def shared(key: str, make: Callable[[], Pace]) -> Pace:
+def shared(key: str, make: Callable[[], S]) -> S:
     """The one limiter of an account in this process, whatever the number of syncs, runs, threads and event loops.
 
     `key` stands for the account (a hash of origin and credential). `make` reads the connection's settings: the first
@@ -185,7 +298,18 @@ def shared(key: str, make: Callable[[], Pace]) -> Pace:
     """
     fresh = make()
     with _shared_lock:
-        pace = _shared.setdefault((key, fresh.clock), fresh)
-    if pace is not fresh:
-        pace.adopt(fresh)
-    return pace
+        known = _shared.setdefault((key, type(fresh), fresh.clock), fresh)
+    assert isinstance(known, type(fresh))  # noqa: S101  # by its key
+    if known is not fresh:
+        known.adopt(fresh)
+    return known
+
+
+def usage() -> list[tuple[str, int, int]]:
+    """Every account's limiter in this process: a short name, the calls in its present window, and those allowed.
+
+    The name tells accounts apart and nothing else about them.
+    """
+    with _shared_lock:
+        paces = list(_shared.items())
+    return [(hashlib.sha256(key.encode()).hexdigest()[:8], pace.used, pace.allowance) for (key, *_), pace in paces]

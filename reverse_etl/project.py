@@ -30,7 +30,7 @@ from reverse_etl.report import RunReport
 from reverse_etl.standing import RefusedRow
 
 if TYPE_CHECKING:
-    from reverse_etl.deliver import Stop
+    from reverse_etl.stop import Stop
     from reverse_etl.explain import Explanation
     from reverse_etl.job import Job, Observer
     from reverse_etl.missing import MissingField
@@ -137,7 +137,7 @@ class Project:
 
     async def run_all(self, chosen: Sequence[SyncConfig], wishes: Wishes, observer: Observer | None) -> SyncResult:
         """`sync` for callers with an event loop of their own."""
-        from reverse_etl.deliver import Stop  # noqa: PLC0415  # heavy, and not needed to look
+        from reverse_etl.stop import Stop  # noqa: PLC0415  # heavy, and not needed to look
         from reverse_etl.run import run  # noqa: PLC0415
 
         stop = Stop()

@@ -71,6 +71,8 @@ class Recorder:
 
     async def record(self, parcel: Parcel, outcomes: Outcomes) -> None:
         """Returns when these rows are stored. Raises what kept them from it."""
+        if self._failure is not None:
+            raise self._failure
         answered = _Answered(parcel, outcomes)
         self._waiting.append(answered)
         self._wake.set()
@@ -84,17 +86,18 @@ class Recorder:
         self._wake.set()
 
     async def run(self) -> None:
-        """Store groups of answers, one transaction each, until closed."""
-        while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
-            group, self._waiting = self._waiting, []
-            if group:
-                await self._store(group)
-            elif self._closing:
-                return
-            if self._closing:
-                self._wake.set()
+        """Store groups of answers, one transaction each, until closed; whoever cancels the run waits for that."""
+        with anyio.CancelScope(shield=True):
+            while True:
+                await self._wake.wait()
+                self._wake = anyio.Event()
+                group, self._waiting = self._waiting, []
+                if group:
+                    await self._store(group)
+                elif self._closing:
+                    return
+                if self._closing:
+                    self._wake.set()
 
     async def _store(self, group: list[_Answered]) -> None:
         try:
@@ -109,7 +112,7 @@ class Recorder:
             self._failure = failure
             raise
         finally:
-            for answered in group:
+            for answered in group if self._failure is None else [*group, *self._waiting]:
                 answered.stored.set()
 
     async def _fold_now_and_then(self, done: Acknowledgement) -> None:

@@ -42,7 +42,8 @@ async def run(job: Job) -> RunReport:
     report = RunReport(job.sync.name, job.run_id, job.clock.now(), dry_run=job.dry_run)
     try:
         with nullcontext() if job.dry_run else job.ledger.hold(job.run_id, report.started_at):
-            await _Run(job, report).to_its_end()
+            with job.stop.heeded(), job.stop.telling(lambda: job.observer.stage(job.sync.name, "stopping ...")):
+                await _Run(job, report).to_its_end()
     except ReverseEtlError as failure:
         blame(report, failure)
     finally:

@@ -19,7 +19,7 @@ from reverse_etl.daemon.alarms import Alarms
 from reverse_etl.daemon.definitions import Changes, Definition
 from reverse_etl.daemon.rhythm import Past
 from reverse_etl.daemon.workforce import Order, Workforce
-from reverse_etl.deliver import Stop
+from reverse_etl.stop import Stop
 from reverse_etl.errors import ReverseEtlError
 from reverse_etl.job import Observer
 from reverse_etl.model import Problem

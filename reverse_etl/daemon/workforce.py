@@ -12,9 +12,9 @@ import anyio
 import anyio.abc
 
 from reverse_etl.config.timing import Priority
-from reverse_etl.deliver import Stop
 from reverse_etl.errors import Interrupted
 from reverse_etl.report import RunReport, RunStatus
+from reverse_etl.stop import Stop
 
 RANKS: Mapping[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 CLOSING_SECONDS = 8.0  # for runs that were asked to stop: what is in flight is answered and recorded

@@ -11,10 +11,11 @@ import anyio
 import pyarrow as pa
 import pytest
 
-from reverse_etl.deliver import Stop, deliver
+from reverse_etl.deliver import deliver
 from reverse_etl.errors import AuthError, DailyLimit, InDoubt, Interrupted, PluginError, Throttled, Unavailable
 from reverse_etl.model import Batch, Operation, Outcomes, Verdict
 from reverse_etl.plan import Parcel
+from reverse_etl.stop import Stop
 from reverse_etl.testing import MemoryAccount, MemoryDestination
 from tests.house import FIELDS, House, sync
 

@@ -15,9 +15,10 @@ import pytest
 
 from reverse_etl.answer import Answer, told_pause
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, PluginError, Throttled, Unavailable
-from reverse_etl.http import MOST_BYTES, SESSION, Http, _proxy_for
+from reverse_etl.http import SESSION, Http
 from reverse_etl.pace import Pace
 from reverse_etl.protocols import Traffic
+from reverse_etl.wire import MOST_BYTES, proxy_for
 from tests.virtual_time import START, VirtualClock, run
 
 Step = httpx.Response | Exception | Callable[[httpx.Request], Awaitable[httpx.Response]]
@@ -123,7 +124,7 @@ def test_every_try_and_every_429_is_counted() -> None:
 
 def test_every_answer_is_learned_from_refusals_too() -> None:
     seen: list[int] = []
-    send(Destination(httpx.Response(429), ok()), learn=lambda answer: seen.append(answer.status))
+    send(Destination(httpx.Response(429), ok()), learn=lambda answer, pace: seen.append(answer.status))
     assert seen == [429, 200]
 
 
@@ -410,4 +411,4 @@ def test_the_environments_proxy_is_used_where_it_says_so(
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert _proxy_for("https://api.example.com") == proxy
+    assert proxy_for("https://api.example.com") == proxy

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverse_etl.deliver import Stop
 from reverse_etl.errors import Interrupted, Throttled
 from reverse_etl.job import Unwatched
 from reverse_etl.live import same, told
 from reverse_etl.model import Field, FieldType
 from reverse_etl.protocols import OTHERS
 from reverse_etl.report import LiveSummary, RunReport
+from reverse_etl.stop import Stop
 from reverse_etl.testing import MemoryAccount, MemoryDestination
 from reverse_etl.values import as_text
 from tests.house import FIELDS, House, sync

@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 import pytest
 
-from reverse_etl.deliver import Stop
 from reverse_etl.errors import (
     AuthError,
     DailyLimit,
@@ -25,6 +24,7 @@ from reverse_etl.errors import (
 from reverse_etl.model import Field, FieldType, Operation
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.run import run
+from reverse_etl.stop import Stop
 from reverse_etl.testing import MemoryAccount, MemoryDestination
 from tests.house import FIELDS, House, mapping, sync
 

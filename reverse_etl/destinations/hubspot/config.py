@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, model_validator
 
 from reverse_etl.destinations.hubspot.paths import Version
-from reverse_etl.settings import RateLimitConfig, Secret, Settings
+from reverse_etl.settings import RateLimitConfig, Seconds, Secret, Settings
 from reverse_etl.urls import BaseUrl
 
 WINDOW_SECONDS = 10.0  # HubSpot's own
@@ -38,6 +38,9 @@ class HubSpotConfig(Settings):
     base_url: BaseUrl = Field("https://api.hubapi.com", description="where HubSpot is; a test points it at a sandbox")
     api_version: Version = Field("2026-09", description="version of the API that is spoken")
     rate_limit: RateLimitConfig = Field(RateLimitConfig(), description="how much of the account's allowance is used")
+    patience: Seconds = Field(
+        600.0, description="how long a run waits for a HubSpot that has stopped answering, `10m` by default"
+    )
 
     @model_validator(mode="after")
     def one_way_in(self) -> HubSpotConfig:

@@ -21,6 +21,8 @@ from reverse_etl.http import SESSION
 from reverse_etl.model import Refusal
 
 LOCKED_SECONDS = 2.0
+FEW_TRIES = 3
+MOVING = "HubSpot is moving the account to another data centre; nothing is lost, run again when that is done"
 MOST_TEXT = 300
 
 INVALID_VALUES = "Property values were not valid: "
@@ -36,6 +38,10 @@ class Refused(BatchRefused):
     """A request refused as a whole, with what HubSpot said; its body may tell which rows are to blame."""
 
     body: Mapping[str, Any]
+
+
+class Contended(Refused, Unavailable):
+    """Somebody else writes to a record of the request: it passes, and if not, it concerns that row only."""
 
 
 class NotFound(DestinationError):
@@ -93,17 +99,26 @@ def classify(answer: Answer, *, access: Access, zone: ZoneInfo | None, now: date
     if answer.status in (400, 422) and (mistake := _mistake(said, text)):
         return mistake
     if answer.status == 409 and conflict_in(said, "contacts") is None:
-        kind = Unavailable  # two writers met; nothing was written
-    if kind is Refused:  # its words may hold values of rows: they stay in the body
+        kind = Contended  # two writers met; nothing was written
+    return _failure(kind, answer, said, text)
+
+
+def _failure(kind: type[DestinationError], answer: Answer, said: Mapping[str, Any], text: str) -> DestinationError:
+    if issubclass(kind, Refused):  # its words may hold values of rows: they stay in the body
         text = f"a request was refused as a whole ({said.get('category') or f'HTTP {answer.status}'})"
     error = kind(f"HubSpot: {text}", status=answer.status, request_id=request_id(said, answer))
     if isinstance(error, Refused):
         error.body = said
+    if isinstance(error, Contended) or answer.status in _SELDOM_HELPS:
+        error.tries = FEW_TRIES
     if answer.status == 423:
         error.retry_after = LOCKED_SECONDS
+    elif answer.status == 477:
+        error.hint = MOVING
     return error
 
 
+_SELDOM_HELPS = frozenset({500, 522, 525, 526})  # to send the same again
 _KINDS: dict[int, type[DestinationError]] = {
     400: Refused,
     401: AuthError,
@@ -113,7 +128,7 @@ _KINDS: dict[int, type[DestinationError]] = {
     413: Refused,
     414: Refused,
     422: Refused,
-    423: Unavailable,  # the record is locked
+    423: Contended,  # the record is locked
     477: Unavailable,  # the account is being moved
     522: Unavailable,  # no connection from the gateway to HubSpot
     525: Unavailable,
@@ -272,11 +287,15 @@ def _too_many(
 ) -> DestinationError:
     if said.get("policyName") != "DAILY":
         return Throttled(f"HubSpot: {text}", status=429, request_id=request_id(said, answer))
+    error = daily_limit("HubSpot's allowance of calls for today is used up", zone, now)
+    error.status, error.request_id = 429, request_id(said, answer)
+    return error
+
+
+def daily_limit(message: str, zone: ZoneInfo | None, now: datetime) -> DailyLimit:
+    """With the time at which the account's day ends, where its time zone is known."""
     error = DailyLimit(
-        "HubSpot's allowance of calls for today is used up",
-        hint="what wasn't sent stays pending; run again after midnight of the account's time zone",
-        status=429,
-        request_id=request_id(said, answer),
+        message, hint="what wasn't sent stays pending; run again after midnight of the account's time zone"
     )
     if zone is not None:
         today = now.astimezone(zone)

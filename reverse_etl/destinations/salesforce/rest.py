@@ -138,7 +138,7 @@ class Rest:
             )
         return self._instance
 
-    def _learn(self, answer: Answer) -> None:
+    def _learn(self, answer: Answer, pace: Pace) -> None:
         found = _USAGE.search(answer.headers.get("sforce-limit-info", ""))
         if found is not None:
             self._usage = int(found[1]), int(found[2])

@@ -231,8 +231,8 @@ def test_without_a_token_nothing_was_sent_so_no_row_is_in_doubt(answer: httpx.Re
 
 def test_P18_connections_of_one_consent_share_its_allowance() -> None:
     settings, told = app(), Script()
-    assert told.destination(**settings)._pace is told.destination(**settings)._pace
-    assert told.destination(**settings)._pace is not told.destination(**app())._pace
+    assert told.destination(**settings)._allowances is told.destination(**settings)._allowances
+    assert told.destination(**settings)._allowances is not told.destination(**app())._allowances
 
 
 def test_a_missing_scope_of_an_app_says_to_install_it_again() -> None:
