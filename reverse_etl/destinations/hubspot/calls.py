@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +44,21 @@ class Call:
     @cached_property
     def position_by_key(self) -> dict[str, int]:
         return {id.strip().lower(): position for id, position in zip(self.ids, self.positions, strict=True)}  # `fold`
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {position: place for place, position in enumerate(self.positions)}
+
+    def sent(self, position: int) -> Properties:
+        """What goes out for a row."""
+        return self.properties[self._places[position]]
+
+    def clearing(self, fields: Mapping[int, Iterable[str]]) -> Call:
+        """The same call with these fields of these rows cleared."""
+        if not fields:
+            return self
+        rows = zip(self.positions, self.properties, strict=True)
+        return replace(self, properties=[sent | dict.fromkeys(fields.get(position, ()), "") for position, sent in rows])
 
     def body(self) -> dict[str, Any]:
         """The request."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reverse_etl.answer import Answer
-from reverse_etl.destinations.hubspot.calls import VERBS, Call, calls
+from reverse_etl.destinations.hubspot.calls import VERBS, Call, Properties, calls, fold
 from reverse_etl.destinations.hubspot.errors import (
     MAPPING_CODES,
     Complaint,
@@ -17,10 +17,11 @@ from reverse_etl.destinations.hubspot.errors import (
     refusal,
     request_id,
 )
+from reverse_etl.destinations.hubspot.oneway import steps_back
 from reverse_etl.destinations.hubspot.reads import Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, nearest
 from reverse_etl.destinations.hubspot.verdicts import Reading, blamed, read
-from reverse_etl.errors import DestinationError
+from reverse_etl.errors import BatchRefused, DestinationError
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 
 # How often the innocent rows of a refused request are sent again without the guilty before it is left to be halved.
@@ -37,6 +38,8 @@ class Writing:
         self.batch = batch
         self.known = known
         self.outcomes = Outcomes(len(batch))
+        self.one_way = [field for field in batch.fields if field.one_way]
+        self.back: dict[int, Properties] = {}  # fields that are cleared, and set when the row's record was written
         self.calls: dict[int, Call] = {}
         self.conflicts: dict[int, tuple[Conflict, Refusal]] = {}
 
@@ -44,7 +47,9 @@ class Writing:
         addressed: set[int] = set()
         for call in calls(self.batch):
             addressed.update(call.positions)
-            await self._deliver(call)
+            steps = await steps_back(self.records, call, [field for field in self.one_way if field.backward])
+            self.back |= steps
+            await self._deliver(call.clearing(steps))
         for position in set(range(len(self.batch))) - addressed:
             reason = f"the row has neither a remembered record id nor a value of {self.batch.match}"
             self.outcomes.rejected(position, Refusal("no_match", reason))
@@ -52,6 +57,8 @@ class Writing:
             await self._skip_existing()
         elif self.conflicts:
             await self._update_existing()
+        if self.back:
+            await self._set_again()
         return self.outcomes
 
     # --- one call ---------------------------------------------------------------------------------------------------
@@ -69,6 +76,8 @@ class Writing:
             call, reading = await self._answered(call)
             if not reading.empty:
                 break
+        else:
+            raise _nothing_written(reading)
         self._record(call, reading)
         await self._look_up(call, reading)
 
@@ -121,6 +130,21 @@ class Writing:
         new = call.operation is Operation.CREATE or (call.operation is Operation.UPSERT and result.get("new") is True)
         settle = self.outcomes.created if new else self.outcomes.updated
         settle(position, str(result["id"]) if result.get("id") else None)
+        if remark := self._remark(call, position, result.get("properties") or {}):
+            self.outcomes.remarks[position] = remark
+
+    def _remark(self, call: Call, position: int, told: Mapping[str, Any]) -> str | None:
+        """What a person should know of a row that was written: its values are not, or not all, what HubSpot has now."""
+        if call.id_property == "email" and told.get("email"):
+            own = str(told["email"])
+            if call.position_by_key.get(fold(own)) != position:
+                return "found by a secondary address: the contact has another primary e-mail address"
+        for field in self.one_way:
+            sent = call.sent(position).get(field.name)
+            if sent and told.get(field.name, sent) != sent:
+                remedy = "" if field.backward else ": set `allow_backward: true` in its mapping"
+                return f"{field.name} was not moved back to an earlier value by HubSpot{remedy}"
+        return None
 
     def _fault(
         self, call: Call, position: int, error: Mapping[str, Any], found: list[Complaint], request: str | None
@@ -195,16 +219,32 @@ class Writing:
         reasons = {position: reason for position, (_, reason) in self.conflicts.items()}
         self.conflicts = {}
         positions = list(targets.values())
-        sent = [self._sent(position) for position in positions]
+        sent = [self.calls[position].sent(position) for position in positions]
         await self._deliver(Call(Operation.UPDATE, None, positions, list(targets), sent))
         for position in positions:
             if self.outcomes.verdicts[position] is Verdict.MISSING:
                 self.outcomes.rejected(position, reasons[position])
 
+    async def _set_again(self) -> None:
+        """The second half of a move back. Until it is answered for, its rows have no verdict."""
+        ids = {place: self.outcomes.record_ids[place] for place in self.back}
+        written = [(place, id) for place, id in ids.items() if id and self.outcomes.verdicts[place] in DELIVERED]
+        for place, _ in written:
+            self.outcomes.unanswer(place)
+        places, targets = [place for place, _ in written], [id for _, id in written]
+        whole = Call(Operation.UPDATE, None, places, targets, [self.back[place] for place in places])
+        for call in whole.waves() if places else ():
+            await self._deliver(call)
+
     def _key(self, position: int) -> str:
         call = self.calls[position]
         return call.ids[call.positions.index(position)]
 
-    def _sent(self, position: int) -> dict[str, str]:
-        call = self.calls[position]
-        return call.properties[call.positions.index(position)]
+
+def _nothing_written(reading: Reading) -> BatchRefused:
+    """A success that twice names no row: perhaps one of them is the reason, so that the others go out without it."""
+    return BatchRefused(
+        "HubSpot answered with success twice, but for no row: nothing was written",
+        code="nothing_written",
+        request_id=reading.request_id,
+    )

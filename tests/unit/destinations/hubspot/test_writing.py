@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt, Throttled
-from reverse_etl.model import Batch, Operation, Outcomes, Verdict
+from reverse_etl.model import Batch, Field, FieldType, Operation, Outcomes, Verdict
 from tests.unit.destinations.hubspot.script import (
     APP_ID,
     EMAIL,
@@ -266,9 +268,10 @@ def test_a_unique_value_that_another_record_has_rejects_the_row_naming_both() ->
     assert "on 152. 5522 already has" in outcomes.refusals[1].message
 
 
-def test_P25_a_success_that_names_no_row_is_sent_once_more_and_then_left_open() -> None:
-    outcomes, script = upsert(answer(), answer())
-    assert (verdicts(outcomes), len(script.asked)) == (["NO_ANSWER", "NO_ANSWER"], 2)
+def test_P25_a_success_that_names_no_row_is_sent_once_more_and_then_left_to_be_halved() -> None:
+    with pytest.raises(BatchRefused, match="nothing was written") as caught:
+        upsert(answer(), answer())
+    assert caught.value.code == "nothing_written"
     outcomes, _ = upsert(answer(), answer([record("1", True, email=ADA), record("2", True, email=BOB)]))
     assert verdicts(outcomes) == ["CREATED", "CREATED"]
 
@@ -473,3 +476,123 @@ def test_P19_what_cannot_heal_is_not_sent_again(status: int) -> None:
 def test_a_throttled_create_is_repeated() -> None:
     with pytest.raises(Throttled):
         create(*[httpx.Response(429)] * 6)
+
+
+# --- a stage that HubSpot moves forward only --------------------------------------------------------------------------
+
+STAGES = ("subscriber", "lead", "customer")
+ONE_WAY = Field("lifecyclestage", FieldType.CHOICE, options=STAGES, one_way=True)
+BACK = replace(ONE_WAY, backward=True)
+NOT_MOVED = "lifecyclestage was not moved back to an earlier value by HubSpot"
+
+
+def staged(operation: Operation, field: Field, stages: Sequence[str | None], *steps: Step) -> tuple[Outcomes, Script]:
+    """Ada's and Bob's stages, by e-mail or by record id."""
+    script = Script(*steps)
+    known = {"record_ids": ["151", "152"], "sends": {"email": [False] * 2, "lifecyclestage": [True] * 2}}
+    more: dict[str, Any] = known if operation is Operation.UPDATE else {}
+    return write(script, batch(operation, {EMAIL: [ADA, BOB], field: stages}, **more)), script
+
+
+def stage(id: str, stage: str | None, email: str = ADA, new: bool | None = None) -> dict[str, Any]:
+    return record(id, new, email=email, lifecyclestage=stage)
+
+
+def test_a_stage_that_was_not_moved_back_is_told_with_the_remedy() -> None:
+    outcomes, script = staged(
+        Operation.UPDATE, ONE_WAY, ["lead", "customer"], answer([stage("151", "customer"), stage("152", "customer")])
+    )
+    assert (verdicts(outcomes), len(script.asked)) == (["UPDATED", "UPDATED"], 1)
+    assert outcomes.remarks == {0: f"{NOT_MOVED}: set `allow_backward: true` in its mapping"}
+
+
+def test_an_answer_that_does_not_name_the_stage_is_no_remark() -> None:
+    outcomes, _ = staged(Operation.UPDATE, ONE_WAY, ["lead", None], answer([record("151"), record("152")]))
+    assert outcomes.remarks == {}
+
+
+def test_a_move_back_clears_with_the_rows_other_values_and_sets_by_a_second_request() -> None:
+    outcomes, script = staged(
+        Operation.UPSERT,
+        BACK,
+        ["lead", "customer"],
+        answer([stage("151", "customer"), stage("152", "lead", BOB)]),
+        answer([stage("151", "", new=False), stage("152", "customer", BOB, new=False)]),
+        answer([stage("151", "lead")]),
+    )
+    assert [path.rpartition("/")[2] for path in script.paths()] == ["read", "upsert", "update"]
+    read, first, second = script.bodies()
+    assert (read["properties"][:2], read["idProperty"]) == (["email", "lifecyclestage"], "email")
+    assert [each["properties"] for each in first["inputs"]] == [
+        {"email": ADA, "lifecyclestage": ""},
+        {"email": BOB, "lifecyclestage": "customer"},
+    ]
+    assert second["inputs"] == [
+        {"id": "151", "objectWriteTraceId": "0", "properties": {"lifecyclestage": "lead"}},
+    ]
+    assert (verdicts(outcomes), outcomes.record_ids, outcomes.remarks) == (["UPDATED", "UPDATED"], ["151", "152"], {})
+
+
+def test_a_move_forward_needs_no_second_request() -> None:
+    outcomes, script = staged(
+        Operation.UPDATE,
+        BACK,
+        ["customer", None],
+        answer([stage("151", "lead")]),
+        answer([stage("151", "customer"), stage("152", "")]),
+    )
+    assert [each["id"] for each in script.bodies()[0]["inputs"]] == ["151"]
+    assert (verdicts(outcomes), len(script.asked)) == (["UPDATED", "UPDATED"], 2)
+
+
+def test_a_row_that_is_refused_is_not_set_and_keeps_its_stage() -> None:
+    outcomes, script = staged(
+        Operation.UPSERT,
+        BACK,
+        ["lead", "lead"],
+        answer([stage("151", "customer"), stage("152", "customer", BOB)]),
+        answer([stage("151", "", new=False)], [fault("no", trace=[1])]),
+        answer([stage("151", "lead")]),
+    )
+    assert [each["id"] for each in script.bodies()[2]["inputs"]] == ["151"]
+    assert verdicts(outcomes) == ["UPDATED", "REJECTED"]
+
+
+def test_P21_a_row_whose_stage_was_cleared_and_not_set_has_the_second_answers_verdict() -> None:
+    outcomes, _ = staged(
+        Operation.UPDATE,
+        BACK,
+        ["lead", "lead"],
+        answer([stage("151", "customer"), stage("152", "customer")]),
+        answer([stage("151", ""), stage("152", "")]),
+        answer([stage("151", "lead")], [fault("locked", trace=[1])]),
+    )
+    assert verdicts(outcomes) == ["UPDATED", "REJECTED"]
+
+
+def test_a_stage_without_a_place_in_the_order_is_cleared_first() -> None:
+    _, script = staged(
+        Operation.UPDATE,
+        BACK,
+        ["lead", None],
+        answer([stage("151", "of the account's own")]),
+        answer([stage("151", ""), stage("152", "")]),
+        answer([stage("151", "lead")]),
+    )
+    assert script.bodies()[1]["inputs"][0]["properties"] == {"lifecyclestage": ""}
+
+
+# --- contacts with another primary address ----------------------------------------------------------------------------
+
+
+def test_a_contact_with_another_primary_address_is_told_and_its_id_kept() -> None:
+    outcomes, _ = upsert(
+        answer([{**record("77", False, email="bob@work.io"), "objectWriteTraceId": "1"}, record("151", email=ADA)])
+    )
+    assert outcomes.record_ids == ["151", "77"]
+    assert outcomes.remarks == {1: "found by a secondary address: the contact has another primary e-mail address"}
+
+
+def test_an_address_in_another_case_is_the_same_address() -> None:
+    outcomes, _ = upsert(answer([record("151", email=ADA), record("152", email=BOB)]), emails=("ADA@x.io", BOB))
+    assert outcomes.remarks == {}
