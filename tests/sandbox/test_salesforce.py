@@ -256,8 +256,13 @@ def test_an_answer_with_nothing_in_it_is_no_answer(sandbox: Sandbox) -> None:
     assert sandbox.salesforce.records("Lead") == []
 
 
-def test_a_locked_record_is_refused_with_its_code(sandbox: Sandbox) -> None:
-    sandbox.faults.add("lock", method="PATCH", rows=1)
+def test_a_record_that_was_locked_for_a_moment_is_delivered(sandbox: Sandbox) -> None:
+    sandbox.faults.add("lock", method="PATCH", rows=1, times=3)
+    assert write(sandbox, Operation.UPSERT, people("Ada", "Bob")).verdicts == [Verdict.CREATED] * 2
+
+
+def test_a_record_that_stays_locked_is_refused_with_its_code(sandbox: Sandbox) -> None:
+    sandbox.faults.add("lock", method="PATCH", rows=1, times=None)
     outcomes = write(sandbox, Operation.UPSERT, people("Ada", "Bob"))
     assert sorted(outcomes.verdicts) == [Verdict.CREATED, Verdict.REJECTED]
     assert {refusal.code for refusal in outcomes.refusals.values()} == {"UNABLE_TO_LOCK_ROW"}

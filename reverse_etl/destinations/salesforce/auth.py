@@ -28,12 +28,20 @@ TOKEN_PATH = "/services/oauth2/token"  # noqa: S105  # a path, not a secret
 
 
 @dataclass(frozen=True)
+class Identity:
+    """Whose session it is."""
+
+    organization: str
+    user: str
+
+
+@dataclass(frozen=True)
 class Session:
-    """An open door. `organization` is None when the token was given to us ready-made."""
+    """An open door. `identity` is None when the token was given to us ready-made."""
 
     token: SecretStr
     instance_url: str
-    organization: str | None = None
+    identity: Identity | None = None
 
 
 _sessions: dict[str, Session] = {}  # of the process, by what opens them
@@ -96,7 +104,7 @@ class Sessions:
         granted = answer.json()
         try:
             token, instance_url = granted["access_token"], checked_base_url(granted["instance_url"])
-            organization = organization_in(granted["id"])
+            identity = identity_in(granted["id"])
         except (KeyError, TypeError, ValueError, AttributeError) as unreadable:
             raise DestinationError(
                 f"destination {self._name!r}: the login answered with something that is not a session",
@@ -105,7 +113,7 @@ class Sessions:
                 request_id=answer.request_id,
             ) from unreadable
         self._keep_rotated(granted.get("refresh_token"))
-        return Session(SecretStr(str(token)), instance_url, organization)
+        return Session(SecretStr(str(token)), instance_url, identity)
 
     def _form(self) -> dict[str, str]:
         auth = self._auth
@@ -141,12 +149,12 @@ def fingerprint(config: SalesforceConfig) -> str:
     return hashlib.sha256(orjson.dumps([auth.flow, *parts])).hexdigest()
 
 
-def organization_in(identity_url: str) -> str:
-    """The org's id, 18 characters, out of `https://.../id/{org}/{user}`. Raises ValueError when it isn't there."""
+def identity_in(identity_url: str) -> Identity:
+    """Org and user out of `https://.../id/{org}/{user}`. Raises ValueError when they aren't there."""
     parts = urlsplit(identity_url).path.strip("/").split("/")
     if len(parts) != 3 or parts[0] != "id":
         raise ValueError("not an identity URL")
-    return full_id(parts[1])
+    return Identity(full_id(parts[1]), parts[2])
 
 
 def full_id(record_id: str) -> str:

@@ -7,34 +7,35 @@ the others.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reverse_etl import values
 from reverse_etl.answer import Answer
 from reverse_etl.destinations.salesforce.auth import full_id
 from reverse_etl.destinations.salesforce.errors import ForRow, Rule, of_row
+from reverse_etl.destinations.salesforce.links import Link
 from reverse_etl.model import Batch, FieldType, Operation, Outcomes, Refusal
 
 MOST_RECORDS = 200
 
 
-def upserts(batch: Batch) -> dict[str, Any]:
+def upserts(batch: Batch, links: Mapping[str, Link]) -> dict[str, Any]:
     """The body of an upsert by `batch.match`, whose value every record holds."""
-    records = _records(batch)
+    records = _records(batch, links)
     for record, value in zip(records, batch.match_values(values.as_json), strict=True):
         record[batch.match] = value
     return {"allOrNone": False, "records": records}
 
 
-def creations(batch: Batch) -> dict[str, Any]:
+def creations(batch: Batch, links: Mapping[str, Link]) -> dict[str, Any]:
     """The body of an insert."""
-    return {"allOrNone": False, "records": _records(batch)}
+    return {"allOrNone": False, "records": _records(batch, links)}
 
 
-def updates(batch: Batch, record_ids: Sequence[str]) -> dict[str, Any]:
+def updates(batch: Batch, record_ids: Sequence[str], links: Mapping[str, Link]) -> dict[str, Any]:
     """The body of an update by record id, one for each row."""
-    records = _records(batch)
+    records = _records(batch, links)
     for record, record_id in zip(records, record_ids, strict=True):
         record.pop("Id", None)
         record["id"] = record_id
@@ -44,7 +45,8 @@ def updates(batch: Batch, record_ids: Sequence[str]) -> dict[str, Any]:
 def read_results(
     answer: Answer, batch: Batch, positions: Sequence[int], record_ids: Sequence[str] | None, outcomes: Outcomes
 ) -> list[tuple[Rule, Refusal]]:
-    """Settles the rows at `positions`, which the request held in this order; gives the refusals that stop everything.
+    """Settles the rows at `positions`, which the request held in this order; gives the refusals that stop everything,
+    whose rows wait.
 
     An answer with another number of results speaks of nobody, and a result that can't be read, or that names another
     record than the one addressed, leaves its row without an answer.
@@ -58,28 +60,30 @@ def read_results(
         if not isinstance(result, dict):
             continue
         if result.get("success") is True:
-            _succeeded(batch, position, result, addressed, outcomes)
+            record_id = result.get("id")
+            if isinstance(record_id, str) and (addressed is None or record_id[:15] == addressed[:15]):
+                succeeded(batch, position, record_id, outcomes, created=result.get("created") is True)
         elif result.get("success") is False:
             rule, refusal = of_row(result.get("errors"), answer.request_id)
-            _refused(batch, position, rule.row, refusal, outcomes)
             if rule.row is ForRow.STOP:
                 stops.append((rule, refusal))
+            else:
+                refused(batch, position, rule.row, refusal, outcomes)
     return stops
 
 
-def _succeeded(batch: Batch, position: int, result: dict[str, Any], addressed: str | None, outcomes: Outcomes) -> None:
-    record_id = result.get("id")
-    if not isinstance(record_id, str) or (addressed is not None and record_id[:15] != addressed[:15]):
-        return
+def succeeded(batch: Batch, position: int, record_id: str, outcomes: Outcomes, *, created: bool) -> None:
+    """Settles a row that Salesforce saved."""
     if batch.operation is Operation.REMOVE:
         outcomes.removed(position)
-    elif batch.operation is Operation.CREATE or result.get("created") is True:
+    elif batch.operation is Operation.CREATE or created:
         outcomes.created(position, record_id)
     else:
         outcomes.updated(position, record_id)
 
 
-def _refused(batch: Batch, position: int, meaning: ForRow, refusal: Refusal, outcomes: Outcomes) -> None:
+def refused(batch: Batch, position: int, meaning: ForRow, refusal: Refusal, outcomes: Outcomes) -> None:
+    """Settles a row that Salesforce refused."""
     if meaning is ForRow.GONE and batch.operation is Operation.REMOVE:
         outcomes.removed(position)
     elif meaning is ForRow.GONE and batch.operation is Operation.UPDATE:
@@ -107,7 +111,7 @@ def _named_record(refusal: Refusal) -> str | None:
     return full_id(named[1]) if named else None
 
 
-def _records(batch: Batch) -> list[dict[str, Any]]:
+def _records(batch: Batch, links: Mapping[str, Link]) -> list[dict[str, Any]]:
     """Each row's record. Salesforce knows no empty text, only NULL, and no NULL in a checkbox: clearing unticks it."""
     records = list(batch.records(values.as_json))
     cleared = {
@@ -117,5 +121,8 @@ def _records(batch: Batch) -> list[dict[str, Any]]:
         for name, value in record.items():
             if value is None or value == "":
                 record[name] = cleared[name]
+        for name, link in links.items():
+            if name in record:
+                link.put(record, record.pop(name))
         record["attributes"] = {"type": batch.object}
     return records

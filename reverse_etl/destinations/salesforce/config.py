@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from reverse_etl.settings import RateLimitConfig, Secret, Settings
+from reverse_etl.settings import RateLimitConfig, Seconds, Secret, Settings
 from reverse_etl.urls import BaseUrl
 
 # The REST API upserts lists of records from v46.0 on; v67.0 is the newest release this code was built against.
@@ -72,9 +72,12 @@ class SalesforceConfig(Settings):
     login_url: Address = said("the org's own address (Setup, My Domain)", default="https://login.salesforce.com")
     api_version: str = said(f"REST API version, v{OLDEST_VERSION}.0 to v{NEWEST_VERSION}.0", default="v62.0")
     rate_limit: RateLimitConfig = said("how much of the org's allowance is used", default=RateLimitConfig())
-    bulk_from: int | Literal["never", "always"] | None = said(
-        "rows from which Bulk API 2.0 is used; only `never` is supported yet", default=None
+    bulk_from: Annotated[int, Field(ge=1)] | Literal["never", "always"] = said(
+        "rows from which Bulk API 2.0 is used; `never` and `always` too", default=2000
     )
+    bulk_patience: Seconds = said("how long a run waits for a bulk job, such as `60m`", default=86_400.0)
+
+    hard_delete: bool = said("records are deleted past the recycle bin, by bulk jobs", default=False)
 
     @field_validator("auth", mode="before")
     @classmethod
@@ -95,13 +98,6 @@ class SalesforceConfig(Settings):
         if number > NEWEST_VERSION:
             raise ValueError(f"must be v{NEWEST_VERSION}.0 or earlier: this release knows no later one")
         return f"v{number}.0"
-
-    @field_validator("bulk_from")
-    @classmethod
-    def bulk_is_to_come(cls, value: int | str | None) -> int | str | None:
-        if value not in (None, "never"):
-            raise ValueError("Bulk API 2.0 is not supported yet; leave bulk_from out, or set it to never")
-        return value
 
     @model_validator(mode="after")
     def own_domain(self) -> SalesforceConfig:

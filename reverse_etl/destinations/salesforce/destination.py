@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from reverse_etl import values
-from reverse_etl.destinations.salesforce import collections, errors, schema, soql
+from reverse_etl.destinations.salesforce import bulk, calls, collections, errors, links, schema, sheet, soql
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
-from reverse_etl.errors import BatchRefused, DestinationError, InDoubt
-from reverse_etl.model import DELIVERED, Batch, Limits, ObjectSchema, Operation, Outcomes, Refusal
+from reverse_etl.errors import DestinationError
+from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Parent
 from reverse_etl.protocols import OTHERS, Opening, Traffic
 
 # What a call with 200 records takes at a usual org, triggers and flows included; only estimates stand on it.
 USUAL_SECONDS = 0.5
-# Doubts about a whole request that a smaller one may be spared.
-_TOO_MUCH = frozenset({"destination_timeout", errors.BATCH_FAILED})
 _VERBS = {
     Operation.UPSERT: "create and edit",
     Operation.CREATE: "create",
@@ -37,10 +35,19 @@ class Salesforce:
     def __init__(self, config: SalesforceConfig, opening: Opening, *, transport: Any = None) -> None:
         self._name = opening.name
         self._rest = Rest(config, opening, transport)
+        self._bulk_from = config.bulk_from
+        self._calls = calls.Calls(self._rest, opening.name, opening.clock, {})
+        self._bulk = bulk.Bulk(
+            self._rest, opening, self._write_few, patience=config.bulk_patience, hard=config.hard_delete
+        )
         self._described: dict[str, schema.Description] = {}
-        self._stopped: DestinationError | None = None
+        self._links: dict[tuple[str, str], links.Link] = {}
+        self._planned = self._stored = 0
 
     def limits(self, object: str, operation: Operation, rows: int) -> Limits:
+        self._planned = rows
+        if self._pays_in_bulk(rows):
+            return Limits(batch_size=bulk.ROWS, in_flight=bulk.IN_FLIGHT, path=bulk.PATH)
         return Limits(batch_size=collections.MOST_RECORDS, in_flight=IN_FLIGHT)
 
     @property
@@ -55,21 +62,38 @@ class Salesforce:
         return await self._rest.organization()
 
     async def describe(self, object: str) -> ObjectSchema:
+        return (await self._description(object)).schema
+
+    async def _description(self, object: str) -> schema.Description:
         known = self._described.get(object.lower())
         if known is None:
             known = self._described[object.lower()] = await schema.describe(self._rest, self._name, object)
-        return known.schema
+        return known
+
+    async def describe_link(self, object: str, name: str, parent: Parent) -> Field:
+        link, field = await links.describe(self._description, self._name, object, name, parent)
+        self._links[object.lower(), name] = link
+        return field
 
     async def write(self, batch: Batch) -> Outcomes:
         self._permit(batch)
         outcomes = Outcomes(len(batch))
-        try:
-            stops = await self._write(batch, outcomes)
-        except InDoubt as doubt:
-            raise self._smaller(batch, doubt) from doubt
-        if stops:
-            self._stop(*stops[0], outcomes)
+        table = None
+        if await self._bulk.left(batch.sync):
+            table = await self._sheet(batch, outcomes)
+            self._bulk.adopt(batch, table, outcomes)
+        open = outcomes.unanswered()
+        if batch.path == bulk.PATH and self._pays_in_bulk(len(open)):
+            await self._bulk.write(batch, table or await self._sheet(batch, outcomes), outcomes)
+        elif len(open) == len(batch) <= collections.MOST_RECORDS:
+            await self._calls.write(batch, self._links_of(batch), outcomes)
+        else:
+            await self._write_few(batch, open, outcomes)
         return outcomes
+
+    async def recorded(self, batch: Batch) -> None:
+        self._stored += len(batch)
+        self._bulk.recorded(batch)
 
     async def find(
         self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
@@ -79,70 +103,37 @@ class Salesforce:
         return {value: _first(records, fields) for value, records in found.items()}
 
     async def aclose(self) -> None:
+        if self._stored >= self._planned:
+            self._bulk.forget_left()
         await self._rest.aclose()
 
-    async def _write(self, batch: Batch, outcomes: Outcomes) -> list[tuple[errors.Rule, Refusal]]:
-        everyone = range(len(batch))
-        match batch.operation:
-            case Operation.UPSERT:
-                path = f"composite/sobjects/{batch.object}/{batch.match}"
-                answer = await self._rest.call("PATCH", path, json=collections.upserts(batch))
-                return collections.read_results(answer, batch, everyone, None, outcomes)
-            case Operation.CREATE:
-                answer = await self._rest.call(
-                    "POST", "composite/sobjects", json=collections.creations(batch), idempotent=False
-                )
-                return collections.read_results(answer, batch, everyone, None, outcomes)
-            case Operation.UPDATE:
-                return await self._update(batch, outcomes)
-            case Operation.REMOVE:
-                return await self._remove(batch, outcomes)
-            case Operation.APPEND:
-                raise AssertionError("append is not among the modes")
+    async def _write_few(self, batch: Batch, places: Sequence[int], outcomes: Outcomes) -> None:
+        await self._calls.write_all(batch, self._links_of(batch), places, outcomes)
 
-    async def _update(self, batch: Batch, outcomes: Outcomes) -> list[tuple[errors.Rule, Refusal]]:
-        ids = _remembered(batch)
-        ids = dict(sorted((ids | await self._look_up(batch, ids, outcomes)).items()))
-        if not ids:
-            return []
-        body = collections.updates(batch.take(list(ids)), list(ids.values()))
-        answer = await self._rest.call("PATCH", "composite/sobjects", json=body)
-        return collections.read_results(answer, batch, list(ids), list(ids.values()), outcomes)
+    async def _sheet(self, batch: Batch, outcomes: Outcomes) -> sheet.Sheet:
+        """The rows as a job would take them; those whose record isn't there are settled."""
+        ids = calls.remembered(batch)
+        if batch.operation is Operation.UPDATE:
+            ids = ids | await self._calls.look_up(batch, ids, outcomes)
+        elif batch.operation is Operation.REMOVE:
+            for place in [place for place in range(len(batch)) if place not in ids]:
+                outcomes.missing(place)
+        return sheet.sheet_of(batch, [ids.get(place) for place in range(len(batch))], self._links_of(batch))
 
-    async def _remove(self, batch: Batch, outcomes: Outcomes) -> list[tuple[errors.Rule, Refusal]]:
-        ids = _remembered(batch)
-        for position in range(len(batch)):
-            if position not in ids:
-                outcomes.missing(position)
-        if not ids:
-            return []
-        params = {"ids": ",".join(ids.values()), "allOrNone": "false"}
-        answer = await self._rest.call("DELETE", "composite/sobjects", params=params)
-        return collections.read_results(answer, batch, list(ids), list(ids.values()), outcomes)
+    def _links_of(self, batch: Batch) -> dict[str, links.Link]:
+        known = {field.name: self._links.get((batch.object.lower(), field.name)) for field in batch.fields}
+        return {name: link for name, link in known.items() if link is not None}
 
-    async def _look_up(self, batch: Batch, known: Mapping[int, str], outcomes: Outcomes) -> dict[int, str]:
-        """Record ids of the rows that none is known of; a row without exactly one record is settled here."""
-        sought = enumerate(batch.match_values(values.as_text))
-        wanted = {position: str(value or "") for position, value in sought if position not in known}
-        if batch.match == "Id" or not wanted:
-            return wanted
-        field = next(field for field in batch.fields if field.name == batch.match)
-        found = await soql.matching(self._rest, batch.object, field, wanted.values())
-        ids: dict[int, str] = {}
-        for position, value in wanted.items():
-            match found.get(value, []):
-                case []:
-                    outcomes.missing(position)
-                case [record]:
-                    ids[position] = str(record["Id"])
-                case records:
-                    outcomes.rejected(position, _ambiguous(batch.match, records))
-        return ids
+    def _pays_in_bulk(self, rows: int) -> bool:
+        """From so many rows on a job takes fewer calls; with few calls left, from fewer rows."""
+        if isinstance(self._bulk_from, str):
+            return self._bulk_from == "always"
+        needed = math.ceil(rows / collections.MOST_RECORDS)
+        left = self._rest.calls_left
+        return rows >= self._bulk_from or (left is not None and left < 2 * needed and needed > bulk.CALLS)
 
     def _permit(self, batch: Batch) -> None:
         """Raises what makes this batch pointless before a call is spent on it."""
-        if self._stopped is not None:
-            raise self._stopped
         if batch.operation is Operation.UPSERT and batch.match == "Id":
             raise DestinationError(
                 f"destination {self._name!r}: Id can find records but not create them",
@@ -158,35 +149,9 @@ class Salesforce:
                 code=errors.CONFIG,
             )
 
-    def _stop(self, rule: errors.Rule, refusal: Refusal, outcomes: Outcomes) -> None:
-        """Ends the run: at once when this answer delivered nothing, else with the next batch: nothing gets lost."""
-        stop = errors.stopping(self._name, rule, refusal)
-        if DELIVERED.isdisjoint(outcomes.verdicts):
-            raise stop
-        self._stopped = stop
-
-    def _smaller(self, batch: Batch, doubt: InDoubt) -> DestinationError:
-        """A request that was too much as a whole counts as refused, and so is halved, where repeating is harmless."""
-        if doubt.code not in _TOO_MUCH or batch.operation is Operation.CREATE:
-            return doubt
-        if len(batch) == 1 and doubt.code != errors.BATCH_FAILED:
-            return doubt
-        return BatchRefused(
-            doubt.message, hint=doubt.hint, code=doubt.code, status=doubt.status, request_id=doubt.request_id
-        )
-
 
 def _first(records: Sequence[dict[str, Any]], fields: Sequence[str]) -> dict[str, object]:
     """The record with the lowest id, and the ids of the others."""
     first, *others = records
     found: dict[str, object] = {"id": first["Id"], **{name: first.get(name) for name in fields}}
     return {**found, OTHERS: [record["Id"] for record in others]} if others else found
-
-
-def _remembered(batch: Batch) -> dict[int, str]:
-    return {position: known for position, known in enumerate(batch.record_ids.to_pylist()) if known}
-
-
-def _ambiguous(match: str, records: Sequence[dict[str, Any]]) -> Refusal:
-    ids = ", ".join(str(record["Id"]) for record in records)
-    return Refusal("DUPLICATE_EXTERNAL_ID", f"{match}: more than one record found: [{ids}]")

@@ -32,6 +32,8 @@ SESSION = "destination_session"
 CONFIG = "destination_config"
 OBJECT = "destination_object"
 BATCH_FAILED = "destination_batch_failed"
+JOB_REFUSED = "destination_bulk_refused"
+NO_BULK = "destination_no_bulk"
 
 
 class ForRow(Enum):
@@ -121,6 +123,12 @@ RULES: Mapping[str, Rule] = {
     "NOT_FOUND": _GONE,
     "ENTITY_IS_DELETED": Rule(row=ForRow.GONE),
     "INVALID_CROSS_REFERENCE_KEY": Rule(row=ForRow.GONE),
+    # bulk jobs
+    "INVALIDENTITY": Rule(DestinationError, code=NO_BULK),
+    "LIMIT_EXCEEDED": Rule(DestinationError, code=NO_BULK),
+    "EXCEEDEDQUOTA": Rule(DestinationError, code=NO_BULK),
+    "TOO_MANY_JOBS": Rule(DestinationError, code=NO_BULK),
+    "FEATURENOTENABLED": Rule(DestinationError, code=NO_BULK),
     # told beside the real cause
     "ALL_OR_NONE_OPERATION_ROLLED_BACK": Rule(row=ForRow.ECHO),
     "PROCESSING_HALTED": Rule(row=ForRow.ECHO),
@@ -144,6 +152,9 @@ _BY_STATUS: Mapping[int, Rule] = {
     429: Rule(Throttled),
     503: Rule(Unavailable),
 }
+_LOCKS = frozenset({"UNABLE_TO_LOCK_ROW", "TooManyLockFailure"})
+# What a trigger says when it was the other rows of the call that were too much.
+_OF_THE_CALL = ("unable_to_lock_row", "too many soql queries", "apex cpu time limit")
 # A 401 of these kinds would come again with any new session.
 _NOT_RENEWABLE = ("not valid for use with the rest api", "connected app is not attached to agent")
 
@@ -206,6 +217,14 @@ def of_row(errors: Any, request_id: str | None) -> tuple[Rule, Refusal]:
     return _decisive(causes), Refusal(causes[0].code, words, request_id)
 
 
+def passes(refusal: Refusal) -> bool:
+    """Whether a row was refused only for what others did at the same time, or in the same call."""
+    words = refusal.message.lower()
+    if refusal.code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY":
+        return any(part in words for part in _OF_THE_CALL)
+    return refusal.code in _LOCKS
+
+
 def stopping(name: str, rule: Rule, refusal: Refusal) -> DestinationError:
     """The error that ends a run after a row was refused for a reason that no other row escapes."""
     return rule.raises(
@@ -231,8 +250,9 @@ def _rule(fault: Fault, status: int | None = None) -> Rule:
     for code, part, rule in BY_WORDS:
         if fault.code == code and part in words:
             return rule
-    if fault.code in RULES:
-        return RULES[fault.code]
+    known = RULES.get(fault.code) or RULES.get(fault.code.upper())  # bulk jobs also say ExceededQuota
+    if known is not None:
+        return known
     if status is None:
         return _OTHER
     return _BY_STATUS.get(status, _DOUBT if status >= 500 or status == 406 else _OTHER)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 from reverse_etl.answer import Answer
@@ -43,6 +43,7 @@ class Rest:
         self._clock = opening.clock
         self._transport = transport
         self._usage: tuple[int, int] | None = None  # calls of the last 24 hours, of how many; they lag a little
+        self._asked_identity: auth.Identity | None = None
         self.traffic = Traffic()
         self._pace = shared(f"salesforce:{auth.fingerprint(config)}", self._new_pace)
         login_pace = shared(f"salesforce-login:{auth.fingerprint(config)}", self._new_login_pace)
@@ -61,15 +62,33 @@ class Rest:
     def requests_per_second(self) -> float:
         return self._pace.requests_per_second
 
+    @property
+    def calls_left(self) -> int | None:
+        """Calls that the org has left of its 24 hours, as far as an answer has told."""
+        return None if self._usage is None else max(0, self._usage[1] - self._usage[0])
+
     async def organization(self) -> str:
-        """The org's id, 18 characters: from the login, or asked for when the token came ready-made."""
+        """The org's id, 18 characters."""
+        return (await self._identity()).organization
+
+    async def user(self) -> str:
+        """The id of the user that the session belongs to."""
+        return (await self._identity()).user
+
+    async def _identity(self) -> auth.Identity:
+        """From the login, or asked for when the token came ready-made."""
         session = await self._sessions.current()
-        if session.organization is not None:
-            return session.organization
+        if session.identity is not None:
+            return session.identity
+        if self._asked_identity is None:
+            self._asked_identity = await self._ask_identity()
+        return self._asked_identity
+
+    async def _ask_identity(self) -> auth.Identity:
         answer = await self.call("GET", "")  # the list of resources, which tells whose session it is
         resources = answer.json()
         try:
-            return auth.organization_in(resources["identity"])
+            return auth.identity_in(resources["identity"])
         except (KeyError, TypeError, ValueError, AttributeError) as unreadable:
             raise InDoubt(
                 f"destination {self._name!r}: the org did not tell its id",
@@ -83,8 +102,12 @@ class Rest:
         path: str,
         *,
         json: Any = UNSET,
+        content: bytes | IO[bytes] | None = None,
         params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         idempotent: bool = True,
+        deadline: float | None = None,
+        into: IO[bytes] | None = None,
     ) -> Answer:
         """One call below `/services/data/{version}`. Raises DailyLimit when only the reserve is left."""
         self._spare_the_reserve()
@@ -93,27 +116,34 @@ class Rest:
             method,
             f"/services/data/{self._config.api_version}/{path}",
             json=json,
+            content=content,
             params=params,
-            headers=HEADERS,
+            headers={**HEADERS, **(headers or {})},
             idempotent=idempotent,
+            deadline=deadline,
+            into=into,
         )
 
     async def query(self, soql: str) -> list[dict[str, Any]]:
         """All records that a query finds, over as many pages as it takes."""
-        records: list[dict[str, Any]] = []
-        answer = await self.call("GET", f"query?q={quote(soql, safe='')}")
+        return [record async for record in self.listed(f"query?q={quote(soql, safe='')}")]
+
+    async def listed(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """What a list holds, page by page."""
+        answer = await self.call("GET", path)
         while True:
             page = answer.json()
             if not isinstance(page, dict) or not isinstance(page.get("records"), list):
                 raise InDoubt(
-                    f"destination {self._name!r}: a query was answered with something that is not a result",
+                    f"destination {self._name!r}: a list was answered with something that is not one",
                     code="destination_unreadable",
                     request_id=answer.request_id,
                 )
-            records.extend(page["records"])
+            for record in page["records"]:
+                yield record
             following = page.get("nextRecordsUrl")
             if page.get("done", True) or not isinstance(following, str):
-                return records
+                return
             self._spare_the_reserve()
             answer = await (await self._open()).send("GET", following, headers=HEADERS, idempotent=True)
 

@@ -7,8 +7,8 @@ Fields that the connected user may not see are absent from describe, as if they 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
@@ -51,11 +51,26 @@ _COUNTED = frozenset({FieldType.TEXT, FieldType.CHOICE})
 
 
 @dataclass(frozen=True)
+class Relation:
+    """A lookup field, the name of the relationship it makes, and the objects it may lead to."""
+
+    reference: str
+    relationship: str
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Description:
-    """An object's schema, and what the connected user may do with its records."""
+    """An object's schema, and what the connected user may do with its records.
+
+    `relations` stand under the lookup's name and the relationship's, both in lower case; `lookups` are the fields by
+    which a link may find a record of this object.
+    """
 
     schema: ObjectSchema
     allowed: frozenset[Operation]
+    relations: Mapping[str, Relation] = field(default_factory=dict)
+    lookups: frozenset[str] = frozenset()
 
 
 async def describe(rest: Rest, name: str, object: str) -> Description:
@@ -86,10 +101,19 @@ def _description(told: Mapping[str, Any]) -> Description:
         Operation.UPDATE: told.get("updateable", True),
         Operation.REMOVE: told.get("deletable", True),
     }
+    relations = [*_relations(told["fields"])]
     return Description(
         ObjectSchema(told["name"], {field.name: field for field in fields}, id_field="Id"),
         frozenset(operation for operation, right in rights.items() if right),
+        {name.lower(): each for each in relations for name in (each.reference, each.relationship)},
+        frozenset(each["name"] for each in told["fields"] if each.get("externalId") or each.get("idLookup")),
     )
+
+
+def _relations(fields: Iterable[Mapping[str, Any]]) -> Iterator[Relation]:
+    for told in fields:
+        if told["type"] == "reference" and told.get("relationshipName") and told.get("referenceTo"):
+            yield Relation(told["name"], told["relationshipName"], tuple(told["referenceTo"]))
 
 
 def field_of(told: Mapping[str, Any]) -> Field:

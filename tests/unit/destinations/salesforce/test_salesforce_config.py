@@ -19,7 +19,7 @@ def config(**settings: Any) -> SalesforceConfig:
 
 def test_a_plain_connection_needs_only_auth_and_the_orgs_own_address() -> None:
     plain = config()
-    assert (plain.api_version, plain.bulk_from, plain.rate_limit.reserve) == ("v62.0", None, 0.0)
+    assert (plain.api_version, plain.bulk_from, plain.rate_limit.reserve) == ("v62.0", 2000, 0.0)
 
 
 def test_no_secret_shows_in_the_settings_as_text() -> None:
@@ -74,11 +74,12 @@ def test_an_api_version_that_can_not_serve_is_refused(version: str, words: str) 
         config(api_version=version)
 
 
-def test_bulk_is_not_silently_ignored() -> None:
-    assert config(bulk_from="never").bulk_from == "never"
-    for asked in ("always", 2000):
-        with pytest.raises(ValidationError, match=r"Bulk API 2\.0 is not supported yet"):
-            config(bulk_from=asked)
+def test_bulk_begins_at_a_number_of_rows_always_or_never() -> None:
+    for asked in ("always", "never", 1, 500_000):
+        assert config(bulk_from=asked).bulk_from == asked
+    for wrong in ("sometimes", 0, -1):
+        with pytest.raises(ValidationError, match="bulk_from"):
+            config(bulk_from=wrong)
 
 
 def test_rate_limit_and_reserve_are_read_as_people_write_them() -> None:

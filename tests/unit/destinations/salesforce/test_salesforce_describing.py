@@ -224,7 +224,7 @@ def test_a_refused_query_never_shows_the_values_it_asked_for() -> None:
 def test_a_query_answered_with_no_result_is_no_answer() -> None:
     org = Org()
     org.tell("GET", f"{DATA}/query", httpx.Response(200, json={"records": None}))
-    with pytest.raises(InDoubt, match="not a result"):
+    with pytest.raises(InDoubt, match="not one"):
         find(org, ["a"])
 
 

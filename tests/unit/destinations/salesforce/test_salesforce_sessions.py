@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from reverse_etl.destinations.salesforce import Salesforce
-from reverse_etl.destinations.salesforce.auth import full_id, organization_in
+from reverse_etl.destinations.salesforce.auth import full_id, identity_in
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, Throttled
 from reverse_etl.model import Operation, Verdict
 from tests.unit.destinations.salesforce.org import (
@@ -226,10 +226,10 @@ def test_a_login_that_answers_with_no_session_is_refused(answer: object) -> None
 def test_a_short_id_grows_its_check_characters() -> None:
     assert full_id("0014S000007Nxml") == "0014S000007NxmlQAC"
     assert full_id("0014S000007NxmlQAC") == "0014S000007NxmlQAC"
-    assert organization_in("https://login.salesforce.com/id/00D000000000001/005x") == "00D000000000001EAA"
+    assert identity_in("https://login.salesforce.com/id/00D000000000001/005x").organization == "00D000000000001EAA"
     for wrong in ("https://x/y", "", "https://login.salesforce.com/id/short/005"):
         with pytest.raises(ValueError, match="not a"):
-            organization_in(wrong)
+            identity_in(wrong)
 
 
 def test_every_call_counts_the_login_included() -> None:

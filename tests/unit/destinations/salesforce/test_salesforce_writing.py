@@ -95,7 +95,8 @@ def test_a_refused_row_keeps_salesforces_own_words_and_leaves_the_others_alone()
     org = Org()
     bad = failed("INVALID_EMAIL_ADDRESS", "Email: invalid email address: x", ["Email"])
     lock = failed("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record")
-    org.tell("PATCH", UPSERT, httpx.Response(200, json=[bad, saved(B), lock], headers={"x-request-id": "r-1"}))
+    told = httpx.Response(200, json=[bad, saved(B), lock], headers={"x-request-id": "r-1"})
+    org.tell("PATCH", UPSERT, told, [lock])
     outcomes = write(org, three())
     assert outcomes.verdicts == [Verdict.REJECTED, Verdict.UPDATED, Verdict.REJECTED]
     assert outcomes.refusals[0] == Refusal("INVALID_EMAIL_ADDRESS", "Email: invalid email address: x", "r-1")
@@ -290,7 +291,7 @@ NO_KEY = "Provided external ID field does not exist or is not accessible: X"
         (refused(400, "JSON_PARSER_ERROR"), BatchRefused, "JSON_PARSER_ERROR", 1),
         (refused(400, "MALFORMED_ID", "malformed id x"), BatchRefused, "MALFORMED_ID", 1),
         (refused(500, "UNKNOWN_EXCEPTION"), BatchRefused, "destination_batch_failed", 6),
-        (refused(400, "REQUEST_RUNNING_TOO_LONG"), BatchRefused, "destination_timeout", 6),
+        (refused(400, "REQUEST_RUNNING_TOO_LONG"), BatchRefused, "destination_timeout", 3),
         (httpx.Response(301, headers={"location": "https://elsewhere"}), DestinationError, "destination", 1),
     ],
 )
@@ -344,18 +345,25 @@ def test_a_reason_that_no_row_escapes_stops_the_run_at_once_when_nothing_was_del
     assert caught.value.code == "destination_storage"
 
 
-def test_beside_delivered_rows_it_stops_the_next_batch_so_that_their_verdicts_are_kept() -> None:
+def test_beside_delivered_rows_it_stops_the_run_with_their_verdicts_and_the_others_wait() -> None:
     org = Org()
     org.tell("PATCH", UPSERT, [saved(A), FULL, FULL])
+    with pytest.raises(DestinationError, match="storage limit exceeded") as stopped:
+        write(org, three())
+    assert stopped.value.answered is not None
+    assert stopped.value.answered.verdicts == [Verdict.UPDATED, Verdict.NO_ANSWER, Verdict.NO_ANSWER]
 
-    async def twice(salesforce: Salesforce) -> Outcomes:
-        outcomes = await salesforce.write(three())
-        with pytest.raises(DestinationError, match="storage limit exceeded"):
-            await salesforce.write(three())
-        return outcomes
 
-    assert org.use(twice).verdicts == [Verdict.UPDATED, Verdict.REJECTED, Verdict.REJECTED]
-    assert len(org.calls("PATCH", UPSERT)) == 1
+def test_rows_that_meet_a_lock_are_offered_again_in_ever_smaller_calls() -> None:
+    org = Org()
+    lock = failed("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record")
+    org.tell("PATCH", UPSERT, [saved(A), lock, lock], [lock, lock], [saved(B), lock], [saved(C)])
+    outcomes = write(org, three())
+    assert outcomes.verdicts == [Verdict.UPDATED] * 3
+    assert outcomes.record_ids == [A, B, C]
+    assert outcomes.refusals == {}
+    sizes = [len(body["records"]) for body in org.bodies("PATCH", UPSERT)]
+    assert sizes == [3, 2, 2, 1]
 
 
 def test_a_missing_parent_refuses_only_its_row() -> None:
