@@ -15,12 +15,13 @@ from reverse_etl.destinations.hubspot.allowances import Allowances
 from reverse_etl.destinations.hubspot.auth import Grants, StaticToken, fingerprint, of_exchange
 from reverse_etl.destinations.hubspot.config import HubSpotConfig, OAuthApp
 from reverse_etl.destinations.hubspot.errors import Access, body_of, classify, unreadable
+from reverse_etl.destinations.hubspot.links import Links
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.reads import MOST_INPUTS, Records
 from reverse_etl.destinations.hubspot.write import Writing
 from reverse_etl.errors import DestinationError
 from reverse_etl.http import Http
-from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Refusal
+from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Parent, Refusal
 from reverse_etl.pace import shared
 from reverse_etl.protocols import NewField, Opening, Traffic
 from reverse_etl.retries import Budget
@@ -57,6 +58,7 @@ class HubSpot:
         self._tokens = open(classify=partial(of_exchange, connection=opening.name))
         credential = self._grants(self._oauth) if self._oauth else StaticToken(config.token)
         self._http = open(credential=credential, classify=self._classify, learn=self._allowances.learn)
+        self._links = Links(self._http, self._paths, self._type, self._schema)
 
     def limits(self, object: str, operation: Operation, rows: int) -> Limits:
         return Limits(batch_size=MOST_INPUTS, in_flight=IN_FLIGHT)
@@ -88,6 +90,12 @@ class HubSpot:
         known = self._schemas[batch.object].fields if batch.object in self._schemas else ()
         return await Writing(await self._records(batch.object), batch, known).run()
 
+    async def describe_link(self, object: str, name: str, parent: Parent) -> Field:
+        return await self._links.describe(object, name, parent)
+
+    async def link(self, batch: Batch, record_ids: Sequence[str]) -> dict[int, Refusal]:
+        return await self._links.write(batch, record_ids)
+
     async def find(
         self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
     ) -> dict[str, dict[str, object]]:
@@ -108,6 +116,9 @@ class HubSpot:
 
     async def _records(self, object: str) -> Records:
         return Records(self._http, self._paths, await self._type(object))
+
+    async def _schema(self, object: str) -> ObjectSchema:
+        return self._schemas.get(object) or await self.describe(object)
 
     async def _type(self, object: str) -> str:
         if object not in self._types:

@@ -44,6 +44,16 @@ class Paths:
     def properties(self, type: str) -> str:
         return f"{self._crm('properties')}/{quote(type, safe='')}"
 
+    def search(self, type: str) -> str:
+        return f"{self._objects(type)}/search"
+
+    def associations(self, source: str, target: str, verb: str) -> str:
+        """`verb` is associate/default, create, read, archive or labels/archive."""
+        return f"{self._associations(source, target)}/batch/{verb}"
+
+    def association_labels(self, source: str, target: str) -> str:
+        return f"{self._associations(source, target)}/labels"
+
     def pipelines(self, type: str) -> str:
         return f"{self._crm('pipelines')}/{quote(type, safe='')}"
 
@@ -59,6 +69,11 @@ class Paths:
 
     def _objects(self, type: str) -> str:
         return f"{self._crm('objects')}/{quote(type, safe='')}"
+
+    def _associations(self, source: str, target: str) -> str:
+        """The numbered version of these is one ahead of the others'."""
+        root = "/crm/v4/associations" if self._old else self._crm("associations")
+        return f"{root}/{quote(source, safe='')}/{quote(target, safe='')}"
 
     def _crm(self, what: str) -> str:
         return f"/crm/v3/{what}" if self._old else f"/crm/{what}/{self.version}"
