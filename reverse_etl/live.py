@@ -129,10 +129,15 @@ class Acknowledged:
 def unchanged(made: Plan) -> Acknowledged:
     """Some acknowledged rows that are neither sent nor removed, spread over all keys. Needs the relation `known`."""
     have = column_types(made.comparison.connection, "known")
-    columns = [column for column in made.shape.payload if have.get(column.name) == column.type]
+    columns = [column for column in _held(made) if have.get(column.name) == column.type]
     others = "key NOT IN (SELECT key FROM delta) AND key NOT IN (SELECT key FROM removed)"
     sql = f"FROM known WHERE sent AND NOT gone AND record_id IS NOT NULL AND {others} ORDER BY hash(key)"
     return _acknowledged(made, columns, lambda column: column.name, f"{sql} LIMIT {UNCHANGED}")
+
+
+def _held(made: Plan) -> list[PayloadColumn]:
+    """What a record itself holds: a link to another one isn't read back."""
+    return [column for column in made.shape.payload if not column.links]
 
 
 def _acknowledged(
@@ -171,7 +176,7 @@ class _Look:
         self.stop = stop
         self.on_progress = on_progress
         self.kinds = key_kinds(made.shape)
-        self.names = [column.field for column in made.shape.payload]
+        self.names = [column.field for column in _held(made)]
         self.slots = anyio.Semaphore(limits.in_flight)
         self.read = self.looked_at = self.gone = self.settled = 0
         self.states: Counter[str] = Counter()
@@ -202,7 +207,7 @@ class _Look:
         connection.register("asked", pa.table({"key": keys}))
         try:
             rows = "FROM delta WHERE key IN (SELECT key FROM asked)"
-            found = _acknowledged(self.made, self.made.shape.payload, lambda column: column.old, rows)
+            found = _acknowledged(self.made, _held(self.made), lambda column: column.old, rows)
         finally:
             connection.unregister("asked")
         return {key: values for key, _, values in found.rows()}
@@ -221,11 +226,12 @@ class _Look:
             found = await self._find(self.made.sync.match, sought)
         partial = list(batch.records(as_text))
         whole = list(replace(batch, sends=None).records(as_text))
+        links = [{}] * len(batch) if batch.linked is None else batch.linked.to_pylist()  # as acknowledged
         for at, key in enumerate(batch.keys.to_pylist()):
             record = own.get(ids[at]) or (found.get(match_values[at]) if match_values[at] else None)
             again = bool(ids[at]) and self.schema.id_field is not None and ids[at] not in own and batch.recreates
             sent = whole[at] if again else partial[at]
-            samples.append(self._judged(key, batch, record, sent))
+            samples.append(self._judged(key, batch, record and {**record, **links[at]}, sent))
             if record is not None and record["id"] == ids[at] and key in before:
                 self._note_drift(before[key], record)
         self._settle(len(batch))

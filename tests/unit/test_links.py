@@ -401,6 +401,27 @@ def test_a_dry_run_shows_the_old_and_the_new_parent_and_makes_no_call(tmp_path: 
     assert len(there.crm.parents.calls) == 1
 
 
+def test_a_live_look_shows_a_link_as_acknowledged_and_never_as_drift(tmp_path: Path) -> None:
+    there = house(tmp_path, (1, A, "free", "acme.io"), (2, B, "free", "acme.io"), (3, "c@x.io", "free", None))
+    there.go()
+    people(there, (1, A, "free", "globex.io"), (2, B, "free", "acme.io"), (3, "c@x.io", "free", None))
+    report = there.go(dry_run=True, live=True)
+    assert report.plan is not None
+    assert report.plan.live is not None
+    assert report.plan.live.drift == {}
+    assert [(sample.state, sample.fields) for sample in report.plan.live.sample] == [
+        ("update", {"company": ("acme.io", "globex.io")})
+    ]
+
+
+def test_a_link_that_can_not_be_is_named_with_its_place_before_anything_is_written(tmp_path: Path) -> None:
+    nowhere = {**MAPPING, "company": FieldMapping(column="company", parent=Parent("domain", "compnies"))}
+    there = house(tmp_path, (1, A, "free", "acme.io"), mapping=nowhere)
+    report = there.run()
+    assert (report.exit_code, there.crm.writes) == (2, [])
+    assert "there is no object 'compnies' to link to (there are: companies, deals)" in str(report.error)
+
+
 def test_rows_of_many_batches_get_their_own_links(tmp_path: Path) -> None:
     there = house(tmp_path)
     there.crm.limits = type(there.crm.limits)(batch_size=7)
