@@ -38,11 +38,23 @@ class Breaker:
     def is_open(self) -> bool:
         return self._opened is not None
 
+    @property
+    def has_given_up(self) -> bool:
+        return self._opened is not None and self.clock.monotonic() >= self._opened + self.patience
+
+    def gave_up(self) -> Unavailable:
+        """What is told then."""
+        seconds = self.clock.monotonic() - (self._opened or 0.0)
+        return Unavailable(
+            f"{self.name} has not answered for {seconds:.0f} s",
+            hint="nothing is lost: run again when it is back; its status page may know more",
+        )
+
     async def admit(self) -> bool:
         """Waits while it is open. Returns whether the call is a probe. Raises Unavailable when patience has run out."""
-        while (opened := self._opened) is not None:
+        while self._opened is not None:
             with self._lock:
-                seconds = self._until_probe(opened)
+                seconds = self._until_probe()
             if seconds <= 0:
                 return True
             with unless_asked():
@@ -72,16 +84,12 @@ class Breaker:
                     self.patience,
                 )
 
-    def _until_probe(self, opened: float) -> float:
+    def _until_probe(self) -> float:
         """Seconds until a probe is due; 0: the caller's call is the probe."""
         now = self.clock.monotonic()
         if now >= self._next_probe:
             self._next_probe = now + PROBE_SECONDS
             return 0.0
-        gives_up = opened + self.patience
-        if now >= gives_up:
-            raise Unavailable(
-                f"{self.name} has not answered for {now - opened:.0f} s",
-                hint="nothing is lost: run again when it is back; look at its status page",
-            )
-        return min(self._next_probe, gives_up) - now
+        if self.has_given_up:
+            raise self.gave_up()
+        return self._next_probe - now

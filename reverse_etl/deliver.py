@@ -146,7 +146,7 @@ class _Sender:
         except BaseException as failure:
             if isinstance(failure, DestinationError) and failure.answered is not None:
                 outcomes.take_over(places, failure.answered)
-            elif not isinstance(failure, ReverseEtlError) or isinstance(failure, InDoubt):
+            elif not isinstance(failure, ReverseEtlError) or isinstance(failure, InDoubt) or failure.doubtful:
                 doubtful.update(places)
             raise
         if len(answered) != len(batch):

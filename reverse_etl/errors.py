@@ -35,6 +35,7 @@ class ReverseEtlError(Exception):
 
     code: str = "error"
     exit_code: int = 1
+    doubtful = False  # an earlier try of the call that failed may have been carried out
 
     def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
         super().__init__(message)

@@ -24,6 +24,7 @@ from reverse_etl.errors import (
     DestinationError,
     InDoubt,
     PluginError,
+    ReverseEtlError,
     Throttled,
     Unavailable,
 )
@@ -76,6 +77,7 @@ class _Call:
     attempts: int = 0
     probes: int = 0  # of them: made while the breaker was open
     waited: bool = False  # after the first try
+    doubtful: bool = False  # a try may have been carried out
     generation: int = 0  # of the credential that the latest try used
 
     def worth_retrying(self, error: BaseException) -> bool:
@@ -189,6 +191,7 @@ class Http:
         except DestinationError as error:
             if not call.worth_retrying(error):
                 raise
+            call.doubtful = isinstance(error, InDoubt)
             return await self._retried(call, error)
 
     async def _retried(self, call: _Call, first: DestinationError) -> Answer:
@@ -209,12 +212,13 @@ class Http:
         )
         try:
             return await retrying(self._again, call, first)
-        except DestinationError as error:
-            if call.attempts > 1:
+        except ReverseEtlError as error:
+            if call.attempts > 1 and isinstance(error, DestinationError):
                 error.message += f" ({call.attempts} attempts)"
                 error.args = (error.message,)
-            if call.splittable and too_much(error):
+            if call.splittable and isinstance(error, InDoubt) and too_much(error):
                 raise _refused_whole(error) from error
+            error.doubtful = call.doubtful
             raise
 
     def _enough(self, call: _Call, state: RetryCallState) -> bool:
@@ -222,6 +226,9 @@ class Http:
         error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, DestinationError):
             return True
+        call.doubtful |= isinstance(error, InDoubt)
+        if self._breaker.has_given_up:
+            raise self._breaker.gave_up() from error
         if self._breaker.is_open:
             return False
         most = tries(error, self._attempts, splittable=call.splittable)

@@ -66,8 +66,10 @@ class Stop:
             _heeded.reset(before)
 
     def _interrupted(self) -> Interrupted:
-        """Never another slot's failure: that one says nothing about the call that was about to be made."""
-        return self.reason if isinstance(self.reason, Interrupted) else Interrupted("asked to stop")
+        """About the call that was about to be made; a failure of another one says nothing about it."""
+        if isinstance(self.reason, Interrupted):
+            return Interrupted(self.reason.message, hint=self.reason.hint, exit_code=self.reason.exit_code)
+        return Interrupted("asked to stop")
 
 
 _heeded: ContextVar[Stop | None] = ContextVar("reverse_etl_stop", default=None)

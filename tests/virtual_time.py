@@ -6,6 +6,7 @@ import asyncio
 import selectors
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -17,12 +18,13 @@ START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    def __init__(self) -> None:
+    def __init__(self, grace: float = 0.0) -> None:
         super().__init__()
         self.now = 1000.0
+        self.grace = grace  # real seconds that worker threads get before time jumps
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
+        ready = super().select(0 if timeout == 0 else self.grace)
         if not ready and timeout is None:
             raise AssertionError("every task waits and no timer is set: a deadlock")
         if not ready and timeout:
@@ -31,8 +33,8 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
+    def __init__(self, grace: float = 0.0) -> None:
+        self._jumping = _JumpingSelector(grace)
         super().__init__(self._jumping)
 
     def time(self) -> float:
@@ -53,6 +55,11 @@ class VirtualClock(Clock):
 
     def jitter(self, most: float) -> float:
         return most * self.share
+
+
+def run_beside_threads(scenario: Callable[..., Awaitable[T]]) -> T:
+    """`run` for scenarios with quick work in threads, which takes no time."""
+    return anyio.run(scenario, backend_options={"loop_factory": partial(_VirtualLoop, 0.01)})
 
 
 def run(scenario: Callable[..., Awaitable[T]], *arguments: Any) -> T:
