@@ -68,6 +68,9 @@ class SyncStatus:
     in_doubt: int
     cursor: str | None
 
+    def to_json(self) -> dict[str, JSON]:
+        return {**vars(self), "last_run": None if self.last_run is None else self.last_run.to_json()}
+
 
 @dataclass(frozen=True)
 class Wishes:

@@ -274,6 +274,7 @@ def fields(
 
 @app.command()
 def daemon(
+    health: Annotated[bool, Option("--health", help="Ask the daemon that runs how it is, and end.")] = False,
     project: options.Project = None,
     log_level: options.Level = INFO,
     log_format: options.Format = TEXT,
@@ -282,7 +283,7 @@ def daemon(
     from reverse_etl.cli.tending import tend
 
     session = Session(project, log_level=log_level, log_format=log_format)
-    return tend(session.where)
+    return tending.tell_health(session) if health else tending.tend(session.where)
 
 
 @app.command()

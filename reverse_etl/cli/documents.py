@@ -22,7 +22,7 @@ def check(problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> Docu
 
 
 def statuses(syncs: Sequence[SyncStatus]) -> Document:
-    return {"syncs": [_status(sync) for sync in syncs]}
+    return {"syncs": [sync.to_json() for sync in syncs]}
 
 
 def rejected(rows: Sequence[RefusedRow]) -> Document:
@@ -67,18 +67,6 @@ def _new(field: NewField) -> Document:
         "control": field.control,
         "group": field.group,
         "unique": field.unique,
-    }
-
-
-def _status(sync: SyncStatus) -> Document:
-    return {
-        "sync": sync.sync,
-        "schedule": sync.schedule,
-        "last_run": None if sync.last_run is None else sync.last_run.to_json(),
-        "known_rows": sync.known_rows,
-        "rejected": sync.rejected,
-        "in_doubt": sync.in_doubt,
-        "cursor": sync.cursor,
     }
 
 

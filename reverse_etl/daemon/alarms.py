@@ -51,6 +51,7 @@ class ApSchedulerAlarms:
             id=name,
             replace_existing=True,
             misfire_grace_time=None,  # late is better than never
+            max_instances=1000,  # a ring takes no time; none may be lost because the one before is still counted
         )
 
     def clear(self, name: str) -> None:

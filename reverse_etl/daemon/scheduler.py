@@ -19,11 +19,11 @@ from reverse_etl.daemon.alarms import Alarms
 from reverse_etl.daemon.definitions import Changes, Definition
 from reverse_etl.daemon.rhythm import Past
 from reverse_etl.daemon.workforce import Order, Workforce
-from reverse_etl.stop import Stop
 from reverse_etl.errors import ReverseEtlError
 from reverse_etl.job import Observer
 from reverse_etl.model import Problem
 from reverse_etl.report import RunReport, RunStatus
+from reverse_etl.stop import Stop
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +47,13 @@ class Watcher(Protocol):
 class Scheduler:
     """One project's syncs in their time. Everything here happens on the event loop, one thing after the other."""
 
-    def __init__(self, clock: Clock, watchers: Sequence[Watcher] = ()) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.agenda = Agenda(clock)
         self.definitions: Mapping[str, Definition] = {}
         self.started = clock.now()
         self.asked: Callable[[Sequence[str]], None] = lambda names: None  # keeps wishes over a restart
         self._clock = clock
-        self._watchers = watchers
+        self.watchers: list[Watcher] = []
         self._alarms: Alarms
         self._workforce: Workforce
         self._wishes: dict[str, None] = {}
@@ -138,7 +138,7 @@ class Scheduler:
         self._plan(order.sync)
         lag = now - order.due
         log.info("%s: run begins: %s", order.sync, order.reason, extra={"sync": order.sync, "late": _seconds(lag)})
-        for watcher in self._watchers:
+        for watcher in self.watchers:
             watcher.begun(entry, lag)
 
     async def carry_out(self, order: Order, stop: Stop, observer: Observer | None = None) -> RunReport:
@@ -167,7 +167,7 @@ class Scheduler:
         again = entry.again
         entry.again = False
         affected = self.agenda.end(name, report)
-        for watcher in self._watchers:
+        for watcher in self.watchers:
             watcher.ended(entry, report)
         if again:
             self.ask(name, "asked for while the last run was under way")
@@ -204,7 +204,7 @@ class Scheduler:
             self.asked(list(self._wishes))
 
     def _tell_skipped(self, entry: Entry, due: datetime) -> None:
-        for watcher in self._watchers:
+        for watcher in self.watchers:
             watcher.skipped(entry)
         if entry.skips.number > 1:  # once is enough; how many there were stands in the run's record
             return

@@ -6,46 +6,34 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 import anyio.abc
 from anyio import to_thread
 
-from reverse_etl.clock import SYSTEM, Clock
+from reverse_etl.clock import SYSTEM
 from reverse_etl.config.project import ProjectConfig
 from reverse_etl.daemon.alarms import ApSchedulerAlarms
+from reverse_etl.daemon.books import Books
 from reverse_etl.daemon.definitions import Changes, Definitions
+from reverse_etl.daemon.front import SIGNATURES, Front
+from reverse_etl.daemon.life import Life
+from reverse_etl.daemon.listener import Listener
+from reverse_etl.daemon.metrics import Metrics
 from reverse_etl.daemon.notebook import Notebook
+from reverse_etl.daemon.routes import application
 from reverse_etl.daemon.scheduler import Scheduler
+from reverse_etl.daemon.signature import Used
 from reverse_etl.daemon.systemd import READY, STOPPING, WATCHDOG, Notifier
 from reverse_etl.daemon.workforce import Pool
 from reverse_etl.errors import ConfigError
-from reverse_etl.report import RunReport
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # how soon a changed file is noticed
 DRAINED, TERMINATED = 0, 128
 WISHES = "asked"  # the notebook's section: runs that were asked for and have not begun
-
-
-@dataclass
-class Life:
-    """Whether the daemon is well; what /healthz and systemd are told."""
-
-    clock: Clock
-    looked_at: float = field(default=0.0)
-    ready: bool = False
-    stopping: bool = False
-
-    def sign(self) -> None:
-        self.looked_at = self.clock.monotonic()
-
-    @property
-    def silent_seconds(self) -> float:
-        return self.clock.monotonic() - self.looked_at
 
 
 async def serve(root: Path, env: Mapping[str, str], learn: Callable[[ProjectConfig], None]) -> int:
@@ -69,6 +57,8 @@ class Service:
         self.notebook = notebook
         self.scheduler = Scheduler(SYSTEM)
         self.pool = Pool(1, self.scheduler.carry_out, self.scheduler, self.scheduler.priorities)
+        self.metrics = Metrics(self.scheduler.agenda, self.pool, lambda: self.definitions.broken)
+        self.scheduler.watchers.append(self.metrics)
         self._alarms = ApSchedulerAlarms(self.scheduler.ring)
         self._notifier = Notifier(env)
         self._lock = lock
@@ -78,35 +68,56 @@ class Service:
         """From the first look at the files to the exit code."""
         changes = await to_thread.run_sync(self.definitions.read) or Changes()
         self._refuse_unusable()
+        listener = Listener(self.definitions.settings)
         async with anyio.create_task_group() as tasks:
             self.scheduler.attach(self._alarms, self.pool)
             self._alarms.start()
             await self._begin(changes, tasks)
+            self._lock.write_text(f"process {os.getpid()}\n{listener.url}\n")
+            tasks.start_soon(listener.serve, application(self._front(), self.definitions.settings))
             tasks.start_soon(self._watch)
+            self._tell_started(listener.url)
             number = await self._first_end(signals)
             tasks.start_soon(_end_at_once, signals)
             code = await self._end(number)
+            await listener.stop()
             tasks.cancel_scope.cancel()
         return code
 
     async def _begin(self, changes: Changes, tasks: anyio.abc.TaskGroup) -> None:
-        last = await to_thread.run_sync(self._last_runs)
+        last = await to_thread.run_sync(Books(self.definitions.current).last_runs)
+        self.metrics.remember(last)
         self.pool.resize(self.definitions.settings.runs)
         self.scheduler.take(self.definitions.current, changes, last)
         for name in list(self.notebook.page(WISHES)):
             if name in self.scheduler.agenda:
                 self.scheduler.ask(name, "asked for before the daemon was restarted")
         self.scheduler.asked = lambda names: self.notebook.write(WISHES, dict.fromkeys(names, True))
-        self._lock.write_text(f"process {os.getpid()}\n")
         self.pool.open(tasks)
         self.life.sign()
         self.life.ready = True
-        scheduled = len(self.scheduler.priorities())
+
+    def _front(self) -> Front:
+        return Front(
+            self.life,
+            self.scheduler,
+            self.pool,
+            self.definitions,
+            self.notebook,
+            Used(self.notebook.page(SIGNATURES)),
+            self.metrics.text,
+            SYSTEM,
+        )
+
+    def _tell_started(self, url: str) -> None:
+        syncs, scheduled = len(self.definitions.current), len(self.scheduler.priorities())
         log.info(
-            "the daemon has started: %d syncs, %d of them with a schedule, %d at a time",
-            len(self.definitions.current),
+            "the daemon has started at %s: %d syncs, %d of them with a schedule, %d at a time",
+            url,
+            syncs,
             scheduled,
             self.pool.places,
+            extra={"url": url},
         )
         self._notifier.tell(READY, f"STATUS={scheduled} syncs scheduled")
 
@@ -126,7 +137,7 @@ class Service:
 
     async def _take(self, changes: Changes) -> None:
         fresh = any(name not in self.scheduler.agenda for name in changes.defined)
-        last = await to_thread.run_sync(self._last_runs) if fresh else {}
+        last = await to_thread.run_sync(Books(self.definitions.current).last_runs) if fresh else {}
         self.scheduler.take(self.definitions.current, changes, last)
         if changes.settings:
             self.pool.resize(self.definitions.settings.runs)
@@ -143,7 +154,7 @@ class Service:
     async def _end(self, number: int) -> int:
         """Let runs finish; those that can't in time stop where the next ones go on."""
         seconds = self.definitions.settings.drain
-        self.life.ready, self.life.stopping = False, True
+        self.life.ready = False
         self._alarms.stop()
         waiting, running = sorted(self.pool.waiting), sorted(self.pool.running)
         name = signal.Signals(number).name
@@ -170,15 +181,6 @@ class Service:
         problems = self.definitions.broken.get("reverse_etl.yml")
         if problems:
             raise ConfigError(list(problems), hint="correct these and start the daemon again; nothing was sent")
-
-    def _last_runs(self) -> dict[str, RunReport]:
-        projects = {each.project.config.state.url: each.project for each in self.definitions.current.values()}
-        found: dict[str, RunReport] = {}
-        for project in projects.values():
-            with project.store() as store:
-                documents = store.latest() if store is not None else {}
-            found |= {name: RunReport.from_json(document) for name, document in documents.items()}
-        return found
 
 
 async def _end_at_once(signals: AsyncIterator[signal.Signals]) -> None:

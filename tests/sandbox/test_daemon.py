@@ -5,17 +5,26 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
+import httpx
 import pytest
+from starlette.applications import Starlette
 
 from reverse_etl import Project
+from reverse_etl.cli import tending
+from reverse_etl.config.daemon import DaemonFile
+from reverse_etl.daemon import listener
+from reverse_etl.daemon.signature import signed
 from reverse_etl.report import RunReport
 from tests.sandbox.scene import START, Scene
 
@@ -123,7 +132,7 @@ def test_P49_a_broken_file_keeps_its_last_good_version_and_a_mended_one_takes_ef
 
 def test_P49_files_that_come_and_go_take_effect_without_a_restart(project: Scene) -> None:
     with started(project) as daemon:
-        daemon.until_said("the daemon has started: 0 syncs")
+        daemon.until_said("the daemon has started", ": 0 syncs")
         project.define(schedule="every 1 second")
         daemon.until_said("people: succeeded")  # without a signal: it looks by itself
         (project.folder / "syncs/people.yml").unlink()
@@ -227,3 +236,108 @@ def test_P55_times_left_out_during_a_run_stand_in_its_record(project: Scene) -> 
         project.sandbox.faults.clear()
         assert daemon.terminate() == 0
     assert "runs were left out: they were due from" in runs(project)[-1].notes[0]
+
+
+# --- over HTTP --------------------------------------------------------------------------------------------------------
+
+KEY = "a-key-that-nobody-guesses"
+
+
+def address(daemon: Daemon) -> str:
+    daemon.until_said("the daemon has started")
+    return next(str(line["url"]) for line in daemon.lines() if "url" in line)
+
+
+def test_a_signed_request_runs_a_sync_and_the_status_is_that_of_the_command(project: Scene) -> None:
+    project.write_project(daemon={"listen": "127.0.0.1:0", "trigger_secret": KEY})
+    project.define()
+    with started(project) as daemon, httpx.Client(base_url=address(daemon)) as client:
+        headers = signed(KEY, "message-1", datetime.now(UTC), b"")
+        assert client.post("/syncs/people/run", headers=headers).json() == {"sync": "people", "run": "starts"}
+        daemon.until_said("people: succeeded")
+        (told,) = client.get("/status").json()["syncs"]
+        _, shown = project.json("status")
+        assert {name: told[name] for name in shown["syncs"][0]} == shown["syncs"][0]
+        assert 'reverse_etl_runs_total{status="succeeded",sync="people"} 1.0' in client.get("/metrics").text
+        assert daemon.terminate() == 0
+
+
+def test_a_wish_that_has_not_begun_is_granted_after_a_kill(project: Scene) -> None:
+    project.write_project(daemon={"listen": "127.0.0.1:0", "trigger_secret": KEY, "runs": 1})
+    slow(project, 15.0)
+    project.define(schedule="every 1 hour")
+    project.define(name="wish")
+    with started(project) as daemon:
+        daemon.until(lambda: any("batch" in entry.path for entry in project.sandbox.requests))
+        with httpx.Client(base_url=address(daemon)) as client:
+            headers = signed(KEY, "message-1", datetime.now(UTC), b"")
+            assert client.post("/syncs/wish/run", headers=headers).status_code == 202
+        daemon.process.kill()
+        daemon.ends()
+    project.sandbox.faults.clear()
+    with started(project) as daemon:
+        daemon.until_said("wish: run begins: asked for before the daemon was restarted")
+        daemon.until_said("wish: succeeded")
+        assert daemon.terminate() == 0
+
+
+def test_health_is_asked_for_by_a_command(project: Scene) -> None:
+    project.write_project(daemon={"listen": "127.0.0.1:0", "token": KEY})
+    absent = project.cli("daemon", "--health")
+    assert (absent.returncode, absent.stdout) == (1, "no daemon of this project is running\n")
+    with started(project) as daemon:
+        daemon.until_said("the daemon has started")
+        well = project.cli("daemon", "--health")
+        assert (well.returncode, '"ok"' in well.stdout) == (0, True)
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tending, "PATIENCE_SECONDS", 0.2)
+            assert project.cli("daemon", "--health").returncode == 1
+        os.kill(daemon.process.pid, signal.SIGCONT)
+        assert daemon.terminate() == 0
+
+
+def test_S21_who_never_says_what_he_wants_is_let_go(project: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "HEAD_SECONDS", 0.3)
+
+    async def scene() -> bytes:
+        server = listener.Listener(DaemonFile(listen="127.0.0.1:0"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve, Starlette(routes=[]))
+            stream = await anyio.connect_tcp("127.0.0.1", int(server.url.rpartition(":")[2]))
+            async with stream:
+                await stream.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                first = await stream.receive()
+                await stream.send(b"GET / HTTP/1.1\r\nHos")
+                with anyio.fail_after(3), pytest.raises(anyio.EndOfStream):
+                    await stream.receive()
+            await server.stop()
+        return first
+
+    assert anyio.run(scene).startswith(b"HTTP/1.1 404")
+
+
+def test_an_address_in_use_ends_the_start_and_is_named(project: Scene) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        project.write_project(daemon={"listen": f"127.0.0.1:{port}"})
+        with started(project) as daemon:
+            assert daemon.ends() == 2
+            assert "daemon.listen can't be used: Address already in use" in daemon.errors()
+
+
+def test_systemd_hears_when_the_daemon_is_ready_alive_and_ending(project: Scene) -> None:
+    place = str(project.folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hearing:
+        hearing.bind(place)
+        hearing.settimeout(PATIENCE_SECONDS)
+        with started(project, NOTIFY_SOCKET=place) as daemon:
+            assert hearing.recv(1000) == b"READY=1\nSTATUS=0 syncs scheduled"
+            daemon.look()
+            assert hearing.recv(1000) == b"WATCHDOG=1"
+            daemon.signal(signal.SIGTERM)
+            heard = [hearing.recv(1000)]
+            while heard[-1] == b"WATCHDOG=1":
+                heard.append(hearing.recv(1000))
+            assert heard[-1].startswith(b"STOPPING=1\n")
+            assert daemon.ends() == 0
