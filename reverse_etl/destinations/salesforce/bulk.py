@@ -36,6 +36,7 @@ IN_FLIGHT = 1
 CALLS = 8  # that a job takes at least
 BATCH_ROWS = 10_000  # of Salesforce's own batches, of which an org has so many a day
 TRIES = 3
+MANY_LOCKED = 2_000  # rows from which those that met a lock get a job of their own
 LOST_WITHIN = timedelta(seconds=600)  # a call that made a job was answered, or given up, by then
 
 _OPERATIONS = {
@@ -56,6 +57,7 @@ _HOPELESS = (
 )
 
 Few = Callable[[Batch, Sequence[int], Outcomes], Awaitable[None]]
+Locked = Callable[[Batch, Outcomes], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,21 @@ class Left:
 
 
 class Bulk:
-    """Bulk jobs for one run. `few` writes rows by calls of 200, what a job can't carry among them."""
+    """Bulk jobs for one run.
 
-    def __init__(self, rest: Rest, opening: Opening, few: Few, *, patience: float, hard: bool) -> None:
+    `few` writes rows by calls of 200, what a job can't carry among them; `locked` offers rows again that met a lock.
+    """
+
+    def __init__(
+        self, rest: Rest, opening: Opening, few: Few, locked: Locked, *, patience: float, hard: bool
+    ) -> None:
         self._rest = rest
         self._connection = opening.name
         self._memory = opening.memory
         self._clock = opening.clock
         self._jobs = Jobs(rest, opening.name, opening.clock, patience)
         self._few = few
+        self._locked = locked
         self._hard = hard
         self._remembered: dict[str, Remembered] = {}
         self._left: dict[str, list[Left]] = {}
@@ -115,9 +123,21 @@ class Bulk:
             open = [at for at in range(len(batch)) if _is_open(outcomes, at)]
             await self._few(batch, [at for at in open if mute[at]], outcomes)
             await self._carry([at for at in open if not mute[at]], batch, table, outcomes)
+            await self._carry(self._many_locked(outcomes), batch, table, outcomes)
+            await self._locked(batch, outcomes)
         except DestinationError as failure:
             failure.answered = outcomes
             raise
+
+    def _many_locked(self, outcomes: Outcomes) -> list[int]:
+        """Rows that met a lock, when there are enough of them for another job; they are open again."""
+        places = [at for at, refusal in outcomes.refusals.items() if errors.passes(refusal)]
+        if len(places) < MANY_LOCKED:
+            return []
+        for place in places:
+            outcomes.unanswer(place)
+            del outcomes.refusals[place]
+        return places
 
     def recorded(self, batch: Batch) -> None:
         """What became of these rows is stored."""

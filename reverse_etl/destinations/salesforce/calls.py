@@ -38,6 +38,10 @@ class Calls:
     async def write(self, batch: Batch, links: Mapping[str, Link], outcomes: Outcomes) -> None:
         """One call for up to 200 rows, and further ones for those that met a lock."""
         await self._once(batch, links, outcomes)
+        await self.write_locked(batch, links, outcomes)
+
+    async def write_locked(self, batch: Batch, links: Mapping[str, Link], outcomes: Outcomes) -> None:
+        """Offer rows again that were refused for a lock."""
         for size, pause in AGAIN:
             locked = [at for at, refusal in outcomes.refusals.items() if errors.passes(refusal)]
             if not locked:

@@ -38,7 +38,12 @@ class Salesforce:
         self._bulk_from = config.bulk_from
         self._calls = calls.Calls(self._rest, opening.name, opening.clock, {})
         self._bulk = bulk.Bulk(
-            self._rest, opening, self._write_few, patience=config.bulk_patience, hard=config.hard_delete
+            self._rest,
+            opening,
+            self._write_few,
+            self._write_locked,
+            patience=config.bulk_patience,
+            hard=config.hard_delete,
         )
         self._described: dict[str, schema.Description] = {}
         self._links: dict[tuple[str, str], links.Link] = {}
@@ -109,6 +114,9 @@ class Salesforce:
 
     async def _write_few(self, batch: Batch, places: Sequence[int], outcomes: Outcomes) -> None:
         await self._calls.write_all(batch, self._links_of(batch), places, outcomes)
+
+    async def _write_locked(self, batch: Batch, outcomes: Outcomes) -> None:
+        await self._calls.write_locked(batch, self._links_of(batch), outcomes)
 
     async def _sheet(self, batch: Batch, outcomes: Outcomes) -> sheet.Sheet:
         """The rows as a job would take them; those whose record isn't there are settled."""
