@@ -23,6 +23,8 @@ import orjson
 import pyarrow as pa
 from anyio import to_thread
 
+from reverse_etl.config.sync import SyncConfig
+from reverse_etl.errors import DestinationError
 from reverse_etl.stop import Stop
 from reverse_etl.localdb import column_types, quoted, table
 from reverse_etl.mapping import PayloadColumn, key_kinds
@@ -154,12 +156,20 @@ def _acknowledged(
     return Acknowledged(dict(ids), values)
 
 
+def lookup(destination: Destination, sync: SyncConfig) -> Lookup:
+    """The destination as one that can be looked at. Raises DestinationError where there is nothing to see."""
+    if sync.mode == "append":
+        message = f"{sync.name} appends: no record is behind its rows that could be looked at"
+        raise DestinationError(message, code="destination_config", hint=BLIND)
+    return lookup_of(destination, sync.destination, hint=BLIND)
+
+
 async def look(
     made: Plan, standing: Acknowledged, destination: Destination, stop: Stop, on_progress: Progress
 ) -> LiveSummary:
     """Read back the records of the rows that would be sent, and of `standing`, and say how they differ."""
     limits = destination.limits(made.sync.object, Operation.UPDATE, 1)
-    looking = _Look(made, lookup_of(destination, made.sync.destination, hint=BLIND), limits, stop, on_progress)
+    looking = _Look(made, lookup(destination, made.sync), limits, stop, on_progress)
     await looking.at_rows_to_send()
     await looking.at_standing(standing)
     return looking.summary()

@@ -30,7 +30,7 @@ from reverse_etl.plan import Plan, Wish
 from reverse_etl.protocols import Destination, Source
 from reverse_etl.record import Recorder, record_baseline
 from reverse_etl.report import RowCounts, RunReport, RunStatus
-from reverse_etl.resolve import Resolver, lookup_of
+from reverse_etl.resolve import Resolver
 from reverse_etl.spool import Spool
 from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
 
@@ -96,7 +96,7 @@ class _Run:
         """Read, plan, guard, deliver, record, finish."""
         refused = await to_thread.run_sync(self.ledger.refused)
         if self.job.live:
-            lookup_of(self._connected(), self.sync.destination, hint=live.BLIND)
+            live.lookup(self._connected(), self.sync)
         self.job.observer.stage(self.sync.name, "reading")
         with self.job.stop.breaking(lambda: self._break_reading(comparison)):
             asked, schema = await to_thread.run_sync(self._read, comparison.spool, state, refused)

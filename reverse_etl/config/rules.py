@@ -228,8 +228,14 @@ class _Rules:
         )
 
     def _matches(self, key: tuple[str, ...], mapping: Mapping[str, FieldMapping]) -> tuple[str, ...]:
-        """The fields that find a record, in the order in which they are asked."""
+        """The fields that find a record, in the order in which they are asked; an event finds none."""
         match = self._merged.match
+        if self._merged.mode == "append":
+            looks: list[tuple[str, ...]] = [("match",)] if match is not None else []
+            looks += [("mapping", field, "write") for field, entry in mapping.items() if entry.write != "always"]
+            for at in looks:
+                self._complain(at, "`mode: append` finds no record: leave it out", beside=["mode"], of_key=True)
+            return ()
         if isinstance(match, list):
             if len(set(match)) < len(match):
                 self._complain(("match",), "names a field twice")
@@ -248,10 +254,9 @@ class _Rules:
         ]
         if len(fields) == 1:
             return (fields[0],)
-        if self._merged.mode != "append":  # an event finds nothing
-            why = f"the key has {len(key)} columns" if len(key) > 1 else f"{len(fields)} fields hold the key's column"
-            message = f"`match` is missing here: name the field that finds the record, as {why}"
-            self._complain((), message, beside=("match", "mapping", "key"), of_key=True)
+        why = f"the key has {len(key)} columns" if len(key) > 1 else f"{len(fields)} fields hold the key's column"
+        message = f"`match` is missing here: name the field that finds the record, as {why}"
+        self._complain((), message, beside=("match", "mapping", "key"), of_key=True)
         return ()
 
     def _found_by(self, field: str, at: tuple[str | int, ...], mapping: Mapping[str, FieldMapping]) -> str:
@@ -286,6 +291,11 @@ class _Rules:
     def _on_removed(self, mapping: Mapping[str, FieldMapping]) -> Any:
         written, mirrors = self._merged.on_removed, self._merged.mode == "mirror"
         word = self._connector.removal if self._connector is not None else None
+        if self._merged.mode == "append":
+            if self._own.on_removed not in (None, "ignore"):
+                message = "`mode: append` takes nothing back: leave it out"
+                self._complain(("on_removed",), message, beside=["mode"], of_key=True)
+            return "ignore"
         if mirrors:
             if word is not None and self._own.on_removed not in {None, word}:
                 message = f"contradicts `mode: mirror`, which means `{word}` here: leave it out"

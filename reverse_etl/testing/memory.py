@@ -64,6 +64,7 @@ class MemoryAccount:
         self.fields = {field.name: field for field in fields or (EMAIL,)}
         self.limits = Limits(batch_size, in_flight)
         self.records: dict[str, Record] = {}
+        self.events: dict[tuple[str, str], Record] = {}
         self.writes: list[Written] = []
         self.described = 0
         self.under_way = 0
@@ -152,6 +153,10 @@ class MemoryAccount:
         if refusal is not None:
             outcomes.rejected(position, refusal)
             return
+        if batch.operation is Operation.APPEND:
+            self._append(batch.sync, key, row)
+            outcomes.created(position)
+            return
         record_id = batch.record_ids[position].as_py() if batch.operation in _BY_ID else None
         found = record_id or self._find(batch.match, batch.match_values(_plain)[position])
         if batch.operation is Operation.REMOVE:
@@ -163,6 +168,10 @@ class MemoryAccount:
         else:
             self._change(found, row)
             outcomes.updated(position, found)
+
+    def _append(self, sync: str, key: str, row: Record) -> None:
+        """An event is known by its sync and key: of several only the first is kept."""
+        self.events.setdefault((sync, key), {name: value for name, value in row.items() if value is not None})
 
     def _make(self, batch: Batch, position: int, row: Record, outcomes: Outcomes) -> None:
         if batch.operation is Operation.UPDATE:
@@ -205,7 +214,7 @@ class MemoryDestination:
     """One connection to an account; see `protocols.Destination`. Every object has the account's fields."""
 
     Config: ClassVar[type[BaseModel]] = MemoryConfig
-    modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror"})
+    modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror", "append"})
     removal: ClassVar[str] = "delete"
     objects: ClassVar[frozenset[str]] = frozenset({"contacts"})
 
