@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 
 import anyio
 import anyio.lowlevel
+import pytest
 
 from reverse_etl.clock import SYSTEM
-from reverse_etl.pace import Pace, shared
+from reverse_etl.errors import DailyLimit
+from reverse_etl.pace import Pace, Quota, shared
 from tests.virtual_time import VirtualClock, run
 
 
@@ -208,3 +211,116 @@ def test_a_call_that_ends_in_another_thread_lets_a_waiter_go() -> None:
     anyio.run(waiter)
     thread.join(5)
     assert not thread.is_alive()
+
+
+# --- the day -------------------------------------------------------------------------------------------------------
+
+
+class Door:
+    """A destination that counts calls by the day, at the moment they arrive, and tells what is left."""
+
+    def __init__(self, allowed: int, reserve: float = 0.0) -> None:
+        self.clock = VirtualClock()
+        self.allowed = self.left = allowed
+        self.refused = 0
+        self.quota = Quota(clock=self.clock, reserve=reserve, began=self.began, used_up=self.used_up)
+        self.pace = Pace(requests=1000, per_seconds=10, clock=self.clock, quota=self.quota)
+
+    def began(self, now: datetime) -> datetime:
+        return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+    def used_up(self, left: int, allowed: int) -> DailyLimit:
+        return DailyLimit(f"{left} of {allowed} left")
+
+    async def call(self, out: float = 0.05, back: float = 0.05) -> None:
+        async with self.pace.slot():
+            await anyio.sleep(out)
+            self.refused += self.left == 0
+            self.left = max(0, self.left - 1)
+            told = self.left
+            await anyio.sleep(back)
+            self.quota.learn(self.allowed, told)
+
+    async def crowd(self, workers: int = 8) -> None:
+        """Everybody calls until the day is used up; answers come out of order."""
+
+        async def worker(number: int) -> None:
+            try:
+                for turn in range(10_000):
+                    await self.call(0.01 + 0.013 * ((number * 5 + turn) % 7), 0.01 + 0.017 * ((number + turn) % 5))
+            except DailyLimit:
+                return
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(workers):
+                tasks.start_soon(worker, number)
+
+
+@pytest.mark.parametrize(("reserve", "kept"), [(0.0, 0), (0.1, 50)])
+def test_P17_the_days_allowance_is_used_up_to_the_reserve_and_never_exceeded(reserve: float, kept: int) -> None:
+    door = Door(500, reserve)
+
+    async def scenario() -> None:
+        await door.call()  # tells how much there is
+        await door.crowd()
+
+    run(scenario)
+    assert door.refused == 0
+    assert kept <= door.left <= kept + 8
+
+
+def test_others_who_use_the_same_day_are_seen_in_what_is_left() -> None:
+    door = Door(500)
+
+    async def scenario() -> None:
+        await door.call()
+        door.left = 20
+        await door.crowd(2)
+
+    run(scenario)
+    assert door.refused == 0
+
+
+def test_nothing_is_held_back_before_an_answer_has_told_what_is_left() -> None:
+    door = Door(0)
+
+    async def scenario() -> None:
+        for _ in range(3):
+            async with door.pace.slot():
+                pass
+
+    run(scenario)
+
+
+def test_the_next_day_is_another_one_and_a_larger_allowance_is_believed() -> None:
+    door = Door(2)
+
+    async def scenario() -> None:
+        await door.call()
+        await door.call()
+        with pytest.raises(DailyLimit, match="0 of 2 left"):
+            await door.call()
+        await anyio.sleep(22 * 3600)  # it was two in the morning
+        door.left = 2
+        await door.call()
+        door.allowed = door.left = 1000
+        await door.call()
+        await door.call()
+
+    run(scenario)
+    assert door.refused == 0
+
+
+def test_a_run_that_begins_may_ask_once() -> None:
+    door = Door(2)
+
+    async def scenario() -> None:
+        await door.call()
+        await door.call()
+        door.quota.allow_a_look()
+        await door.call()
+        with pytest.raises(DailyLimit):
+            await door.call()
+
+    run(scenario)
+    assert door.refused == 1
