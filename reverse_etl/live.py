@@ -1,7 +1,8 @@
 """The live look of a dry run: what the CRM holds now, beside what would be sent and what was last acknowledged.
 
 Records are read back through `Lookup.find`, by remembered id where the object has an `id_field`, else by match value,
-in batches. Nothing is written anywhere.
+in batches; `resolve` says, as it does for a run, which record is a row's and what of it would be left alone. Links are
+not read back: of one that would be made, the acknowledged value stands beside the new one. Nothing is written anywhere.
 
 Both sides of a comparison are brought to one form first: text as it goes on the wire, without blanks around it and
 with plain line ends; numbers by value; times to the second, in UTC; several choices in any order; nothing at all and
@@ -12,11 +13,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from decimal import Decimal, InvalidOperation
 from itertools import islice, zip_longest
-from typing import Any
 
 import anyio
 import orjson
@@ -25,15 +25,15 @@ from anyio import to_thread
 
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import DestinationError
-from reverse_etl.stop import Stop
 from reverse_etl.localdb import column_types, quoted, table
 from reverse_etl.mapping import PayloadColumn, key_kinds
-from reverse_etl.model import JSON, Batch, Field, FieldType, Limits, ObjectSchema, Operation
+from reverse_etl.model import JSON, Batch, Field, FieldType, Limits, ObjectSchema, Operation, Refusal
 from reverse_etl.plan import Parcel, Plan
 from reverse_etl.protocols import OTHERS, Destination, Lookup
 from reverse_etl.report import LiveSample, LiveSummary
-from reverse_etl.resolve import lookup_of
+from reverse_etl.resolve import Resolver, Sparing, lookup_of
 from reverse_etl.standing import key_value
+from reverse_etl.stop import Stop
 from reverse_etl.values import NUMERIC, as_text, canonical
 
 UNCHANGED = 1_000  # acknowledged rows that aren't sent, looked at for drift
@@ -176,6 +176,8 @@ async def look(
 
 
 class _Look:
+    """The whole look: batch by batch, as many at once as the destination takes."""
+
     def __init__(self, made: Plan, lookup: Lookup, limits: Limits, stop: Stop, on_progress: Progress) -> None:
         if made.schema is None:
             raise AssertionError("a live look, but the object was never described")
@@ -186,11 +188,14 @@ class _Look:
         self.stop = stop
         self.on_progress = on_progress
         self.kinds = key_kinds(made.shape)
-        self.names = [column.field for column in _held(made)]
+        names = [column.field for column in _held(made)]
+        self.resolver = Resolver.reading(made.sync, self, self.schema, names)
+        self.steady = self._steady(names)
         self.slots = anyio.Semaphore(limits.in_flight)
         self.read = self.looked_at = self.gone = self.settled = 0
         self.states: Counter[str] = Counter()
         self.drift: Counter[str] = Counter()
+        self.kept: Counter[str] = Counter()
         self.samples: defaultdict[str, list[LiveSample]] = defaultdict(list)
 
     # --- rows to send -------------------------------------------------------------------------------------------------
@@ -224,50 +229,26 @@ class _Look:
 
     async def _at(self, batch: Batch, before: Mapping[str, dict[str, str | None]], samples: list[LiveSample]) -> None:
         """One batch: the state of each row, in order."""
-        ids = batch.record_ids.to_pylist()
         async with self.slots:
-            own = await self._by_id([record_id for record_id in ids if record_id])
-            match_values = batch.match_values(as_text)
-            sought = [
-                value
-                for record_id, value in zip(ids, match_values, strict=True)
-                if record_id not in own and value and (not record_id or self._looks_further(batch))
-            ]
-            found = await self._find(self.made.sync.match, sought)
-        partial = list(batch.records(as_text))
-        whole = list(replace(batch, sends=None).records(as_text))
-        links = [{}] * len(batch) if batch.linked is None else batch.linked.to_pylist()  # as acknowledged
+            beside = await self._beside(batch)
         for at, key in enumerate(batch.keys.to_pylist()):
-            record = own.get(ids[at]) or (found.get(match_values[at]) if match_values[at] else None)
-            again = bool(ids[at]) and self.schema.id_field is not None and ids[at] not in own and batch.recreates
-            sent = whole[at] if again else partial[at]
-            samples.append(self._judged(key, batch, record and {**record, **links[at]}, sent))
-            if record is not None and record["id"] == ids[at] and key in before:
+            samples.append(beside.judged(at, key_value(key, self.kinds)))
+            record = beside.records.get(at)
+            if record is not None and record["id"] == beside.ids[at] and key in before:
                 self._note_drift(before[key], record)
         self._settle(len(batch))
 
-    def _looks_further(self, batch: Batch) -> bool:
-        """Whether a record that isn't found by its id would be looked for by match value."""
-        return batch.recreates or self.schema.id_field is None
-
-    def _judged(self, key: str, batch: Batch, record: Record | None, sent: Mapping[str, Any]) -> LiveSample:
-        def sample(state: str, fields: Mapping[str, tuple[JSON, JSON]] | None = None) -> LiveSample:
-            return LiveSample(key_value(key, self.kinds), state, fields or {})
-
-        new = {name: told(value, self.schema.fields[name]) for name, value in sent.items()}
-        if record is None:
-            if batch.operation is Operation.UPDATE and not batch.recreates:
-                return sample("missing")
-            return sample("create", {name: (None, value) for name, value in new.items() if value is not None})
-        if OTHERS in record:
-            return sample("ambiguous")
-        if batch.operation is Operation.CREATE:
-            return sample("kept")
-        old = {name: told(record.get(name), self.schema.fields[name]) for name in new}
-        fields = {
-            name: (old[name], new[name]) for name in new if not same(old[name], new[name], self.schema.fields[name])
-        }
-        return sample("update" if fields else "equal", fields)
+    async def _beside(self, batch: Batch) -> _Beside:
+        """The rows of a batch with their records: by remembered id, else found as a run would find them."""
+        ids: list[str | None] = batch.record_ids.to_pylist()
+        own = await self.resolver.by_id(batch.object, [id for id in ids if id])
+        lost = [at for at, id in enumerate(ids) if id and id not in own]
+        records: dict[int, Record] = {at: own[id] for at, id in enumerate(ids) if id and id in own}
+        found, ambiguous = await self.resolver.search(batch, [at for at, id in enumerate(ids) if not id])
+        again = lost if self.schema.id_field is not None and batch.recreates else []
+        if again or self.schema.id_field is None:
+            records |= await self.resolver.by_match(batch, batch.match, lost)
+        return _Beside(self, batch, records | found, ambiguous, frozenset(again))
 
     # --- rows that stand ----------------------------------------------------------------------------------------------
 
@@ -283,10 +264,11 @@ class _Look:
         match = self.made.sync.match
         async with self.slots:
             if self.schema.id_field is not None:
-                own = await self._by_id([record_id for _, record_id, _ in rows])
+                own = await self.resolver.by_id(self.schema.name, [record_id for _, record_id, _ in rows])
                 found = [own.get(record_id) for _, record_id, _ in rows]
             else:
-                by_value = await self._find(match, [value for _, _, values in rows if (value := values.get(match))])
+                sought = [value for _, _, values in rows if (value := values.get(match))]
+                by_value = await self.find(self.schema.name, match, sought, self.steady) if sought else {}
                 found = [by_value.get(values.get(match) or "") for _, _, values in rows]
         for (_, record_id, values), record in zip(rows, found, strict=True):
             if record is not None and record["id"] == record_id:
@@ -298,23 +280,27 @@ class _Look:
     def _note_drift(self, acknowledged: Mapping[str, str | None], record: Record) -> None:
         """Fields that no longer hold what was acknowledged. A NULL says nothing: a creation never sends it."""
         self.looked_at += 1
-        for name, value in acknowledged.items():
+        for name in self.steady:
+            value = acknowledged.get(name)
             field = self.schema.fields[name]
             before = told(value, field)
             if value is not None and not same(before, told(record.get(name), field), field):
                 self.drift[name] += 1
 
+    def _steady(self, names: Sequence[str]) -> list[str]:
+        """Fields whose acknowledged value is what was written: not those that a record may have kept its own of."""
+        sync = self.made.sync
+        kept = sync.matches if sync.protects_match else ()
+        return [name for name in names if name not in kept and sync.mapping[name].write == "always"]
+
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    async def _by_id(self, record_ids: Sequence[str]) -> dict[str, dict[str, object]]:
-        field = self.schema.id_field
-        return {} if field is None else await self._find(field, record_ids)
-
-    async def _find(self, match: str, values: Sequence[str]) -> dict[str, dict[str, object]]:
-        if not values:
-            return {}
+    async def find(
+        self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
+    ) -> dict[str, dict[str, object]]:
+        """`protocols.Lookup`, counting what is read."""
         self.stop.check()
-        found = await self.lookup.find(self.schema.name, match, values, self.names)
+        found = await self.lookup.find(object, match, values, fields)
         self.read += len({str(record["id"]) for record in found.values()})
         return found
 
@@ -327,6 +313,7 @@ class _Look:
     def _keep(self, samples: Sequence[LiveSample]) -> None:
         for sample in samples:
             self.states[sample.state] += 1
+            self.kept.update([*sample.kept])
             if len(self.samples[sample.state]) < SAMPLES:
                 self.samples[sample.state].append(sample)
 
@@ -340,5 +327,59 @@ class _Look:
             drift=dict(sorted(self.drift.items())),
             looked_at=self.looked_at,
             gone=self.gone,
+            kept_fields=dict(sorted(self.kept.items())),
             sample=tuple(sorted(chosen, key=lambda sample: order.index(sample.state))),
         )
+
+
+class _Beside(Sparing):
+    """One batch beside its records. `again`: places of rows whose record is gone, so that they would go out whole."""
+
+    def __init__(
+        self,
+        look: _Look,
+        batch: Batch,
+        records: Mapping[int, Record],
+        ambiguous: Mapping[int, Refusal],
+        again: frozenset[int],
+    ) -> None:
+        super().__init__(look.resolver, batch)
+        self.links = [] if batch.linked is None else batch.linked.to_pylist()  # as acknowledged
+        self.fields = look.schema.fields
+        self.records = records
+        self.ambiguous = ambiguous
+        self.again = again
+        self.values = {field.name: batch.rendered(as_text, field) for field in batch.fields}
+
+    def judged(self, at: int, key: JSON) -> LiveSample:
+        """What would become of a row."""
+        record, batch = self.records.get(at), self.batch
+        if at in self.ambiguous:
+            return LiveSample(key, "ambiguous", {}, reason=self.ambiguous[at].message)
+        if record is None:
+            if batch.operation is Operation.UPDATE and not batch.recreates:
+                return LiveSample(key, "missing", {})
+            new = ((name, self._told(name, at)) for name in self._sent(at))
+            return LiveSample(key, "create", {name: (None, value) for name, value in new if value is not None})
+        if OTHERS in record:
+            reason = f"{batch.match} finds several records: {record['id']}, {record[OTHERS]}"
+            return LiveSample(key, "ambiguous", {}, reason=reason)
+        if batch.operation is Operation.CREATE:
+            return LiveSample(key, "kept", {})
+        kept = {} if at in self.again else self._differing(self.spare(at, record), at, record)
+        fields = self._differing(self._sent(at), at, record)
+        return LiveSample(key, "update" if fields else "kept" if kept else "equal", fields, kept)
+
+    def _sent(self, at: int) -> list[str]:
+        if at in self.again:
+            return [field.name for field in self.batch.fields if self.values[field.name][at] is not None]
+        return [name for name, goes in self.goes.items() if goes[at]]
+
+    def _differing(self, names: Sequence[str], at: int, record: Record) -> dict[str, tuple[JSON, JSON]]:
+        """Those of these fields whose value in the CRM is another one, each as (there, new)."""
+        there = {**record, **self.links[at]} if self.links else record
+        pairs = ((name, told(there.get(name), self.fields[name]), self._told(name, at)) for name in names)
+        return {name: (old, new) for name, old, new in pairs if not same(old, new, self.fields[name])}
+
+    def _told(self, name: str, at: int) -> JSON:
+        return told(self.values[name][at], self.fields[name])

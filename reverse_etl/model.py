@@ -372,7 +372,7 @@ class Batch:
 
         `wire` renders a whole column for a field and returns as many values; see `values`.
         """
-        columns = [self._rendered(wire, field) for field in self.fields]
+        columns = [self.rendered(wire, field) for field in self.fields]
         names = [field.name for field in self.fields]
         if self.sends is None:
             for values in zip(*columns, strict=True):
@@ -384,9 +384,10 @@ class Batch:
 
     def match_values(self, wire: Wire) -> Sequence[Any]:
         """The value that finds each row's record, as it goes on the wire."""
-        return self._rendered(wire, next(field for field in self.fields if field.name == self.match))
+        return self.rendered(wire, next(field for field in self.fields if field.name == self.match))
 
-    def _rendered(self, wire: Wire, field: Field) -> Sequence[Any]:
+    def rendered(self, wire: Wire, field: Field) -> Sequence[Any]:
+        """One field's values, as they go on the wire."""
         if self.chunk is None:
             return wire(self.rows.column(field.name), field)
         return self.chunk.rendered(wire, field)[self.start : self.start + len(self)]

@@ -73,11 +73,22 @@ class RowSample:
 
 @dataclass(frozen=True)
 class LiveSample:
-    """One row that would be sent, beside its record: the fields that differ, each as (in the CRM, new)."""
+    """One row that would be sent, beside its record: the fields that differ, each as (in the CRM, new).
+
+    `kept` are fields that differ and would be left as they are there; `reason` says why a row would be refused.
+    """
 
     key: JSON
     state: str  # one of LiveSummary.STATES
     fields: Mapping[str, tuple[JSON, JSON]]
+    kept: Mapping[str, tuple[JSON, JSON]] = field(default_factory=dict)
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, JSON]:
+        document: dict[str, JSON] = {"key": self.key, "state": self.state, "fields": _pairs(self.fields)}
+        if self.kept:
+            document["kept"] = _pairs(self.kept)
+        return document if self.reason is None else {**document, "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -85,8 +96,10 @@ class LiveSummary:
     """What a live look found. `read` counts records that were read back, `states` the rows that would be sent:
 
     create: there is no record. update: a field that would be sent differs there. equal: none does. kept: a record is
-    there, and this sync never touches one. missing: none is there, and this sync never creates one. ambiguous: the
-    match value finds several records.
+    there, and this sync leaves it, or all that differs, as it is. missing: none is there, and this sync never creates
+    one. ambiguous: the row fits several records.
+
+    `kept_fields` counts, by field, the values that would be left as they are.
 
     `looked_at` known rows were compared with what was last acknowledged: `drift` counts, by field, the values that
     have changed in the CRM since. `gone`: further rows whose record is no longer there.
@@ -99,6 +112,7 @@ class LiveSummary:
     drift: Mapping[str, int] = field(default_factory=dict)
     looked_at: int = 0
     gone: int = 0
+    kept_fields: Mapping[str, int] = field(default_factory=dict)
     sample: tuple[LiveSample, ...] = ()
 
     def to_json(self) -> dict[str, JSON]:
@@ -109,10 +123,8 @@ class LiveSummary:
             "drift_fields": dict(self.drift),
             "drift_looked_at": self.looked_at,
             "gone": self.gone,
-            "sample": [
-                {"key": row.key, "state": row.state, "fields": {name: [*pair] for name, pair in row.fields.items()}}
-                for row in self.sample
-            ],
+            "kept_fields": dict(self.kept_fields),
+            "sample": [row.to_json() for row in self.sample],
         }
 
 
@@ -134,10 +146,7 @@ class PlanSummary:
             "requests": self.requests,
             "seconds_at_limit": self.seconds_at_limit,
             "problems": [asdict(problem) for problem in self.problems],
-            "sample": [
-                {"key": row.key, "change": row.change, "fields": {name: [*pair] for name, pair in row.fields.items()}}
-                for row in self.sample
-            ],
+            "sample": [{"key": row.key, "change": row.change, "fields": _pairs(row.fields)} for row in self.sample],
         }
         return document if self.live is None else {**document, "live": self.live.to_json()}
 
@@ -220,3 +229,7 @@ class RunReport:
             plan_id=document.get("plan_id"),
             notes=list(document.get("notes", [])),
         )
+
+
+def _pairs(fields: Mapping[str, tuple[JSON, JSON]]) -> dict[str, JSON]:
+    return {name: [*pair] for name, pair in fields.items()}

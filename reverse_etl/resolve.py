@@ -42,7 +42,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Resolver:
-    """Finds the records of one sync's rows. `id_field` is the field by which the object's records have their id."""
+    """Finds the records of one sync's rows, and says which of their values stay.
+
+    `id_field` is the field by which the object's records have their id, `fields` are read of each record.
+    """
 
     lookup: Lookup
     matches: tuple[str, ...]
@@ -50,37 +53,63 @@ class Resolver:
     if_empty: frozenset[str]
     on_create: frozenset[str]
     id_field: str | None
+    fields: tuple[str, ...]
 
     @classmethod
     def of(cls, sync: SyncConfig, destination: Destination, schema: ObjectSchema | None) -> Resolver | None:
         """None where the sync needs no look. Raises DestinationError where the destination can't be read."""
-        if_empty = frozenset(name for name, entry in sync.mapping.items() if entry.write == "if_empty")
-        on_create = frozenset(name for name, entry in sync.mapping.items() if entry.write == "on_create")
-        if not (sync.fallbacks or sync.protects_match or if_empty or on_create):
+        if not (sync.fallbacks or sync.protects_match or any(e.write != "always" for e in sync.mapping.values())):
             return None
         hint = "leave `write`, `secondary` and the list of `match` out of the sync"
-        lookup = lookup_of(destination, sync.destination, hint=hint)
-        id_field = None if schema is None else schema.id_field
-        return cls(lookup, sync.matches, sync.protects_match, if_empty, on_create, id_field)
+        return cls.reading(sync, lookup_of(destination, sync.destination, hint=hint), schema)
+
+    @classmethod
+    def reading(
+        cls, sync: SyncConfig, lookup: Lookup, schema: ObjectSchema | None, fields: Sequence[str] | None = None
+    ) -> Resolver:
+        """For any sync; without `fields` only those are read that decide what stays."""
+        if_empty = frozenset(name for name, entry in sync.mapping.items() if entry.write == "if_empty")
+        return cls(
+            lookup=lookup,
+            matches=sync.matches,
+            protects_match=sync.protects_match,
+            if_empty=if_empty,
+            on_create=frozenset(name for name, entry in sync.mapping.items() if entry.write == "on_create"),
+            id_field=None if schema is None else schema.id_field,
+            fields=tuple(if_empty if fields is None else fields),
+        )
 
     async def parts(self, batch: Batch, outcomes: Outcomes) -> list[Part]:
         """How the rows of a batch go out; those for which nothing is to be done get their verdicts."""
         if batch.operation not in (Operation.UPSERT, Operation.UPDATE):
             return [Part(range(len(batch)), batch)]
-        return [*_Look(self, batch, outcomes).parts(await self._records(batch, outcomes))]
-
-    async def _records(self, batch: Batch, outcomes: Outcomes) -> dict[int, Record]:
-        """The record of each row that has one, by place; rows that several records fit are refused."""
         ids: list[str | None] = batch.record_ids.to_pylist()
-        new = [at for at, id in enumerate(ids) if id is None]
+        records, ambiguous = await self.search(batch, [at for at, id in enumerate(ids) if id is None])
+        for at, refusal in ambiguous.items():
+            outcomes.rejected(at, refusal)
+        return [*_Parting(self, batch, outcomes).parts(records | await self._remembered(batch, ids))]
+
+    async def search(self, batch: Batch, places: Sequence[int]) -> tuple[dict[int, Record], dict[int, Refusal]]:
+        """The record that these rows' match values find, by place, and why a row is not told which is its own."""
         found: dict[int, dict[str, Record]] = defaultdict(dict)
         for match in self.matches:
-            for at, record in (await self._found(batch, match, new)).items():
+            for at, record in (await self.by_match(batch, match, places)).items():
                 found[at][match] = record
-        for at in [at for at, records in found.items() if _is_ambiguous(records)]:
-            outcomes.rejected(at, Refusal("ambiguous_match", _told(found.pop(at))))
-        own = await self._remembered(batch, ids)
-        return {at: next(iter(records.values())) for at, records in found.items()} | own
+        ambiguous = {
+            at: Refusal("ambiguous_match", _told(records)) for at, records in found.items() if _is_ambiguous(records)
+        }
+        return {at: next(iter(each.values())) for at, each in found.items() if at not in ambiguous}, ambiguous
+
+    async def by_id(self, object: str, record_ids: Sequence[str]) -> dict[str, dict[str, object]]:
+        """Records by their ids; none where the object has no field that finds them so."""
+        return {} if self.id_field is None else await self._find(object, self.id_field, record_ids)
+
+    async def by_match(self, batch: Batch, match: str, places: Sequence[int]) -> dict[int, Record]:
+        """The records of these rows by one field's values."""
+        texts = replace(batch, match=match).match_values(as_text)
+        wanted = {at: str(texts[at]) for at in places if texts[at]}
+        records = await self._find(batch.object, match, [*wanted.values()])
+        return {at: records[text] for at, text in wanted.items() if text in records}
 
     async def _remembered(self, batch: Batch, ids: Sequence[str | None]) -> dict[int, Record]:
         """Records that we know, by place: looked at only for what they must not lose."""
@@ -89,30 +118,25 @@ class Resolver:
         masks = [batch.sends.column(name).to_pylist() for name in self.if_empty]
         places = [at for at, id in enumerate(ids) if id is not None and any(mask[at] for mask in masks)]
         if self.id_field is None:
-            found = await self._found(batch, batch.match, places)
+            found = await self.by_match(batch, batch.match, places)
         else:
-            records = await self._find(batch.object, self.id_field, [ids[at] or "" for at in places])
+            records = await self.by_id(batch.object, [ids[at] or "" for at in places])
             found = {at: records[id] for at in places if (id := ids[at] or "") in records}
         return {at: record for at, record in found.items() if record["id"] == ids[at]}
 
-    async def _found(self, batch: Batch, match: str, places: Sequence[int]) -> dict[int, Record]:
-        """The records of these rows by one field's values."""
-        texts = replace(batch, match=match).match_values(as_text)
-        wanted = {at: str(texts[at]) for at in places if texts[at]}
-        records = await self._find(batch.object, match, [*wanted.values()])
-        return {at: records[text] for at, text in wanted.items() if text in records}
-
     async def _find(self, object: str, match: str, values: Sequence[str]) -> dict[str, dict[str, object]]:
-        return await self.lookup.find(object, match, values, [*self.if_empty]) if values else {}
+        return await self.lookup.find(object, match, values, self.fields) if values else {}
 
 
-class _Look:
-    """One batch, beside the records of its rows."""
+class Sparing:
+    """One batch beside the records of its rows: `goes` says, by field and place, what goes out of it.
 
-    def __init__(self, resolver: Resolver, batch: Batch, outcomes: Outcomes) -> None:
+    `ids` are the records' as far as they are known.
+    """
+
+    def __init__(self, resolver: Resolver, batch: Batch) -> None:
         self.resolver = resolver
         self.batch = batch
-        self.outcomes = outcomes
         self.ids: list[str | None] = batch.record_ids.to_pylist()
         self.goes = {
             field.name: (
@@ -121,6 +145,27 @@ class _Look:
             for field in batch.fields
         }
 
+    def spare(self, at: int, record: Record | None) -> list[str]:
+        """Take out of a row what its record keeps; the fields that its mapping leaves alone there.
+
+        Without a `record` it is one that we remember, of which nobody had to ask anything.
+        """
+        kept = [name for name in self.resolver.on_create if self.goes[name][at]]
+        if record is not None:
+            kept += [n for n in self.resolver.if_empty if self.goes[n][at] and record.get(n) not in (None, "")]
+        protected = self.resolver.matches if self.ids[at] is None and self.resolver.protects_match else ()
+        for name in (*kept, *protected):
+            self.goes[name][at] = False
+        return kept
+
+
+class _Parting(Sparing):
+    """The ways in which the rows of a batch go out, and the verdicts of those that needn't."""
+
+    def __init__(self, resolver: Resolver, batch: Batch, outcomes: Outcomes) -> None:
+        super().__init__(resolver, batch)
+        self.outcomes = outcomes
+
     def parts(self, records: Mapping[int, Record]) -> Iterator[Part]:
         there: list[int] = []
         absent: defaultdict[str, list[int]] = defaultdict(list)
@@ -128,7 +173,7 @@ class _Look:
             if at in self.outcomes.refusals:
                 continue
             if id is not None or at in records:
-                if self._spare(at, records.get(at)):
+                if self._is_left(at, records.get(at)):
                     there.append(at)
             elif self.batch.operation is Operation.UPSERT:
                 absent[self._first_match(at)].append(at)
@@ -139,20 +184,14 @@ class _Look:
         for match, places in absent.items():
             yield Part(places, replace(self.batch.take(places), match=match))
 
-    def _spare(self, at: int, record: Record | None) -> bool:
-        """Leave alone what this record keeps; whether anything is left to write."""
-        kept = [name for name in self.resolver.on_create if self.goes[name][at]]
-        if record is not None:
-            kept += [n for n in self.resolver.if_empty if self.goes[n][at] and record.get(n) not in (None, "")]
-        is_new_to_us = self.ids[at] is None
-        spared = self.resolver.matches if is_new_to_us and self.resolver.protects_match else ()
-        for name in (*kept, *spared):
-            self.goes[name][at] = False
+    def _is_left(self, at: int, record: Record | None) -> bool:
+        """Whether anything is left to write when this record keeps what it keeps."""
+        kept, is_new_to_us = self.spare(at, record), self.ids[at] is None
         if record is not None:
             self.ids[at] = str(record["id"])
         if kept:
             self.outcomes.kept[at] = len(kept)
-        found_by = self.resolver.matches if is_new_to_us and (kept or spared) else ()
+        found_by = self.resolver.matches if is_new_to_us and (kept or self.resolver.protects_match) else ()
         if any(mask[at] for name, mask in self.goes.items() if name not in found_by):
             return True
         self.outcomes.skipped(at, self.ids[at])

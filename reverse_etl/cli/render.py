@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,7 +23,7 @@ _STATES = {
     "equal": (Span("=", "dim"), "equal already"),
     "kept": (Span("=", "dim"), "there already, left as they are"),
     "missing": (Span("?", "warn"), "not there, and never created by this sync"),
-    "ambiguous": (Span("!", "bad"), "whose match value finds several records"),
+    "ambiguous": (Span("!", "bad"), "that fit several records"),
 }
 _VERDICTS = {
     "succeeded": Span("✓ succeeded", "good"),
@@ -216,12 +216,16 @@ def _live(live: LiveSummary, samples: int) -> Iterator[Block]:
     if told:
         yield line("  in the CRM now: ", " · ".join(told))
     for sample in _chosen(live.sample, lambda sample: sample.state, samples):
-        if sample.state not in ("equal", "kept"):
+        if sample.fields or sample.kept or sample.state not in ("equal", "kept"):
             yield from _row(_STATES[sample.state][0], sample, new=sample.state == "create")
+            if sample.kept:
+                yield Table([(name, _left(*pair)) for name, pair in sample.kept.items()], indent=8)
+            if sample.reason is not None:
+                yield line("        ", sample.reason)
+    if live.kept_fields:
+        yield line("  ", Span("kept", "strong"), ": ", _per_field(live.kept_fields, "left as the CRM has them"))
     if live.drift:
-        values = text.plural(sum(live.drift.values()), "value")
-        fields = ", ".join(f"{name} {text.count(number)}" for name, number in live.drift.items())
-        yield line("  ", Span("drift", "warn"), f": {values} changed in the CRM since we wrote them ({fields})")
+        yield line("  ", Span("drift", "warn"), ": ", _per_field(live.drift, "changed in the CRM since we wrote them"))
     if live.gone:
         yield line(
             "  ",
@@ -248,6 +252,15 @@ def _chosen(sample: Sequence[_Sample], kind: Callable[[_Sample], str], most: int
         if seen[kind(row)] <= most:
             chosen.append(row)
     return chosen
+
+
+def _per_field(counts: Mapping[str, int], what: str) -> str:
+    fields = ", ".join(f"{name} {text.count(number)}" for name, number in counts.items())
+    return f"{text.plural(sum(counts.values()), 'value')} {what} ({fields})"
+
+
+def _left(there: object, new: object) -> str:
+    return f"{text.value(there)}, and stays so; the row has {text.value(new)}"
 
 
 def _change(old: object, fresh: object, *, new: bool) -> str:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reverse_etl.config.sync import FieldMapping
 from reverse_etl.errors import Interrupted, Throttled
 from reverse_etl.job import Unwatched
 from reverse_etl.live import same, told
@@ -293,3 +294,89 @@ def test_as_many_calls_are_under_way_as_the_destination_takes_and_each_batch_is_
     assert look(house, observer=Watching(), destination=lambda: crm).states["create"] == 40
     assert told_of == [(done, 40) for done in range(2, 42, 2)]
     assert crm.most == 3
+
+
+# --- what a run would look up, too ------------------------------------------------------------------------------------
+
+USER = Field("user_id", FieldType.TEXT, identifies=True)
+COLUMNS = "id INTEGER, email VARCHAR, uid VARCHAR, plan VARCHAR"
+
+
+def resolving(root: Path, *rows: Any, plan: str = "always", **changes: Any) -> House:
+    """A sync that looks records up, with and without an id to find them by; see `test_resolve`."""
+    mapping = {"email": "email", "user_id": "uid", "plan": FieldMapping(column="plan", write=plan)}
+    house = House(root, sync(**{"mapping": mapping, **changes}), crm=MemoryAccount(*FIELDS[:2], USER))
+    house.people(*rows, columns=COLUMNS)
+    return house
+
+
+def states(found: LiveSummary) -> dict[Any, tuple[str, Any, Any]]:
+    return {row.key: (row.state, dict(row.fields), dict(row.kept)) for row in found.sample}
+
+
+def test_a_field_written_if_empty_is_shown_as_kept_where_the_record_has_a_value(tmp_path: Path) -> None:
+    rows = [(at, f"p{at}@x.io", f"u{at}", "free") for at in range(4)]
+    house = resolving(tmp_path, *rows, plan="if_empty")
+    house.crm.add(email="p0@x.io", user_id="u0", plan="gold")
+    house.crm.add(email="p1@x.io", user_id="other", plan="free")
+    house.crm.add(email="p2@x.io", user_id="u2", plan="")
+    found = look(house)
+    assert states(found) == {
+        0: ("kept", {}, {"plan": ("gold", "free")}),
+        1: ("update", {"user_id": ("other", "u1")}, {}),
+        2: ("update", {"plan": (None, "free")}, {}),
+        3: ("create", {"email": (None, "p3@x.io"), "user_id": (None, "u3"), "plan": (None, "free")}, {}),
+    }
+    assert (found.kept_fields, len(house.crm.writes)) == ({"plan": 1}, 0)
+
+
+def test_a_field_written_on_create_is_kept_in_every_record_that_is_there(tmp_path: Path) -> None:
+    house = resolving(tmp_path, (1, "a@x.io", "u1", "free"), plan="on_create")
+    house.crm.add(email="a@x.io", user_id="u1")
+    assert states(look(house)) == {1: ("kept", {}, {"plan": (None, "free")})}
+    house.go()
+    house.people((1, "a@x.io", "u9", "pro"), columns=COLUMNS)
+    assert states(look(house)) == {1: ("update", {"user_id": ("u1", "u9")}, {"plan": (None, "pro")})}
+
+
+def test_the_next_match_field_is_asked_as_a_run_would(tmp_path: Path) -> None:
+    house = resolving(tmp_path, (1, "a@x.io", "u1", "free"), match="user_id", fallbacks=("email",))
+    house.crm.add(email="a@x.io", plan="gold")
+    assert states(look(house)) == {1: ("update", {"user_id": (None, "u1"), "plan": ("gold", "free")}, {})}
+
+
+def test_a_row_that_fits_two_records_names_both(tmp_path: Path) -> None:
+    house = resolving(tmp_path, (1, "a@x.io", "u1", "free"), match="user_id", fallbacks=("email",))
+    one, other = house.crm.add(user_id="u1"), house.crm.add(email="a@x.io")
+    [row] = look(house).sample
+    assert (row.state, row.fields) == ("ambiguous", {})
+    assert row.reason is not None and one in row.reason and other in row.reason
+
+
+def test_a_protected_address_is_no_difference_and_no_drift(tmp_path: Path) -> None:
+    house = resolving(tmp_path, (1, "A@x.io", "u1", "free"), protects_match=True)
+    [record] = [house.crm.records[house.crm.add(email="a@x.io", user_id="u1")]]
+    assert states(look(house)) == {1: ("update", {"plan": (None, "free")}, {})}
+    house.go()
+    record["email"] = "other@x.io"
+    assert look(house).drift == {}
+
+
+def test_values_that_a_record_may_have_kept_are_no_drift(tmp_path: Path) -> None:
+    house = resolving(tmp_path, (1, "a@x.io", "u1", "free"), plan="if_empty")
+    house.crm.add(email="a@x.io", user_id="u1", plan="gold")
+    house.go()
+    found = look(house)
+    assert (found.looked_at, found.drift) == (1, {})
+
+
+def test_a_live_look_and_the_run_after_it_agree(tmp_path: Path) -> None:
+    rows = [(at, f"p{at}@x.io", f"u{at}", "free") for at in range(6)]
+    house = resolving(tmp_path, *rows, plan="if_empty", match="user_id", fallbacks=("email",))
+    for record in ({"user_id": "u0", "plan": "gold"}, {"email": "p1@x.io"}, {"user_id": "u2"}, {"email": "p2@x.io"}):
+        house.crm.add(**record)
+    found = look(house)
+    report = house.go()
+    assert report.delivered.created == found.states["create"] == 3
+    assert report.rejected == found.states["ambiguous"] == 1
+    assert report.delivered.kept_fields == sum(found.kept_fields.values()) == 1

@@ -174,10 +174,11 @@ def test_a_live_look_shows_rows_beside_their_records_in_place_of_what_was_last_s
         gone=1,
         sample=(
             LiveSample("a@x.io", "create", {"plan": (None, "pro")}),
-            LiveSample("b@x.io", "update", {"plan": ("gold", "pro")}),
+            LiveSample("b@x.io", "update", {"plan": ("gold", "pro")}, {"note": ("mine", "ours")}),
             LiveSample("c@x.io", "equal", {}),
-            LiveSample("d@x.io", "ambiguous", {}),
+            LiveSample("d@x.io", "ambiguous", {}, reason="email finds record 1, user_id finds record 2"),
         ),
+        kept_fields={"note": 1},
     )
     sample = (RowSample("b@x.io", "changed", {"plan": ("free", "pro")}),)
     run = report(dry_run=True, rows=RowCounts(read=1003, added=1003), pending=1003)
@@ -186,12 +187,15 @@ def test_a_live_look_shows_rows_beside_their_records_in_place_of_what_was_last_s
         "people  dry run in 1.2 s, nothing was written",
         "rows | 1,003 read · 1,003 added",
         "would send 1,003 rows in 11 calls, about 0.6 s at the rate limit",
-        "in the CRM now: 1 to create · 1 to update · 1,000 equal already · 1 whose match value finds several records",
+        "in the CRM now: 1 to create · 1 to update · 1,000 equal already · 1 that fit several records",
         "+ a@x.io",
         "plan | pro",
         "~ b@x.io",
         "plan | gold → pro",
+        "note | mine, and stays so; the row has ours",
         "! d@x.io",
+        "email finds record 1, user_id finds record 2",
+        "kept: 1 value left as the CRM has them (note 1)",
         "drift: 2 values changed in the CRM since we wrote them (phone 2)",
         "gone: the records of 1 unchanged row are no longer there",
         "1,000 known rows looked at for drift",
