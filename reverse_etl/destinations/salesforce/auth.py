@@ -18,10 +18,17 @@ from anyio.lowlevel import RunVar
 from pydantic import SecretStr
 
 from reverse_etl.answer import Answer
-from reverse_etl.destinations.salesforce.config import AccessToken, ClientCredentials, RefreshToken, SalesforceConfig
+from reverse_etl.destinations.salesforce import assertion
+from reverse_etl.destinations.salesforce.config import (
+    AccessToken,
+    ClientCredentials,
+    JwtBearer,
+    RefreshToken,
+    SalesforceConfig,
+)
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, Throttled, Unavailable
 from reverse_etl.http import Http
-from reverse_etl.protocols import Memory
+from reverse_etl.protocols import Opening
 from reverse_etl.urls import checked_base_url
 
 TOKEN_PATH = "/services/oauth2/token"  # noqa: S105  # a path, not a secret
@@ -55,10 +62,12 @@ class Sessions:
     over instead of opening yet another.
     """
 
-    def __init__(self, name: str, config: SalesforceConfig, memory: Memory, login: Http) -> None:
-        self._name = name
+    def __init__(self, config: SalesforceConfig, opening: Opening, login: Http) -> None:
+        self._name = opening.name
         self._auth = config.auth
-        self._memory = memory
+        self._login_url = config.login_url
+        self._memory = opening.memory
+        self._clock = opening.clock
         self._login = login
         self._key = fingerprint(config)
         self._session: Session | None = None
@@ -117,6 +126,9 @@ class Sessions:
 
     def _form(self) -> dict[str, str]:
         auth = self._auth
+        if isinstance(auth, JwtBearer):
+            told = assertion.signed(self._name, auth, self._login_url, self._clock.now())
+            return {"grant_type": assertion.GRANT, "assertion": told}
         form: dict[str, str] = {"grant_type": auth.flow}
         if isinstance(auth, ClientCredentials | RefreshToken):
             form["client_id"] = auth.client_id
@@ -142,6 +154,8 @@ def fingerprint(config: SalesforceConfig) -> str:
     match auth:
         case ClientCredentials():
             parts = [config.login_url, auth.client_id, auth.client_secret.get_secret_value()]
+        case JwtBearer():
+            parts = [config.login_url, auth.client_id, auth.username]
         case RefreshToken():
             parts = [config.login_url, auth.client_id, auth.refresh_token.get_secret_value()]
         case AccessToken():
@@ -182,6 +196,22 @@ _REFUSALS: tuple[tuple[str, str, str], ...] = (
         "invalid_grant",
         "no client credentials user enabled",
         "name a user to run as: Setup, App Manager, the app, Edit Policies, Client Credentials Flow",
+    ),
+    (
+        "invalid_grant",
+        "user hasn't approved this consumer",
+        "let the user use the app beforehand: Setup, App Manager, the app, Edit Policies, Permitted Users: Admin "
+        "approved users are pre-authorized; then add one of the user's profiles or permission sets",
+    ),
+    (
+        "invalid_grant",
+        "audience",
+        "login_url must be the page of this very org: test.salesforce.com or its My Domain for a sandbox",
+    ),
+    (
+        "invalid_grant",
+        "assertion",
+        "the key must belong to the certificate that was uploaded to the app; also check this machine's clock",
     ),
     ("invalid_grant", "", "the credentials were refused: check them, and that the user is active and may use the app"),
     (

@@ -75,9 +75,7 @@ class Bulk:
     `few` writes rows by calls of 200, what a job can't carry among them; `locked` offers rows again that met a lock.
     """
 
-    def __init__(
-        self, rest: Rest, opening: Opening, few: Few, locked: Locked, *, patience: float, hard: bool
-    ) -> None:
+    def __init__(self, rest: Rest, opening: Opening, few: Few, locked: Locked, *, patience: float, hard: bool) -> None:
         self._rest = rest
         self._connection = opening.name
         self._memory = opening.memory

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import PureWindowsPath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from reverse_etl.settings import RateLimitConfig, Seconds, Secret, Settings
 from reverse_etl.urls import BaseUrl
@@ -44,6 +45,39 @@ class ClientCredentials(Settings):
     client_secret: Secret = said("the app's Consumer Secret")
 
 
+def _key_text(key: SecretStr) -> SecretStr:
+    if "PRIVATE KEY-----" not in key.get_secret_value():
+        raise ValueError("should be the key in PEM form, from `-----BEGIN PRIVATE KEY-----` on")
+    return key
+
+
+def _key_path(path: str) -> str:
+    if not path.startswith(("/", "~/")) and not PureWindowsPath(path).is_absolute():
+        raise ValueError("should be an absolute path, or one from `~/` on")
+    return path
+
+
+class JwtBearer(Settings):
+    """An app that acts as a user who has approved it, proving itself by a certificate."""
+
+    flow: Literal["jwt"] = said("how to log in")
+    client_id: str = said("the app's Consumer Key", min_length=1)
+    username: str = said("the user to act as, who must be allowed the app beforehand", min_length=1)
+    private_key: Annotated[SecretStr, AfterValidator(_key_text)] | None = said(
+        "the key of the app's certificate, PEM text", default=None
+    )
+    private_key_file: Annotated[str, AfterValidator(_key_path)] | None = said("or the file that holds it", default=None)
+    audience: Address | None = said(
+        "whom the assertion is for; without it the shared login page that login_url belongs to", default=None
+    )
+
+    @model_validator(mode="after")
+    def one_key(self) -> JwtBearer:
+        if (self.private_key is None) == (self.private_key_file is None):
+            raise ValueError("flow jwt needs either private_key or private_key_file")
+        return self
+
+
 class RefreshToken(Settings):
     """A person's consent, kept."""
 
@@ -61,7 +95,7 @@ class AccessToken(Settings):
     instance_url: Address = said("the address that the session is valid at")
 
 
-Auth = Annotated[ClientCredentials | RefreshToken | AccessToken, Field(discriminator="flow")]
+Auth = Annotated[ClientCredentials | JwtBearer | RefreshToken | AccessToken, Field(discriminator="flow")]
 
 
 class SalesforceConfig(Settings):
@@ -78,13 +112,6 @@ class SalesforceConfig(Settings):
     bulk_patience: Seconds = said("how long a run waits for a bulk job, such as `60m`", default=86_400.0)
 
     hard_delete: bool = said("records are deleted past the recycle bin, by bulk jobs", default=False)
-
-    @field_validator("auth", mode="before")
-    @classmethod
-    def known_flow(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("flow") == "jwt":
-            raise ValueError("flow jwt is not supported yet; use client_credentials, refresh_token or access_token")
-        return value
 
     @field_validator("api_version")
     @classmethod

@@ -55,7 +55,7 @@ class Rest:
             classify=partial(auth.of_login, opening.name),
             transport=transport,
         )
-        self._sessions = auth.Sessions(opening.name, config, opening.memory, self._login)
+        self._sessions = auth.Sessions(config, opening, self._login)
         self._instance: Http | None = None
 
     @property

@@ -56,9 +56,22 @@ def test_an_access_token_names_its_instance() -> None:
         config(auth={"flow": "access_token", "access_token": "t"})
 
 
-def test_a_flow_that_is_not_built_yet_says_so_and_what_works_instead() -> None:
-    with pytest.raises(ValidationError, match="flow jwt is not supported yet; use client_credentials"):
-        config(auth={"flow": "jwt", "client_id": "app", "username": "u", "private_key_file": "k.pem"})
+PEM = "-----BEGIN PRIVATE KEY-----canary-----END PRIVATE KEY-----"
+JWT = {"flow": "jwt", "client_id": "app", "username": "sync@acme.com"}
+
+
+def test_a_jwt_takes_one_key_as_text_or_as_a_file_of_known_place() -> None:
+    for key in ({"private_key": PEM}, {"private_key_file": "/keys/app.pem"}, {"private_key_file": "~/app.pem"}):
+        assert config(auth=JWT | key).auth.flow == "jwt"
+    for wrong, words in (
+        ({}, "either private_key or private_key_file"),
+        ({"private_key": PEM, "private_key_file": "/app.pem"}, "either private_key or private_key_file"),
+        ({"private_key": "secret"}, "PEM form"),
+        ({"private_key_file": "app.pem"}, "absolute path"),
+    ):
+        with pytest.raises(ValidationError, match=words) as refused:
+            config(auth=JWT | wrong)
+        assert "canary" not in str(refused.value).replace(PEM, "")
 
 
 @pytest.mark.parametrize("version", ["v62.0", "62.0", "62", "v62"])

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
+
 import anyio
 import httpx
+import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from reverse_etl.destinations.salesforce import Salesforce
 from reverse_etl.destinations.salesforce.auth import full_id, identity_in
@@ -26,6 +33,7 @@ from tests.unit.destinations.salesforce.org import (
 )
 from tests.virtual_time import run
 
+KEY = generate_private_key(65537, 2048)
 ONE = batch(Operation.UPSERT, {"External_Id__c": ["a"]})
 READY = {"flow": "access_token", "access_token": "canary-token", "instance_url": INSTANCE}
 REFRESH = {"flow": "refresh_token", "client_id": "app", "refresh_token": "first"}
@@ -51,6 +59,32 @@ def test_client_credentials_log_in_at_the_login_url_and_call_the_instance() -> N
     assert call.headers["authorization"] == "Bearer token-1"
     assert call.headers["sforce-auto-assign"] == "FALSE"
     assert call.headers["sforce-call-options"] == "client=reverse-etl"
+
+
+def test_a_jwt_is_signed_for_the_login_page_and_renewed_like_any_session() -> None:
+    pem = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    auth = {"flow": "jwt", "client_id": "app", "username": "sync@acme.com", "private_key": pem.replace("\n", "\\n")}
+    org = Org()
+    org.tell("PATCH", UPSERT, refused(401, "INVALID_SESSION_ID"), [saved("00Q1", created=True)])
+    assert org.use(write, auth=auth, login_url="https://acme--dev.sandbox.my.salesforce.com") == [Verdict.CREATED]
+    first, second = org.forms()
+    assert first["grant_type"] == second["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    head, body, signature = (urlsafe_b64decode(part + "==") for part in first["assertion"].split("."))
+    signed = first["assertion"].rpartition(".")[0].encode()
+    KEY.public_key().verify(signature, signed, PKCS1v15(), SHA256())
+    claims = orjson.loads(body)
+    assert orjson.loads(head)["alg"] == "RS256"
+    assert claims["aud"] == "https://test.salesforce.com"
+    assert (claims["iss"], claims["sub"]) == ("app", "sync@acme.com")
+
+
+@pytest.mark.parametrize("pem", ["-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", None])
+def test_a_key_that_can_not_sign_is_named_without_being_shown(pem: str | None) -> None:
+    key = {"private_key": pem} if pem else {"private_key_file": "/nowhere/app.pem"}
+    with pytest.raises(AuthError, match=r"private.key.*can't be read") as stopped:
+        Org().use(account, auth={"flow": "jwt", "client_id": "app", "username": "u", **key})
+    assert "AAAA" not in str(stopped.value)
+    assert "without a passphrase" in str(stopped.value.hint)
 
 
 def test_the_account_is_the_org_that_the_login_names() -> None:
