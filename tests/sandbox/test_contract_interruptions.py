@@ -95,6 +95,40 @@ def test_an_asked_stop_records_what_was_answered_and_the_next_run_goes_on(
     assert len(many.sandbox.ledger) == COUNT
 
 
+def test_P52_an_asked_stop_does_not_sit_out_the_rate_limit(many: Scene) -> None:
+    many.sandbox.faults.clear()
+    many.sandbox.hubspot.limits.rate = 5
+    process = started(many)
+    wait_for(lambda: many.calls() == 5)  # the next place comes free in ten seconds
+    time.sleep(0.5)
+    before = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    returned, out, _ = ended(process)
+    assert time.monotonic() - before < 5
+    (run,) = json.loads(out)["runs"]
+    assert (returned, run["status"], run["throttled"]) == (143, "interrupted", 0)
+    assert run["delivered"]["created"] == len(many.sandbox.ledger) > 0
+    assert run["in_doubt"] == 0
+
+
+def test_a_second_signal_ends_the_process_at_once(many: Scene) -> None:
+    many.sandbox.faults.clear()
+    many.sandbox.faults.add("slow", path="batch/", seconds=20, times=None)
+    process = started(many)
+    wait_for(lambda: any("account" in entry.path for entry in many.sandbox.requests))
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None  # what is on the wire may still be answered
+    before = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    returned, _, _ = ended(process)
+    assert time.monotonic() - before < 5
+    assert returned == -signal.SIGINT
+    many.sandbox.faults.clear()
+    assert many.sync()["exit"] == 0
+
+
 def test_an_asked_stop_while_the_warehouse_is_read_ends_at_once(scene: Scene) -> None:
     query = "select 'x' || sum(a.range * b.range) || '@x.example' as email from range(4000000) a, range(100000) b"
     scene.warehouse("create table nothing (a int)")
