@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
+import pytest
 
 from reverse_etl.sandbox.server import Sandbox, running
 
@@ -188,3 +191,13 @@ def test_a_pipeline_and_a_stage_are_found_by_their_ids(hubspot: httpx.Client) ->
         assert hubspot.get(f"/crm/v3/pipelines/{path}").status_code in (200, 404)
     assert hubspot.get("/crm/v3/pipelines/deals/x").status_code == 404
     assert hubspot.get("/crm/v3/pipelines/deals/default/stages/x").status_code == 404
+
+
+@pytest.mark.parametrize("groups", [[1] * 6, [7], [6, 6, 6, 1]], ids=["6 groups", "7 filters", "19 in all"])
+def test_a_search_with_too_many_filters_is_refused(hubspot: httpx.Client, groups: list[int]) -> None:
+    test = {"propertyName": "email", "operator": "EQ", "value": "a"}
+    body: dict[str, Any] = {"filterGroups": [{"filters": [test] * count} for count in groups]}
+    assert hubspot.post(SEARCH, json=body).status_code == 400
+    body["filterGroups"][0]["filters"].pop()
+    body["filterGroups"] = [group for group in body["filterGroups"] if group["filters"]]
+    assert hubspot.post(SEARCH, json=body).status_code == 200

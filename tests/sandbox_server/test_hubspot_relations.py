@@ -218,3 +218,26 @@ def test_an_event_is_worked_through_later_and_leads_to_whoever_is_there_by_then(
     sandbox.clock.advance(61)
     [found] = hubspot.get(occurrences).json()["results"]
     assert found["objectId"] == contact
+
+
+@pytest.mark.parametrize(
+    ("path", "most", "row"),
+    [
+        (f"{LINKS}/batch/associate/default", 2000, {"from": {"id": "1"}, "to": {"id": "1"}}),
+        (f"{LINKS}/batch/read", 1000, {"id": "1"}),
+        ("/events/v3/send/batch", 500, {"eventName": "pe1_visit", "email": "nobody@x.io", "properties": {}}),
+    ],
+)
+def test_each_kind_of_batch_has_its_own_size(hubspot: httpx.Client, path: str, most: int, row: dict[str, Any]) -> None:
+    assert hubspot.post(path, json={"inputs": [row] * most}).status_code in (204, 207)
+    assert hubspot.post(path, json={"inputs": [row] * (most + 1)}).status_code == 400
+
+
+def test_a_custom_object_with_records_stays(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    schemas = "/crm-object-schemas/2026-09/schemas"
+    hubspot.post(schemas, json={"name": "cars", "labels": {"singular": "Car", "plural": "Cars"}, "properties": []})
+    car = sandbox.hubspot.add("cars", {})
+    assert hubspot.delete(f"{schemas}/cars").status_code == 400
+    hubspot.delete(f"/crm/v3/objects/cars/{car}")
+    assert hubspot.delete(f"{schemas}/cars").status_code == 204
+    assert hubspot.get("/crm/v3/objects/cars").status_code == 400

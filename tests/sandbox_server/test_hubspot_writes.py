@@ -367,3 +367,23 @@ def test_a_forgotten_contact_leaves_nothing_behind(sandbox: Sandbox, hubspot: ht
     for _ in range(2):  # the second time there is nobody left to forget
         assert hubspot.post("/crm/objects/2026-09/contacts/gdpr-delete", json=forget).status_code == 204
     assert sandbox.hubspot.records("contacts") == sandbox.hubspot.records("contacts", archived=True) == []
+
+
+def test_of_several_conflicts_in_a_batch_only_the_first_is_named(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    ids = [sandbox.hubspot.add("contacts", {"email": email}) for email in ("ada@x.io", "bob@x.io")]
+    inputs = [{"properties": {"email": email}, "associations": []} for email in ("new@x.io", "ada@x.io", "bob@x.io")]
+    refused = hubspot.post("/crm/v3/objects/contacts/batch/create", json={"inputs": inputs})
+    assert (refused.status_code, refused.json()["message"]) == (409, f"Contact already exists. Existing ID: {ids[0]}")
+    assert len(sandbox.hubspot.records("contacts")) == 2
+
+
+def test_an_address_is_kept_in_small_letters_and_a_change_moves_the_date_of_change(
+    sandbox: Sandbox, hubspot: httpx.Client
+) -> None:
+    [made] = send(hubspot, row("Ada@X.io")).json()["results"]
+    assert sandbox.hubspot.records("contacts")[0]["properties"]["email"] == "ada@x.io"
+    sandbox.clock.advance(60)
+    [changed] = send(hubspot, row("ada@x.io", firstname="Ada")).json()["results"]
+    assert changed["createdAt"] == made["createdAt"] == changed["properties"]["createdate"]
+    assert changed["updatedAt"] > made["updatedAt"]
+    assert changed["properties"]["lastmodifieddate"] == changed["updatedAt"]

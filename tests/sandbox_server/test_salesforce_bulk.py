@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from reverse_etl.sandbox.salesforce.bulk_rows import double_text
-from reverse_etl.sandbox.server import Sandbox
+from reverse_etl.sandbox.server import Sandbox, running
 
 UPSERT = {"object": "Lead", "operation": "upsert", "externalIdFieldName": "External_Id__c", "lineEnding": "LF"}
 CSV = {"Content-Type": "text/csv"}
@@ -268,3 +268,41 @@ def test_a_job_can_be_ordered_to_be_stuck(sandbox: Sandbox, salesforce: httpx.Cl
     time.sleep(0.1)
     assert {salesforce.get(f"/jobs/ingest/{job}").json()["state"] for _ in range(5)} == {"InProgress"}
     assert salesforce.patch(f"/jobs/ingest/{job}", json={"state": "Aborted"}).json()["state"] == "Aborted"
+
+
+def test_rows_of_a_chunk_that_share_a_key_are_all_refused(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    job = start(salesforce, "External_Id__c,LastName,Company\na,Ng,Acme\nA,Bo,Acme\nb,Cy,Acme\n")
+    finished(salesforce, job)
+    failed = results(salesforce, job, "failedResults")
+    assert {row["sf__Error"].partition(":")[0] for row in failed} == {"DUPLICATE_VALUE"}
+    assert [record["External_Id__c"] for record in sandbox.salesforce.records("Lead")] == ["b"]
+
+
+def test_a_finished_job_is_still_seen_in_progress_for_as_many_looks_as_told() -> None:
+    with running(bulk_polls=3) as sandbox:
+        headers = {"Authorization": "Bearer sandbox-access-token"}
+        base = sandbox.url + "/services/data/v62.0"
+        with httpx.Client(base_url=base, trust_env=False, headers=headers) as client:
+            job = start(client, "External_Id__c,LastName,Company\n1,Ng,Acme\n")
+            while not sandbox.salesforce.records("Lead"):
+                time.sleep(0.01)
+            time.sleep(0.1)  # its last step is to notice that it is at its end
+            states = [client.get(f"/jobs/ingest/{job}").json()["state"] for _ in range(4)]
+    assert states == ["InProgress"] * 3 + ["JobComplete"]
+
+
+def test_a_query_job_belongs_to_the_version_that_made_it(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    made = salesforce.post("/jobs/query", json={"operation": "query", "query": "SELECT Id FROM Lead"}).json()["id"]
+    assert salesforce.get(f"/jobs/query/{made}").status_code == 200
+    assert salesforce.get(f"{sandbox.url}/services/data/v61.0/jobs/query/{made}").status_code == 409
+
+
+def test_a_job_in_one_call_is_no_larger_than_100_000_characters(salesforce: httpx.Client) -> None:
+    described = json.dumps({**UPSERT, "operation": "insert"})
+    for rows, status in ((12_000, 200), (13_000, 400)):
+        content = "LastName\n" + "Ng, Ada\n" * rows
+        files: dict[str, Any] = {
+            "job": (None, described, "application/json"),
+            "content": ("content", content, "text/csv"),
+        }
+        assert salesforce.post("/jobs/ingest", files=files).status_code == status

@@ -320,3 +320,57 @@ def test_a_slash_at_the_end_and_a_method_in_the_query_change_nothing(
     assert salesforce.post(f"/sobjects/Lead/{made}/?_HttpMethod=PATCH", json={"Title": "CTO"}).status_code == 204
     assert sandbox.salesforce.records("Lead")[0]["Title"] == "CTO"
     assert salesforce.get("/limits/").status_code == 200
+
+
+def test_an_id_twice_in_one_update_refuses_both_rows(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    lead = sandbox.salesforce.add("Lead", {"LastName": "Ng", "Company": "Acme"})
+    rows = [{"attributes": {"type": "Lead"}, "id": each, "Title": "CTO"} for each in (lead, lead[:15])]
+    results = salesforce.patch("/composite/sobjects", json={"records": rows}).json()
+    assert [result["errors"][0]["statusCode"] for result in results] == ["DUPLICATE_VALUE"] * 2
+    assert "Title" not in sandbox.salesforce.records("Lead")[0]
+
+
+def test_two_thousand_records_can_be_retrieved_at_once_and_no_more(salesforce: httpx.Client) -> None:
+    for count, status in ((2000, 200), (2001, 400)):
+        body = {"ids": ["00QSb0000000001"] * count, "fields": ["Id"]}
+        assert salesforce.post("/composite/sobjects/Lead", json=body).status_code == status
+
+
+@pytest.mark.parametrize("body", [{"External_Id__c": "1"}, {"Id": "00QSb0000000001"}, {"id": "00QSb0000000001"}])
+def test_what_the_address_says_must_not_be_in_the_body(
+    sandbox: Sandbox, salesforce: httpx.Client, body: dict[str, str]
+) -> None:
+    fields = {"LastName": "Ng", "Company": "Acme", **body}
+    assert salesforce.patch("/sobjects/Lead/External_Id__c/1", json=fields).json()[0]["errorCode"] == "INVALID_FIELD"
+    assert sandbox.salesforce.records("Lead") == []
+
+
+def test_several_records_with_one_external_id_are_listed_and_nothing_is_written(
+    sandbox: Sandbox, salesforce: httpx.Client
+) -> None:
+    sandbox.salesforce.org.object("Lead").fields["External_Id__c"].unique = False
+    lead = {"LastName": "Ng", "Company": "Acme", "External_Id__c": "1"}
+    ids = [sandbox.salesforce.add("Lead", lead) for _ in range(2)]
+    answer = salesforce.patch("/sobjects/Lead/External_Id__c/1", json={"Title": "CTO"})
+    assert (answer.status_code, answer.json()) == (300, [f"/services/data/v62.0/sobjects/Lead/{each}" for each in ids])
+    assert len(sandbox.ledger) == 0
+
+
+def test_a_restricted_picklist_takes_its_values_only(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    sandbox.salesforce.org.object("Lead").fields["Rating"].restricted = True
+    lead = {"LastName": "Ng", "Company": "Acme"}
+    assert salesforce.post("/sobjects/Lead", json={**lead, "Rating": "Hot"}).status_code == 201
+    [refused] = salesforce.post("/sobjects/Lead", json={**lead, "Rating": "Tepid"}).json()
+    assert (refused["errorCode"], refused["message"]) == (
+        "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+        "Rating: bad value for restricted picklist field: Tepid",
+    )
+    assert salesforce.post("/sobjects/Lead", json={**lead, "Industry": "Anything"}).status_code == 201
+
+
+def test_a_reference_must_lead_to_a_record_that_is_there(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    account = sandbox.salesforce.add("Account", {"Name": "Acme"})
+    salesforce.delete(f"/sobjects/Account/{account}")
+    for given, code in ((account, "INVALID_CROSS_REFERENCE_KEY"), ("00QSb0000000001", "MALFORMED_ID")):
+        refused = salesforce.post("/sobjects/Contact", json={"LastName": "Ng", "AccountId": given})
+        assert (refused.status_code, refused.json()[0]["errorCode"]) == (400, code)

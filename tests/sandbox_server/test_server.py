@@ -226,3 +226,18 @@ def test_the_sandbox_imports_nothing_else_of_the_package() -> None:
     ).stdout
     others = [name for name in json.loads(listed) if name not in ("reverse_etl",) and ".sandbox" not in name]
     assert others == []
+
+
+def test_the_data_file_is_written_anew_only_when_something_may_have_changed(tmp_path: Path) -> None:
+    data = tmp_path / "crm.json"
+    with (
+        running(data=data) as sandbox,
+        httpx.Client(base_url=sandbox.url, headers=HEADERS, trust_env=False) as client,
+    ):
+        inodes = []
+        for method, path in (("GET", "/crm/v3/owners"), ("GET", "/crm/v3/owners"), ("POST", "/crm/v3/lists")):
+            client.request(method, path, json={"name": "Active", "objectTypeId": "0-1", "processingType": "MANUAL"})
+            sandbox.save()
+            inodes.append((data.stat().st_ino, data.stat().st_mtime_ns))
+    assert inodes[0] == inodes[1] != inodes[2]
+    assert b"Active" in data.read_bytes()
