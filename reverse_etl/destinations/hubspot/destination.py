@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from reverse_etl.answer import Answer
-from reverse_etl.destinations.hubspot import properties, schema
+from reverse_etl.destinations.hubspot import events, properties, schema
 from reverse_etl.destinations.hubspot.allowances import Allowances
 from reverse_etl.destinations.hubspot.auth import Grants, StaticToken, fingerprint, of_exchange
 from reverse_etl.destinations.hubspot.config import HubSpotConfig, OAuthApp
@@ -33,7 +33,7 @@ class HubSpot:
     """One account of HubSpot's, for one run. `transport` stands in for the network in tests."""
 
     Config: ClassVar[type[BaseModel]] = HubSpotConfig
-    modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror"})
+    modes: ClassVar[frozenset[str]] = schema.MODES | events.MODES
     removal: ClassVar[str] = "archive"
 
     def __init__(self, config: HubSpotConfig, opening: Opening, *, transport: Any = None) -> None:
@@ -59,8 +59,11 @@ class HubSpot:
         credential = self._grants(self._oauth) if self._oauth else StaticToken(config.token)
         self._http = open(credential=credential, classify=self._classify, learn=self._allowances.learn)
         self._links = Links(self._http, self._paths, self._type, self._schema)
+        self._events = events.Events(self._http, self._paths)
 
     def limits(self, object: str, operation: Operation, rows: int) -> Limits:
+        if operation is Operation.APPEND:
+            return events.LIMITS
         return Limits(batch_size=MOST_INPUTS, in_flight=IN_FLIGHT)
 
     @property
@@ -81,16 +84,18 @@ class HubSpot:
         return str(details["portalId"])
 
     async def describe(self, object: str) -> ObjectSchema:
-        """By the account's property list."""
-        described = await schema.describe(self._http, self._paths, object, await self._type(object))
-        self._schemas[object] = described
+        """By the account's property list, or an event's definition."""
+        described = self._schemas[object] = await self._described(object)
         return described
 
     async def write(self, batch: Batch) -> Outcomes:
+        if batch.operation is Operation.APPEND:
+            return await self._events.send(batch)
         known = self._schemas[batch.object].fields if batch.object in self._schemas else ()
         return await Writing(await self._records(batch.object), batch, known).run()
 
     async def describe_link(self, object: str, name: str, parent: Parent) -> Field:
+        await self._refuse_without_records(object, "links")
         return await self._links.describe(object, name, parent)
 
     async def link(self, batch: Batch, record_ids: Sequence[str]) -> dict[int, Refusal]:
@@ -102,6 +107,7 @@ class HubSpot:
         return await (await self._records(object)).find(match, values, fields)
 
     async def draft_fields(self, object: str, fields: Sequence[Field]) -> list[NewField]:
+        await self._refuse_without_records(object, "new fields")
         return await properties.draft(self._http, self._paths, await self._type(object), fields)
 
     async def make_fields(self, object: str, fields: Sequence[NewField]) -> dict[str, Refusal]:
@@ -113,6 +119,22 @@ class HubSpot:
 
     def _grants(self, app: OAuthApp) -> Grants:
         return Grants(app, self._account, self._paths.token(), self._opening, self._tokens)
+
+    async def _described(self, object: str) -> ObjectSchema:
+        """A plain name is an object's, else an event's."""
+        type = object if events.is_full_name(object) else await self._type(object)
+        if not schema.is_certain(type) and (event := await self._events.describe(object)):
+            return event
+        return await schema.describe(self._http, self._paths, object, type, self._events.names)
+
+    async def _refuse_without_records(self, object: str, what: str) -> None:
+        """Events and lists have none of their own. Raises DestinationError."""
+        if not (await self._schema(object)).extensible:
+            raise DestinationError(
+                f"HubSpot, {object}: only objects with records of their own can have {what}",
+                code="destination_config",
+                hint="take the field out of the mapping",
+            )
 
     async def _records(self, object: str) -> Records:
         return Records(self._http, self._paths, await self._type(object))

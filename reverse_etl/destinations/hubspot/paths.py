@@ -60,6 +60,12 @@ class Paths:
     def schemas(self) -> str:
         return "/crm-object-schemas/v3/schemas" if self._old else f"/crm-object-schemas/{self.version}/schemas"
 
+    def events_batch(self) -> str:
+        return f"{self._events(self._sent_by)}/send/batch"
+
+    def event_definitions(self) -> str:
+        return f"{self._events('2026-09')}/event-definitions"
+
     def account(self) -> str:
         return f"/account-info/{self.version}/details"
 
@@ -74,6 +80,14 @@ class Paths:
         """The numbered version of these is one ahead of the others'."""
         root = "/crm/v4/associations" if self._old else self._crm("associations")
         return f"{root}/{quote(source, safe='')}/{quote(target, safe='')}"
+
+    def _events(self, dated: str) -> str:
+        return "/events/v3" if self._old else f"/events/custom/{dated}"
+
+    @property
+    def _sent_by(self) -> str:
+        """HubSpot's papers name two paths for the version between: the next one's is certain."""
+        return "2026-09" if self.version == "2026-03" else self.version
 
     def _crm(self, what: str) -> str:
         return f"/crm/v3/{what}" if self._old else f"/crm/{what}/{self.version}"

@@ -18,6 +18,7 @@ MOST_CHARACTERS = 65_536
 RECORD_ID = "hs_object_id"
 LIFECYCLE = "lifecyclestage"  # a value further back is taken and changes nothing, unless the field was cleared before
 CONTACTS = frozenset({"contacts", "0-1"})
+MODES = frozenset({"upsert", "update", "insert", "mirror"})
 PIPELINES = (("pipeline", "dealstage"), ("hs_pipeline", "hs_pipeline_stage"))
 STANDARD = {
     "contacts": "0-1",
@@ -68,15 +69,24 @@ async def resolve(http: Http, paths: Paths, object: str) -> str:
     return next((plural for plural in plurals if plural in STANDARD), object)
 
 
-async def describe(http: Http, paths: Paths, object: str, type: str) -> ObjectSchema:
-    """The object's fields by the property list. Raises DestinationError(code="destination_object")."""
+def is_certain(type: str) -> bool:
+    """Whether `resolve` knew the name, or only gave it back."""
+    return type in STANDARD or _TYPE_ID.fullmatch(type) is not None
+
+
+async def describe(http: Http, paths: Paths, object: str, type: str, others: Iterable[str] = ()) -> ObjectSchema:
+    """The object's fields by the property list; `others` may have been meant by a name that isn't there.
+
+    Raises DestinationError(code="destination_object").
+    """
     try:
         answer = await http.send("GET", paths.properties(type), params={"archived": "false"}, idempotent=True)
     except (NotFound, Refused) as refused:
-        raise await _unknown(http, paths, object, refused) from refused
+        raise await _unknown(http, paths, object, refused, others) from refused
     properties = [each for each in listed(answer) if each.get("name")]
     fields = {field.name: field for field in (field_of(each, type) for each in properties)}
-    return ObjectSchema(object, await _with_stages(http, paths, type, fields), id_field=RECORD_ID, extensible=True)
+    fields = await _with_stages(http, paths, type, fields)
+    return ObjectSchema(object, fields, id_field=RECORD_ID, modes=MODES, extensible=True)
 
 
 def field_of(property: Mapping[str, Any], type: str) -> Field:
@@ -200,8 +210,10 @@ def _names(schema: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in told if name]
 
 
-async def _unknown(http: Http, paths: Paths, object: str, refused: DestinationError) -> DestinationError:
-    known = [*STANDARD, *(str(schema.get("name")) for schema in await _custom(http, paths))]
+async def _unknown(
+    http: Http, paths: Paths, object: str, refused: DestinationError, others: Iterable[str]
+) -> DestinationError:
+    known = [*STANDARD, *(str(schema.get("name")) for schema in await _custom(http, paths)), *others]
     near = nearest(object, known)
     return DestinationError(
         f"HubSpot has no object {object!r}",
