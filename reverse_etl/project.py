@@ -30,13 +30,13 @@ from reverse_etl.report import RunReport
 from reverse_etl.standing import RefusedRow
 
 if TYPE_CHECKING:
-    from reverse_etl.stop import Stop
     from reverse_etl.explain import Explanation
     from reverse_etl.job import Job, Observer
     from reverse_etl.missing import MissingField
     from reverse_etl.state.archive import StateArchive
     from reverse_etl.state.ledger import Ledger
     from reverse_etl.state.store import StateStore
+    from reverse_etl.stop import Stop
 
 STRICT = re.compile(r"(?<![<>-])>\s*:cursor\b|:cursor\s*<(?![=>])")
 GRAVEST = (2, 6, 130, 143, 1, 4, 3, 5)
@@ -140,8 +140,8 @@ class Project:
 
     async def run_all(self, chosen: Sequence[SyncConfig], wishes: Wishes, observer: Observer | None) -> SyncResult:
         """`sync` for callers with an event loop of their own."""
-        from reverse_etl.stop import Stop  # noqa: PLC0415  # heavy, and not needed to look
         from reverse_etl.run import run  # noqa: PLC0415
+        from reverse_etl.stop import Stop  # noqa: PLC0415  # heavy, and not needed to look
 
         stop = Stop()
         async with anyio.create_task_group() as tasks:

@@ -41,7 +41,9 @@ async def run(job: Job) -> RunReport:
     """One run of one sync, to its report. Whatever goes wrong stands in the report; only cancelling escapes."""
     report = RunReport(job.sync.name, job.run_id, job.clock.now(), dry_run=job.dry_run)
     try:
-        with nullcontext() if job.dry_run else job.ledger.hold(job.run_id, report.started_at):
+        with nullcontext() if job.dry_run else job.ledger.hold(job.run_id, report.started_at) as still_held:
+            if still_held is not None:
+                job.stop.still_held = still_held
             with job.stop.heeded(), job.stop.telling(lambda: job.observer.stage(job.sync.name, "stopping ...")):
                 await _Run(job, report).to_its_end()
     except ReverseEtlError as failure:
