@@ -21,6 +21,7 @@ from reverse_etl.errors import (
     Throttled,
     Unavailable,
 )
+from reverse_etl.job import Unwatched
 from reverse_etl.model import Field, FieldType, Operation
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.run import run
@@ -124,6 +125,21 @@ def test_a_run_that_is_asked_to_stop_records_what_was_answered(tmp_path: Path) -
     assert (report.delivered.created, report.pending) == (1, 1)
     house.crm.obey()
     assert house.go().delivered.created == 1
+
+
+def test_whoever_watches_is_told_that_a_run_is_stopping(tmp_path: Path) -> None:
+    stages: list[str] = []
+
+    class Watching(Unwatched):
+        def stage(self, sync: str, stage: str) -> None:
+            stages.append(stage)
+            if stage == "sending":
+                stop.ask(Interrupted("interrupted by SIGTERM"))
+
+    house, stop = House(tmp_path), Stop()
+    house.people((1, "a@x.io", "free"))
+    assert house.run(stop=stop, observer=Watching()).status == "interrupted"
+    assert stages[-2:] == ["sending", "stopping ..."]
 
 
 def test_a_stop_while_reading_sends_nothing(tmp_path: Path) -> None:
