@@ -95,7 +95,7 @@ class HubSpot:
         return await Writing(await self._records(batch.object), batch, known).run()
 
     async def describe_link(self, object: str, name: str, parent: Parent) -> Field:
-        await self._refuse_without_records(object, "links")
+        self._refuse_without_records(object, "links")
         return await self._links.describe(object, name, parent)
 
     async def link(self, batch: Batch, record_ids: Sequence[str]) -> dict[int, Refusal]:
@@ -107,7 +107,7 @@ class HubSpot:
         return await (await self._records(object)).find(match, values, fields)
 
     async def draft_fields(self, object: str, fields: Sequence[Field]) -> list[NewField]:
-        await self._refuse_without_records(object, "new fields")
+        self._refuse_without_records(object, "new fields")
         return await properties.draft(self._http, self._paths, await self._type(object), fields)
 
     async def make_fields(self, object: str, fields: Sequence[NewField]) -> dict[str, Refusal]:
@@ -127,9 +127,10 @@ class HubSpot:
             return event
         return await schema.describe(self._http, self._paths, object, type, self._events.names)
 
-    async def _refuse_without_records(self, object: str, what: str) -> None:
-        """Events and lists have none of their own. Raises DestinationError."""
-        if not (await self._schema(object)).extensible:
+    def _refuse_without_records(self, object: str, what: str) -> None:
+        """Events and lists, as far as they are described, have none of their own. Raises DestinationError."""
+        described = self._schemas.get(object)
+        if described is not None and not described.extensible:
             raise DestinationError(
                 f"HubSpot, {object}: only objects with records of their own can have {what}",
                 code="destination_config",

@@ -83,8 +83,9 @@ class Events:
 
     async def send(self, batch: Batch) -> Outcomes:
         """Every row as an event. The answer covers all of them; repeating it does no harm."""
-        inputs = [*_inputs(batch)]
-        await self.http.send("POST", self.paths.events_batch(), json={"inputs": inputs}, idempotent=True)
+        body = {"inputs": [*_inputs(batch)]}
+        path = self.paths.events_batch()
+        await self.http.send("POST", path, json=body, idempotent=True, splittable=len(batch) > 1)
         outcomes = Outcomes(len(batch))
         for position in range(len(batch)):
             outcomes.created(position)
