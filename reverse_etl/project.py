@@ -283,7 +283,7 @@ class Project:
             run_id=_run_id(),
             ledger=ledger,
             source=partial(self._source, sync),
-            destination=partial(_opened, sync.destination, self.config, memory),
+            destination=partial(_opened, sync.destination, self.config, memory, sync.options),
             stop=stop,
             observer=observer or Unwatched(),
             **vars(wishes),
@@ -362,12 +362,15 @@ def gravest(reports: Sequence[RunReport]) -> int:
     return next((code for code in GRAVEST if code in codes), 0)
 
 
-def _opened(name: str, config: ProjectConfig, memory: Memory | None = None) -> Destination:
+def _opened(
+    name: str, config: ProjectConfig, memory: Memory | None = None, options: Mapping[str, bool | str] | None = None
+) -> Destination:
     from reverse_etl.state.ledger import FleetingMemory  # noqa: PLC0415
 
     settings = config.destinations[name]
     connector = registry.destination(getattr(settings, "type", name))
-    return connector(settings, Opening(name, memory or FleetingMemory(config.state.url.get_secret_value(), name)))
+    memory = memory or FleetingMemory(config.state.url.get_secret_value(), name)
+    return connector(settings, Opening(name, memory, options=options or {}))
 
 
 async def _stop_on_signal(stop: Stop, *, task_status: anyio.abc.TaskStatus[None]) -> None:

@@ -5,9 +5,9 @@ A source is synchronous, as database drivers are; a destination is asynchronous,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -84,11 +84,16 @@ class Memory(Protocol):
 
 @dataclass(frozen=True)
 class Opening:
-    """What a destination is opened with beside its settings. `name` is the connection's name, for messages."""
+    """What a destination is opened with beside its settings.
+
+    `name` is the connection's name, for messages; `options` are what the sync sets of the keys in the connector's
+    `options`.
+    """
 
     name: str
     memory: Memory
     clock: Clock = SYSTEM
+    options: Mapping[str, bool | str] = field(default_factory=dict)
 
 
 class Destination(Protocol):

@@ -142,6 +142,13 @@ class DefaultsFile(Strict):
     on_duplicate: Literal["owner", "none"] = Field(
         "owner", description="which of several rows with one match value goes out"
     )
+    hard: bool = Field(False, description="Salesforce: deleted records do not go through the recycle bin")
+    allow_duplicates: bool = Field(
+        False, description="Salesforce: records are saved although a duplicate rule warns of them"
+    )
+    on_converted: Literal["reject", "contact"] = Field(
+        "reject", description="Salesforce leads: `contact` writes the row of a converted lead to its contact"
+    )
     tags: list[Text] = Field([], description="words to choose syncs by")
     enabled: bool = Field(True, description="false: only runs when named")
 

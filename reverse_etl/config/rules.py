@@ -31,6 +31,7 @@ from reverse_etl.config.words import share_of
 from reverse_etl.model import Parent, Problem
 from reverse_etl.protocols import Destination
 
+OPTIONS = frozenset({"allow_duplicates", "hard", "on_converted"})  # known to some kinds of destination only
 MAX_SQL_BYTES = 1024 * 1024
 # Takes the place of keys that are broken, so that the rest of a definition is looked at in the same go.
 _STAND_IN: dict[str, Any] = {"source": "-", "key": "-", "destination": "-", "object": "-", "mapping": {"-": "-"}}
@@ -144,11 +145,19 @@ class _Rules:
             full_scan=self._full_scan(removes=on_removed != "ignore"),
             in_doubt=self._in_doubt(),
             on_duplicate=merged.on_duplicate,
+            options=self._options(),
             tags=tuple(merged.tags),
             enabled=merged.enabled,
             timing=self._timing(),
             alerts=self._alerts(),
         )
+
+    def _options(self) -> dict[str, bool | str]:
+        """What is set of the keys that only some kinds of destination know."""
+        known = OPTIONS if self._connector is None else getattr(self._connector, "options", frozenset())
+        for key in sorted(OPTIONS & self._own.model_fields_set - known):
+            self._complain((key,), f"`{self._merged.destination}` has no such choice: take it out", of_key=True)
+        return {key: getattr(self._merged, key) for key in sorted(OPTIONS & known)}
 
     def _known(self, kind: str, name: str, known: Sequence[str] | None) -> None:
         if known is not None and name not in known:

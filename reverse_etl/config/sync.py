@@ -68,7 +68,7 @@ class SyncConfig(_Settled):
     """One sync. Either `sql` or `table` is given; `match` is one of the mapped fields, empty where nothing is found.
 
     `fallbacks` find the record where `match` doesn't, in their order. `protects_match`: a record that is there keeps
-    the match field's value that it has.
+    the match field's value that it has. `options` are the keys that only this kind of destination knows.
     """
 
     name: str
@@ -94,6 +94,7 @@ class SyncConfig(_Settled):
     full_scan: Every | Cron | None = None
     in_doubt: Literal["hold", "resend"] = "hold"
     on_duplicate: Literal["owner", "none"] = "owner"
+    options: dict[str, bool | str] = {}
     tags: tuple[str, ...] = ()
     enabled: bool = True
     timing: Timing = Timing()

@@ -21,6 +21,8 @@ from reverse_etl.model import Batch, Operation, Outcomes, Refusal
 
 # Rows a call when rows that met a lock are offered again, and the longest pause before it, in seconds.
 AGAIN = ((200, 1.0), (50, 4.0), (10, 10.0), (1, 20.0), (1, 30.0))
+# Records are saved although a duplicate rule would only warn a person of them. Jobs know no such thing.
+PAST_DUPLICATE_RULES = {"sforce-duplicate-rule-header": "allowSave=true"}
 # Doubts about a whole request that a smaller one may be spared.
 _TOO_MUCH = frozenset({"destination_timeout", errors.BATCH_FAILED})
 
@@ -58,6 +60,11 @@ class Calls:
         """As many calls as the rows at these places take; one that is refused as a whole is halved."""
         for start in range(0, len(places), collections.MOST_RECORDS):
             await self._halving(batch, links, places[start : start + collections.MOST_RECORDS], outcomes)
+
+    async def update(self, batch: Batch, ids: Sequence[str], outcomes: Outcomes) -> None:
+        """One call that updates these very records, without links."""
+        answer = await self._save("PATCH", "composite/sobjects", collections.updates(batch, ids, {}))
+        collections.read_results(answer, batch, range(len(batch)), ids, outcomes)
 
     async def look_up(self, batch: Batch, known: Mapping[int, str], outcomes: Outcomes) -> dict[int, str]:
         """Record ids of the rows that none is known of; a row without exactly one record is settled here."""

@@ -111,8 +111,6 @@ class SalesforceConfig(Settings):
     )
     bulk_patience: Seconds = said("how long a run waits for a bulk job, such as `60m`", default=86_400.0)
 
-    hard_delete: bool = said("records are deleted past the recycle bin, by bulk jobs", default=False)
-
     @field_validator("api_version")
     @classmethod
     def known_version(cls, value: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from reverse_etl.destinations.salesforce import bulk, calls, collections, errors, links, schema, sheet, soql
+from reverse_etl.destinations.salesforce import bulk, calls, collections, converted, errors, links, schema, sheet, soql
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
 from reverse_etl.errors import DestinationError
@@ -31,19 +31,29 @@ class Salesforce:
     Config: ClassVar[type[BaseModel]] = SalesforceConfig
     modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror"})
     removal: ClassVar[str] = "delete"
+    options: ClassVar[frozenset[str]] = frozenset({"allow_duplicates", "hard", "on_converted"})
 
     def __init__(self, config: SalesforceConfig, opening: Opening, *, transport: Any = None) -> None:
         self._name = opening.name
         self._rest = Rest(config, opening, transport)
         self._bulk_from = config.bulk_from
-        self._calls = calls.Calls(self._rest, opening.name, opening.clock, {})
+        self._past_rules = bool(opening.options.get("allow_duplicates"))
+        self._hard = bool(opening.options.get("hard"))
+        self._calls = calls.Calls(
+            self._rest, opening.name, opening.clock, calls.PAST_DUPLICATE_RULES if self._past_rules else {}
+        )
+        self._converted = (
+            converted.Converted(self._rest, self._calls, self._description)
+            if opening.options.get("on_converted") == "contact"
+            else None
+        )
         self._bulk = bulk.Bulk(
             self._rest,
             opening,
             self._write_few,
             self._write_locked,
             patience=config.bulk_patience,
-            hard=config.hard_delete,
+            hard=self._hard,
         )
         self._described: dict[str, schema.Description] = {}
         self._links: dict[tuple[str, str], links.Link] = {}
@@ -51,7 +61,7 @@ class Salesforce:
 
     def limits(self, object: str, operation: Operation, rows: int) -> Limits:
         self._planned = rows
-        if self._pays_in_bulk(rows):
+        if self._goes_in_bulk(operation, rows):
             return Limits(batch_size=bulk.ROWS, in_flight=bulk.IN_FLIGHT, path=bulk.PATH)
         return Limits(batch_size=collections.MOST_RECORDS, in_flight=IN_FLIGHT)
 
@@ -88,12 +98,14 @@ class Salesforce:
             table = await self._sheet(batch, outcomes)
             self._bulk.adopt(batch, table, outcomes)
         open = outcomes.unanswered()
-        if batch.path == bulk.PATH and self._pays_in_bulk(len(open)):
+        if batch.path == bulk.PATH and self._goes_in_bulk(batch.operation, len(open)):
             await self._bulk.write(batch, table or await self._sheet(batch, outcomes), outcomes)
         elif len(open) == len(batch) <= collections.MOST_RECORDS:
             await self._calls.write(batch, self._links_of(batch), outcomes)
         else:
             await self._write_few(batch, open, outcomes)
+        if self._converted is not None:
+            await self._converted.follow(batch, outcomes)
         return outcomes
 
     async def recorded(self, batch: Batch) -> None:
@@ -132,8 +144,15 @@ class Salesforce:
         known = {field.name: self._links.get((batch.object.lower(), field.name)) for field in batch.fields}
         return {name: link for name, link in known.items() if link is not None}
 
-    def _pays_in_bulk(self, rows: int) -> bool:
-        """From so many rows on a job takes fewer calls; with few calls left, from fewer rows."""
+    def _goes_in_bulk(self, operation: Operation, rows: int) -> bool:
+        """From so many rows on a job takes fewer calls; with few calls left, from fewer rows.
+
+        Only a job deletes past the recycle bin, and only a call may pass a duplicate rule.
+        """
+        if operation is Operation.REMOVE and self._hard:
+            return True
+        if self._past_rules and operation is not Operation.REMOVE:
+            return False
         if isinstance(self._bulk_from, str):
             return self._bulk_from == "always"
         needed = math.ceil(rows / collections.MOST_RECORDS)
