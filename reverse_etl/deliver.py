@@ -22,7 +22,7 @@ from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Ve
 from reverse_etl.plan import Parcel
 from reverse_etl.protocols import LINK_WAITING, RECORD_GONE, Destination, Linker, Resumable
 from reverse_etl.resolve import NO_RECORD, Part, Resolver
-from reverse_etl.retries import of_one_batch
+from reverse_etl.retries import Repeats, of_one_batch
 from reverse_etl.stop import Stop
 
 Record = Callable[[Parcel, Outcomes], Awaitable[None]]
@@ -69,8 +69,8 @@ async def _work(receive: MemoryObjectReceiveStream[Parcel], sender: _Sender) -> 
             if sender.stop.asked:
                 continue
             try:
-                with of_one_batch():
-                    await sender.settle(parcel)
+                with of_one_batch() as repeats:
+                    await sender.settle(parcel, repeats)
             except Exception as reason:  # whatever it is, the other slots finish first: `deliver` raises it
                 sender.stop.ask(reason)
 
@@ -84,7 +84,7 @@ class _Sender:
     record: Record
     stop: Stop
 
-    async def settle(self, parcel: Parcel) -> None:
+    async def settle(self, parcel: Parcel, repeats: Repeats) -> None:
         """What was answered before a failure counts: it is recorded before the failure goes on its way."""
         outcomes, doubtful = Outcomes(len(parcel.batch)), set[int]()
         try:
@@ -95,6 +95,7 @@ class _Sender:
                 links = self._owed_links(parcel.batch, outcomes)
             await self._link(parcel.batch, links, outcomes, doubtful)
         finally:
+            outcomes.doubted = repeats.doubted and not parcel.batch.path  # a job's own try is waited for
             known = [place for place, given in enumerate(outcomes.verdicts) if given not in OPEN or place in doubtful]
             if len(known) == len(parcel.batch):
                 await self._store(parcel, outcomes)

@@ -29,7 +29,7 @@ from reverse_etl.errors import (
     Unavailable,
 )
 from reverse_etl.pace import Pace
-from reverse_etl.retries import TRIES, Budget, Pause, may_help, too_much, tries
+from reverse_etl.retries import TRIES, Budget, Pause, doubt, may_help, too_much, tries
 from reverse_etl.stop import unless_asked
 from reverse_etl.urls import checked_base_url
 from reverse_etl.wire import Wire
@@ -79,6 +79,13 @@ class _Call:
     waited: bool = False  # after the first try
     doubtful: bool = False  # a try may have been carried out
     generation: int = 0  # of the credential that the latest try used
+
+    def failed(self, error: DestinationError) -> None:
+        """Note what a failed try may have done, or may still do."""
+        if isinstance(error, InDoubt):
+            self.doubtful = True
+            if self.method != "GET":
+                doubt()
 
     def worth_retrying(self, error: BaseException) -> bool:
         return may_help(error, idempotent=self.idempotent)
@@ -189,9 +196,9 @@ class Http:
         try:
             return await self._try(call)
         except DestinationError as error:
+            call.failed(error)
             if not call.worth_retrying(error):
                 raise
-            call.doubtful = isinstance(error, InDoubt)
             return await self._retried(call, error)
 
     async def _retried(self, call: _Call, first: DestinationError) -> Answer:
@@ -226,7 +233,7 @@ class Http:
         error = state.outcome.exception() if state.outcome else None
         if not isinstance(error, DestinationError):
             return True
-        call.doubtful |= isinstance(error, InDoubt)
+        call.failed(error)
         if self._breaker.has_given_up:
             raise self._breaker.gave_up() from error
         if self._breaker.is_open:

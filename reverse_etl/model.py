@@ -222,7 +222,8 @@ class Outcomes:
     """One verdict for each row of a batch, by position; a destination fills it, a row it leaves out is in doubt.
 
     Beside the verdict a delivered row may have links that are still `waiting`, fields that were `kept` as they are at
-    the destination, and a remark for the run's report: one sentence, the same for all rows that it fits.
+    the destination, and a remark for the run's report: one sentence, the same for all rows that it fits. `doubted`: a
+    try of the batch before the one that was answered may still land.
     """
 
     def __init__(self, size: int) -> None:
@@ -232,6 +233,7 @@ class Outcomes:
         self.waiting: dict[int, dict[str, Refusal]] = {}  # by position and field
         self.kept: dict[int, int] = {}
         self.remarks: dict[int, str] = {}
+        self.doubted = False
 
     def __len__(self) -> int:
         return len(self.verdicts)
@@ -281,6 +283,7 @@ class Outcomes:
     def take(self, places: Sequence[int]) -> Outcomes:
         """The verdicts of these rows."""
         part = Outcomes(len(places))
+        part.doubted = self.doubted
         for at, place in enumerate(places):
             part._settle(at, self.verdicts[place], self.record_ids[place])
         for mine, theirs in zip(self._asides(), part._asides(), strict=True):

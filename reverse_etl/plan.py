@@ -22,9 +22,10 @@ from reverse_etl.mapping import Shape, key_kinds, literal_as
 from reverse_etl.model import Batch, Chunk, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.protocols import Destination
 from reverse_etl.report import PlanSummary, RowProblem, RowSample
-from reverse_etl.standing import RefusedRow, key_value, slot_of
+from reverse_etl.standing import SETTLING, RefusedRow, key_value
 
 SAMPLES = 20
+DOUBTFUL = frozenset({"in_doubt", SETTLING})
 KEYS_SHOWN = 5
 CHUNK = 20_000  # rows that the local database gives at once
 BATCHES = 40  # batches in one hop from the local database's thread to the senders
@@ -65,7 +66,7 @@ class Plan:
     comparison: Comparison
     counts: Counts
     invalid: list[RefusedRow]
-    gone: list[str]  # places on the list of refused rows that nothing is owed to any more
+    gone: list[str]  # places on the lists that nothing is owed to any more
     groups: list[Group] = field(default_factory=list)
     schema: ObjectSchema | None = None
     later: int = 0  # rows that --limit leaves for another run
@@ -210,7 +211,7 @@ def compare(sync: SyncConfig, comparison: Comparison, wish: Wish, refused: Seque
             removals=removals,
             everything=wish.full,
             keys_only=sync.mode == "insert" or (sync.mode == "append" and not wish.full),
-            doubtful=tuple(row.key_text for row in refused if row.kind == "in_doubt" and row.key_text is not None),
+            doubtful=tuple(row.key_text for row in refused if row.kind in DOUBTFUL and row.key_text is not None),
         )
     )
     comparison.set_aside(checks.general_rules(comparison.shape))
@@ -246,14 +247,15 @@ def settle(
     schema: ObjectSchema | None,
 ) -> Plan:
     """Put the plan together: what goes out, what waits, and what the list of refused rows still owes."""
-    before = {row.key_text: row for row in refused if row.key_text is not None}
+    before = {row.key_text: row for row in refused if row.key_text is not None and row.kind != SETTLING}
     comparison.mark_refused([(key, row.payload_hash, row.due(now) or wish.refused_only) for key, row in before.items()])
     if wish.limit is not None:
         comparison.leave_for_later(wish.limit)
     listed = {row.slot: row for row in refused}
     invalid = [row.again(listed.get(row.slot)) for row in invalid_rows(comparison, now)]
-    still = {row.slot for row in invalid} | {slot_of(key) for key in comparison.keys_owed([*before])}
-    gone = [row.slot for row in refused if row.slot not in still and not _unread(row, wish)]
+    owed = {*comparison.keys_owed([row.key_text for row in refused if row.key_text is not None])}
+    kept = {row.slot for row in invalid} | {row.slot for row in refused if row.key_text in owed}
+    gone = [row.slot for row in refused if row.slot not in kept and not _unread(row, wish)]
     counts = comparison.counts()
     plan = Plan(sync, comparison, counts, invalid, gone, schema=schema)
     plan.groups = [Group(Operation(name), again, rows) for name, again, rows in comparison.groups(_operation_sql(sync))]

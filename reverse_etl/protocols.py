@@ -236,6 +236,10 @@ class Ledger(Protocol):
 
     def refused(self) -> list[RefusedRow]: ...
 
+    def settling(self) -> list[RefusedRow]:
+        """Delivered rows of which an earlier try may still land: `next_at` is when they are sent once more."""
+        ...
+
     def begin(self, report: RunReport) -> None:
         """Durably: this run has begun. Called before anything else happens."""
         ...

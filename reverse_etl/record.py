@@ -23,7 +23,17 @@ from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Ve
 from reverse_etl.plan import CHUNK, KEYS_SHOWN, Parcel, Plan
 from reverse_etl.protocols import Ledger
 from reverse_etl.report import RunReport
-from reverse_etl.standing import LINKS_OWED, Acknowledged, Acknowledgement, RefusedRow, key_value, slot_of
+from reverse_etl.standing import (
+    LINKS_OWED,
+    SETTLES,
+    SETTLING,
+    Acknowledged,
+    Acknowledgement,
+    RefusedRow,
+    key_value,
+    settling_slot_of,
+    slot_of,
+)
 
 pc = Late("pyarrow.compute")
 
@@ -127,12 +137,13 @@ class Recorder:
         refused: list[RefusedRow] = []
         for answered in group:
             acknowledged += self._acknowledged(answered)
-            if self._listed:
-                keys = answered.parcel.batch.keys.to_pylist()
-                slots = (slot_of(key) for at, key in enumerate(keys) if _is_done(answered.outcomes, at))
-                settled += [slot for slot in slots if slot in self._listed]
+            keys = answered.parcel.batch.keys.to_pylist() if self._listed or answered.outcomes.doubted else []
+            done = [key for at, key in enumerate(keys) if _is_done(answered.outcomes, at)]
+            places = (slot for key in done for slot in (slot_of(key), settling_slot_of(key)))
+            settled += [slot for slot in places if slot in self._listed]
             if not answered.outcomes.all_done:
                 refused += self._refused(answered)
+            refused += self._settling(answered, done)
         return Acknowledgement(self._report.sync, self._report.run_id, acknowledged, settled, refused)
 
     def _acknowledged(self, answered: _Answered) -> Iterator[Acknowledged]:
@@ -182,6 +193,28 @@ class Recorder:
             )
             rows.append(row.again(self._listed.get(row.slot)))
         return rows
+
+    def _settling(self, answered: _Answered, done: list[str]) -> Iterator[RefusedRow]:
+        """Delivered rows of which another try got no answer just before: should it land late, they are sent again."""
+        if answered.parcel.batch.operation not in (Operation.UPSERT, Operation.UPDATE):
+            return
+        now = self._clock.now()
+        for key in done:
+            listed = self._listed.get(slot_of(key))
+            doubted = listed is not None and listed.kind == "in_doubt" and now < listed.last_at + SETTLES
+            if answered.outcomes.doubted or doubted:
+                yield RefusedRow(
+                    kind=SETTLING,
+                    code=SETTLING,
+                    message="a try to send it got no answer; it is sent once more in case that one lands late",
+                    first_at=now,
+                    last_at=now,
+                    next_at=now + SETTLES,
+                    key_text=key,
+                    key=key_value(key, self._kinds),
+                    cursor_value=self._cursor.text if self._cursor else None,
+                    cursor_type=self._cursor.type_text if self._cursor else None,
+                )
 
     def _count(self, answered: _Answered) -> None:
         told = self._report.delivered

@@ -47,22 +47,33 @@ class Budget:
         return True
 
 
-class _Batch:
+class Repeats:
+    """What may still be repeated of one batch; and whether a try of it, that got no answer, may still land."""
+
     def __init__(self) -> None:
         self.left = MOST_OF_A_BATCH
+        self.doubted = False
 
 
-_batch: ContextVar[_Batch | None] = ContextVar("reverse_etl_batch", default=None)
+_batch: ContextVar[Repeats | None] = ContextVar("reverse_etl_batch", default=None)
 
 
 @contextmanager
-def of_one_batch() -> Iterator[None]:
+def of_one_batch() -> Iterator[Repeats]:
     """All calls in here are about one batch: what they repeat counts together."""
-    before = _batch.set(_Batch())
+    repeats = Repeats()
+    before = _batch.set(repeats)
     try:
-        yield
+        yield repeats
     finally:
         _batch.reset(before)
+
+
+def doubt() -> None:
+    """A try of the batch under way got no answer, and may be carried out at any time from now on."""
+    batch = _batch.get()
+    if batch is not None:
+        batch.doubted = True
 
 
 def may_help(error: BaseException, *, idempotent: bool) -> bool:

@@ -96,7 +96,7 @@ class _Run:
 
     async def _take_the_way(self, comparison: Comparison, state: SyncState | None) -> None:
         """Read, plan, guard, deliver, record, finish."""
-        refused = await to_thread.run_sync(self.ledger.refused)
+        refused = await to_thread.run_sync(self._listed)
         if self.job.live:
             live.lookup(self._connected(), self.sync)
         self.job.observer.stage(self.sync.name, "reading")
@@ -144,6 +144,13 @@ class _Run:
             self.ledger.fold()
         self.report.cursor_from = self.report.cursor_to = state.cursor_value if state else None
         return state
+
+    def _listed(self) -> list[RefusedRow]:
+        """Rows that something is owed to, read or not: refused ones, and those that are due to be sent once more."""
+        if self.job.refused_only:
+            return self.ledger.refused()
+        now = self.report.started_at
+        return [*self.ledger.refused(), *(row for row in self.ledger.settling() if row.next_at and row.next_at <= now)]
 
     def _read(
         self, spool: Spool, state: SyncState | None, refused: list[RefusedRow]

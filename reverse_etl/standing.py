@@ -17,6 +17,8 @@ from reverse_etl.model import JSON
 LINKS_OWED = 0  # instead of the fingerprint: the record is acknowledged, but its links are not as the row wants them
 FIRST_PAUSE = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(hours=24)
+SETTLES = timedelta(seconds=60)  # after this, a try that got no answer won't be carried out any more
+SETTLING = "settling"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class SyncState:
 @dataclass(frozen=True)
 class RefusedRow:
     """A row that is not delivered, and why. `kind` is rejected (by the destination), invalid (by us) or in_doubt.
+
+    One that is `settling` is delivered, but an earlier try of it may still land: it is sent once more at `next_at`.
 
     `key` is None for rows that have none; those share one entry a reason, with a `count`. `next_at` is when a row that
     hasn't changed is offered again; a changed one is offered at once.
@@ -65,7 +69,9 @@ class RefusedRow:
     @property
     def slot(self) -> str:
         """Its place in the list: one a key, one a reason for rows without a key."""
-        return slot_of(self.key_text) if self.key_text is not None else f"n{self.code}"
+        if self.key_text is None:
+            return f"n{self.code}"
+        return settling_slot_of(self.key_text) if self.kind == SETTLING else slot_of(self.key_text)
 
     def again(self, before: RefusedRow | None) -> RefusedRow:
         """The same row refused once more: attempts add up, the pause grows, the first time and its cursor stay."""
@@ -187,6 +193,11 @@ class Acknowledgement:
 def slot_of(key_text: str) -> str:
     """The place of a key's entry in the list of refused rows."""
     return f"k{key_text}"
+
+
+def settling_slot_of(key_text: str) -> str:
+    """The place of a key whose earlier try may still land."""
+    return f"s{key_text}"
 
 
 def key_value(text: str, kinds: tuple[str, ...]) -> JSON:

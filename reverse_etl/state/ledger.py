@@ -18,7 +18,7 @@ from reverse_etl import clock
 from reverse_etl.errors import StateError
 from reverse_etl.protocols import Memory
 from reverse_etl.report import RunReport
-from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, SyncState, slot_of
+from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, SyncState, settling_slot_of, slot_of
 from reverse_etl.state import engine, lease
 from reverse_etl.state.copies import Copies
 from reverse_etl.state.home import StateHome
@@ -133,6 +133,10 @@ class Ledger:
     def refused(self) -> list[RefusedRow]:
         return [] if self.state() is None or self._store is None else self._store.refused(self.sync)
 
+    def settling(self) -> list[RefusedRow]:
+        """Delivered rows of which an earlier try may still land: `next_at` is when they are sent once more."""
+        return [] if self.state() is None or self._store is None else self._store.settling(self.sync)
+
     def record(self, done: Acknowledgement) -> None:
         """One transaction. The caller holds the sync."""
         store = self._opened()
@@ -209,7 +213,9 @@ class Ledger:
                 self.lay_known(connection)
                 known = connection.execute("SELECT count(*) FROM known WHERE key = ?", [key]).fetchall() == [(1,)]
                 self.release_known(connection)
-            self.record(Acknowledgement(self.sync, run_id, [gone] if known else [], [slot_of(key)]))
+            self.record(
+                Acknowledgement(self.sync, run_id, [gone] if known else [], [slot_of(key), settling_slot_of(key)])
+            )
             self.fold()
             return known or listed
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from reverse_etl import clock
 from reverse_etl.errors import StateError
 from reverse_etl.report import RunReport
-from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
+from reverse_etl.standing import SETTLING, Acknowledgement, RefusedRow, SyncState
 from reverse_etl.state import engine, lease, migrations, tables
 from reverse_etl.state.snapshot import Entry, encode
 
@@ -208,7 +208,14 @@ class StateStore:
 
     def refused(self, sync: str) -> list[RefusedRow]:
         """The list, in the order in which rows came onto it."""
-        query = sa.select(tables.refused).where(tables.refused.c.sync == sync)
+        return self._listed(sync, tables.refused.c.kind != SETTLING)
+
+    def settling(self, sync: str) -> list[RefusedRow]:
+        """Delivered rows of which an earlier try may still land."""
+        return self._listed(sync, tables.refused.c.kind == SETTLING)
+
+    def _listed(self, sync: str, which: sa.ColumnElement[bool]) -> list[RefusedRow]:
+        query = sa.select(tables.refused).where(tables.refused.c.sync == sync, which)
         query = query.order_by(tables.refused.c.first_at, tables.refused.c.slot)
         with self._reading() as connection:
             return [RefusedRow.from_stored(dict(row)) for row in connection.execute(query).mappings()]
@@ -237,7 +244,8 @@ class StateStore:
         columns = (tables.refused.c.sync, tables.refused.c.kind)
         counts = (sa.func.sum(tables.refused.c.rows), sa.func.min(tables.refused.c.first_at))
         with self._reading() as connection:
-            found = connection.execute(sa.select(*columns, *counts).group_by(*columns)).all()
+            query = sa.select(*columns, *counts).where(tables.refused.c.kind != SETTLING).group_by(*columns)
+            found = connection.execute(query).all()
         return [(str(sync), str(kind), int(rows), str(oldest)) for sync, kind, rows, oldest in found]
 
     def run(self, run_id: str) -> dict[str, Any] | None:

@@ -72,8 +72,8 @@ refused = sa.Table(
     "refused",
     metadata,
     sa.Column("sync", sa.Text, primary_key=True),
-    sa.Column("slot", sa.Text, primary_key=True),  # `k` + the key's text; `n` + a reason for rows without a key
-    sa.Column("kind", sa.Text, nullable=False),  # rejected | invalid | in_doubt
+    sa.Column("slot", sa.Text, primary_key=True),  # `k` or `s` + the key's text; `n` + a reason for rows without a key
+    sa.Column("kind", sa.Text, nullable=False),  # rejected | invalid | in_doubt | settling
     sa.Column("key", sa.Text),  # JSON: its text and its value; NULL for rows without a key
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),

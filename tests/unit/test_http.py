@@ -18,6 +18,7 @@ from reverse_etl.errors import AuthError, DestinationError, InDoubt, PluginError
 from reverse_etl.http import SESSION, Http
 from reverse_etl.pace import Pace
 from reverse_etl.protocols import Traffic
+from reverse_etl.retries import of_one_batch
 from reverse_etl.wire import MOST_BYTES, proxy_for
 from tests.virtual_time import START, VirtualClock, run
 
@@ -169,6 +170,25 @@ def test_P19_only_what_may_help_is_sent_again_and_at_most_six_times(step: Step, 
 def test_a_broken_call_says_whether_it_may_have_been_carried_out(step: Exception, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=r"POST /things at api\.example\.com"):
         send(Destination(step), idempotent=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "doubted"),
+    [("POST", 500, True), ("PATCH", 500, True), ("GET", 500, False), ("POST", 503, False)],
+)
+def test_P04_a_write_answered_at_its_second_try_may_have_been_carried_out_by_its_first(
+    method: str, status: int, doubted: bool
+) -> None:
+    destination = Destination(httpx.Response(status), ok())
+
+    async def scenario() -> bool:
+        http = client(destination)
+        with of_one_batch() as repeats:
+            await http.send(method, "/things", idempotent=True)
+        await http.aclose()
+        return repeats.doubted
+
+    assert run(scenario) is doubted
 
 
 def test_nobody_at_an_address_of_this_machine_makes_us_ask_for_the_sandbox() -> None:
