@@ -275,6 +275,9 @@ def fields(
 @app.command()
 def daemon(
     health: Annotated[bool, Option("--health", help="Ask the daemon that runs how it is, and end.")] = False,
+    test_alert: Annotated[
+        str | None, Option("--test-alert", metavar="CHANNEL", help="Send a test message there, or to `all`, and end.")
+    ] = None,
     project: options.Project = None,
     log_level: options.Level = INFO,
     log_format: options.Format = TEXT,
@@ -283,6 +286,8 @@ def daemon(
     from reverse_etl.cli.tending import tend
 
     session = Session(project, log_level=log_level, log_format=log_format)
+    if test_alert is not None:
+        return tending.send_test(session, test_alert)
     return tending.tell_health(session) if health else tending.tend(session.where)
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import http.client
 import os
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import urlsplit
 
 import anyio
 
+from reverse_etl.cli.edge import refuse
 from reverse_etl.cli.screen import line
 from reverse_etl.cli.session import REDACTOR, Session
 from reverse_etl.cli.streams import secrets_in
+from reverse_etl.clock import SYSTEM
 from reverse_etl.config import files
+from reverse_etl.config.alerts import Channel
 from reverse_etl.config.daemon import DaemonFile
 from reverse_etl.config.project import ProjectConfig
+from reverse_etl.daemon import channels
+from reverse_etl.daemon.alerts import Alert
 from reverse_etl.daemon.notebook import running_at
 from reverse_etl.daemon.service import serve
 
@@ -24,7 +30,7 @@ UNWELL = 1
 
 def tend(project: str | None) -> int:
     """Runs until SIGTERM or SIGINT, and returns the exit code."""
-    return anyio.run(serve, _root(project), os.environ, _learn)
+    return anyio.run(serve, _root(project), os.environ, _Discretion())
 
 
 def tell_health(session: Session) -> int:
@@ -37,6 +43,28 @@ def tell_health(session: Session) -> int:
     status, said = _asked(address, _settings(root))
     session.screen.show(line(f"the daemon at {address} says: {said}"))
     return 0 if status == http.client.OK else UNWELL
+
+
+def send_test(session: Session, channel: str) -> int:
+    """A message that says it is a test, to one channel or to `all`; 0 when it has arrived everywhere."""
+    settings = _settings(_root(session.where))
+    if channel != "all" and channel not in settings.alerts:
+        refuse(f"daemon.alerts has no channel {channel!r}; it has {', '.join(settings.alerts) or 'none'}")
+    names = list(settings.alerts) if channel == "all" else [channel]
+    outcomes = [(name, _tested(settings.alerts[name])) for name in names]
+    session.screen.show(*(line(f"{name}: {said or 'the message was taken'}") for name, said in outcomes))
+    return UNWELL if any(said for _, said in outcomes) else 0
+
+
+def _tested(channel: Channel) -> str | None:
+    """Why a test message did not arrive; None when it has."""
+    now = SYSTEM.now()
+    text = "this is a test message of reverse-etl: alerts about your syncs arrive here"
+    try:
+        channels.send(channel, [Alert("test", "test", now, text)], f"test-{token_hex(12)}", now)
+    except channels.Undelivered as failure:
+        return str(failure)
+    return None
 
 
 def _asked(address: str, settings: DaemonFile) -> tuple[int, str]:
@@ -55,7 +83,7 @@ def _asked(address: str, settings: DaemonFile) -> tuple[int, str]:
 
 def _settings(root: Path) -> DaemonFile:
     config, _ = files.load(root, os.environ, only=[], daemon=True)
-    _learn(config)
+    REDACTOR.learn(secrets_in(config))
     return config.daemon
 
 
@@ -63,5 +91,11 @@ def _root(project: str | None) -> Path:
     return files.find_root(Path.cwd(), os.environ, project=None if project is None else Path(project))
 
 
-def _learn(config: ProjectConfig) -> None:
-    REDACTOR.learn(secrets_in(config))
+class _Discretion:
+    """What the daemon learns of secrets, and how it keeps them."""
+
+    def learn(self, config: ProjectConfig) -> None:
+        REDACTOR.learn(secrets_in(config))
+
+    def clean(self, text: str) -> str:
+        return REDACTOR.clean(text)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, model_validator
 
 from reverse_etl.config.problems import SEVERAL, SHORT
 from reverse_etl.config.schedule import parse_duration
 from reverse_etl.config.words import FORM, Duration, Name, Strict
 from reverse_etl.settings import Secret, Settings
-from reverse_etl.urls import checked_webhook
+from reverse_etl.urls import checked_webhook, is_loopback
 
 Event = Literal["failed", "partial", "guarded", "recovered", "silent", "stuck"]
 EVENTS: tuple[Event, ...] = ("failed", "partial", "guarded", "recovered", "silent", "stuck")
@@ -57,6 +57,12 @@ class EmailChannel(_Channel):
     password: SecretStr | None = Field(None, description="the password that goes with `username`")
     sender: str = Field(description="the address that mail comes from")
     to: Annotated[list[str], Field(min_length=1)] = Field(description="the addresses that it goes to")
+
+    @model_validator(mode="after")
+    def _protects_the_password(self) -> EmailChannel:
+        if self.security == "none" and self.username is not None and not is_loopback(self.host):
+            raise ValueError("a password needs a protected connection: `security` starttls or tls")
+        return self
 
 
 Channel = Annotated[SlackChannel | WebhookChannel | EmailChannel, Discriminator("type")]

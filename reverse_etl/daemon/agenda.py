@@ -66,6 +66,7 @@ class Entry:
     due: datetime | None = None
     phase: Phase = Phase.IDLE
     phase_since: datetime | None = None
+    overdue_since: datetime | None = None  # a run was due then, and none has ended since
     again: bool = False  # somebody asked for a run while one was under way
     before: Past = field(default_factory=Past)  # what was known when the present run started
     not_before: datetime | None = None  # another process holds the sync: what is owed is tried again from then on
@@ -112,6 +113,7 @@ class Agenda:
         if entry.due is None or now < entry.due:
             return Answer.EARLY
         due = entry.due
+        entry.overdue_since = entry.overdue_since or now
         entry.anchor = due if now - due <= PUNCTUAL else now
         if entry.phase is not Phase.IDLE:
             entry.skips.add(due)
@@ -154,6 +156,7 @@ class Agenda:
         else:
             interrupted = report.status is RunStatus.INTERRUPTED
             entry.past = Past(entry.past.started_at, now, report.status in rhythm.GOOD, owed=interrupted)
+            entry.overdue_since = None
         self._reckon(entry)
         children = list(self._children(name))
         for child in children:

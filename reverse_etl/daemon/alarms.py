@@ -41,7 +41,8 @@ class ApSchedulerAlarms:
 
     def look(self) -> None:
         """Look at the clock again: it may have been set, or the machine may have slept."""
-        self._scheduler.wakeup()
+        if self._scheduler.running:  # it isn't, while the last runs come to their end
+            self._scheduler.wakeup()
 
     def set(self, name: str, moment: datetime) -> None:
         self._scheduler.add_job(

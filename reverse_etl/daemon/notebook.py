@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from reverse_etl.errors import StateError, SyncBusy
+
+log = logging.getLogger(__name__)
 
 FOLDER = ".reverse_etl"
 NAME, LOCK = "daemon.json", "daemon.lock"
@@ -46,10 +49,19 @@ class Notebook:
         return dict(self._pages.get(section, {}))
 
     def write(self, section: str, page: dict[str, Any]) -> None:
-        """Replaces a section. Does nothing when it reads the same already."""
+        """Replaces a section. Does nothing when it reads the same already.
+
+        A disk that takes nothing is no reason to stop syncs: the page then lasts as long as the process.
+        """
         if self._pages.get(section, {}) == page:
             return
         self._pages = {**self._pages, section: dict(page)}
+        try:
+            self._store()
+        except OSError as failure:
+            log.error("%s can't be written, and is forgotten with a restart: %s", self._path.name, failure.strerror)
+
+    def _store(self) -> None:
         fresh = self._path.with_suffix(".new")
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

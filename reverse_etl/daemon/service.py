@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 import anyio.abc
@@ -15,7 +16,9 @@ from anyio import to_thread
 from reverse_etl.clock import SYSTEM
 from reverse_etl.config.project import ProjectConfig
 from reverse_etl.daemon.alarms import ApSchedulerAlarms
+from reverse_etl.daemon.alerts import Known, Watch
 from reverse_etl.daemon.books import Books
+from reverse_etl.daemon.courier import Courier
 from reverse_etl.daemon.definitions import Changes, Definitions
 from reverse_etl.daemon.front import SIGNATURES, Front
 from reverse_etl.daemon.life import Life
@@ -27,16 +30,26 @@ from reverse_etl.daemon.scheduler import Scheduler
 from reverse_etl.daemon.signature import Used
 from reverse_etl.daemon.systemd import READY, STOPPING, WATCHDOG, Notifier
 from reverse_etl.daemon.workforce import Pool
-from reverse_etl.errors import ConfigError
+from reverse_etl.errors import ConfigError, ReverseEtlError
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # how soon a changed file is noticed
 DRAINED, TERMINATED = 0, 128
-WISHES = "asked"  # the notebook's section: runs that were asked for and have not begun
+ROWS_SECONDS = 60.0  # how often rows that stand refused are looked at
+# Sections of the notebook:
+WISHES = "asked"  # runs that were asked for and have not begun
+TOLD, UNSENT = "told", "unsent"  # what people know of each sync; alerts that have not arrived
 
 
-async def serve(root: Path, env: Mapping[str, str], learn: Callable[[ProjectConfig], None]) -> int:
+class Discretion(Protocol):
+    """What must not be shown: every configuration is learned from, every text for people is cleaned."""
+
+    def learn(self, config: ProjectConfig) -> None: ...
+    def clean(self, text: str) -> str: ...
+
+
+async def serve(root: Path, env: Mapping[str, str], discretion: Discretion) -> int:
     """Runs the project's syncs until SIGTERM or SIGINT; the exit code says whether everything could be finished.
 
     Raises ConfigError when reverse_etl.yml can't be used, SyncBusy when another daemon has the project.
@@ -44,21 +57,30 @@ async def serve(root: Path, env: Mapping[str, str], learn: Callable[[ProjectConf
     notebook = Notebook(root)
     notebook.open()
     with notebook.alone() as lock, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        service = Service(root, env, learn, notebook, lock)
+        service = Service(root, env, discretion, notebook, lock)
         return await service.run(signals)
 
 
 class Service:
+    """The parts, put together."""
+
     def __init__(
-        self, root: Path, env: Mapping[str, str], learn: Callable[[ProjectConfig], None], notebook: Notebook, lock: Path
+        self, root: Path, env: Mapping[str, str], discretion: Discretion, notebook: Notebook, lock: Path
     ) -> None:
         self.life = Life(SYSTEM)
-        self.definitions = Definitions(root, env, learn)
+        self.definitions = Definitions(root, env, discretion.learn)
         self.notebook = notebook
         self.scheduler = Scheduler(SYSTEM)
         self.pool = Pool(1, self.scheduler.carry_out, self.scheduler, self.scheduler.priorities)
         self.metrics = Metrics(self.scheduler.agenda, self.pool, lambda: self.definitions.broken)
-        self.scheduler.watchers.append(self.metrics)
+        self.courier = Courier(
+            lambda: self.definitions.settings.alerts,
+            lambda page: notebook.write(UNSENT, page),
+            discretion.clean,
+            SYSTEM,
+        )
+        self.alerts = Watch(SYSTEM, self.courier.take, lambda page: notebook.write(TOLD, page))
+        self.scheduler.watchers += [self.metrics, self.alerts]
         self._alarms = ApSchedulerAlarms(self.scheduler.ring)
         self._notifier = Notifier(env)
         self._lock = lock
@@ -75,7 +97,9 @@ class Service:
             await self._begin(changes, tasks)
             self._lock.write_text(f"process {os.getpid()}\n{listener.url}\n")
             tasks.start_soon(listener.serve, application(self._front(), self.definitions.settings))
+            tasks.start_soon(self.courier.run)
             tasks.start_soon(self._watch)
+            tasks.start_soon(self._watch_rows)
             self._tell_started(listener.url)
             number = await self._first_end(signals)
             tasks.start_soon(_end_at_once, signals)
@@ -87,6 +111,8 @@ class Service:
     async def _begin(self, changes: Changes, tasks: anyio.abc.TaskGroup) -> None:
         last = await to_thread.run_sync(Books(self.definitions.current).last_runs)
         self.metrics.remember(last)
+        self.alerts.known = {name: Known.of(page) for name, page in self.notebook.page(TOLD).items()}
+        self.courier.recall(self.notebook.page(UNSENT))
         self.pool.resize(self.definitions.settings.runs)
         self.scheduler.take(self.definitions.current, changes, last)
         for name in list(self.notebook.page(WISHES)):
@@ -127,18 +153,35 @@ class Service:
             with anyio.move_on_after(LOOK_SECONDS):
                 await self._look.wait()
             self._look = anyio.Event()
-            changes = await to_thread.run_sync(self.definitions.read)
-            if changes is not None:
-                await self._take(changes)
+            try:
+                changes = await to_thread.run_sync(self.definitions.read)
+                if changes is not None:
+                    await self._take(changes)
+            except (OSError, ReverseEtlError) as failure:
+                log.error("the project's files could not be looked at, and are again soon: %s", failure)
             self.scheduler.look()
+            self.alerts.look(self.scheduler.agenda)
             self._alarms.look()
             self.life.sign()
             self._notifier.tell(WATCHDOG)
+
+    async def _watch_rows(self) -> None:
+        """Every minute: rows that stand refused."""
+        while True:
+            await anyio.sleep(ROWS_SECONDS)
+            try:
+                standing = await to_thread.run_sync(Books(self.definitions.current).standing)
+            except ReverseEtlError as failure:
+                log.error("the state could not be looked at, and is again soon: %s", failure.message)
+            else:
+                self.alerts.look_at_rows(self.scheduler.agenda, standing)
 
     async def _take(self, changes: Changes) -> None:
         fresh = any(name not in self.scheduler.agenda for name in changes.defined)
         last = await to_thread.run_sync(Books(self.definitions.current).last_runs) if fresh else {}
         self.scheduler.take(self.definitions.current, changes, last)
+        for name in changes.removed:
+            self.alerts.forget(name)
         if changes.settings:
             self.pool.resize(self.definitions.settings.runs)
             log.info("reverse_etl.yml: `runs` and `alerts` are in force; the daemon's other settings need a restart")
@@ -158,13 +201,9 @@ class Service:
         self._alarms.stop()
         waiting, running = sorted(self.pool.waiting), sorted(self.pool.running)
         name = signal.Signals(number).name
-        log.info(
-            "%s: the daemon ends; %s under way may go on for %g s%s",
-            name,
-            f"{', '.join(running)}" if running else "no run is",
-            seconds,
-            f"; {', '.join(waiting)} will run after the next start" if waiting else "",
-        )
+        busy = f"{', '.join(running)} may go on for {seconds:g} s" if running else "no run is under way"
+        later = f"; {', '.join(waiting)} will run after the next start" if waiting else ""
+        log.info("%s: the daemon ends; %s%s", name, busy, later)
         self._notifier.tell(STOPPING, f"STATUS={len(running)} runs are finishing")
         cut = await self.pool.drain(seconds)
         if not cut:

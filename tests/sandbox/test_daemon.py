@@ -8,12 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import httpx
@@ -62,7 +64,9 @@ class Daemon:
         self.process.send_signal(number)
 
     def ends(self) -> int:
-        return self.process.wait(PATIENCE_SECONDS)
+        code = self.process.wait(PATIENCE_SECONDS)
+        assert code != 1, self._log.read_text()
+        return code
 
     def terminate(self) -> int:
         self.signal(signal.SIGTERM)
@@ -178,7 +182,7 @@ def test_sigterm_waits_for_runs_that_can_end_in_time(project: Scene) -> None:
     with started(project) as daemon:
         daemon.until(lambda: any("batch" in entry.path for entry in project.sandbox.requests))
         assert daemon.terminate() == 0
-        assert daemon.said("people under way may go on for 20 s")
+        assert daemon.said("people may go on for 20 s")
     assert [run.status for run in runs(project)] == ["succeeded"]
 
 
@@ -341,3 +345,72 @@ def test_systemd_hears_when_the_daemon_is_ready_alive_and_ending(project: Scene)
                 heard.append(hearing.recv(1000))
             assert heard[-1].startswith(b"STOPPING=1\n")
             assert daemon.ends() == 0
+
+
+# --- alerts -----------------------------------------------------------------------------------------------------------
+
+
+class Hook(BaseHTTPRequestHandler):
+    """Keeps what is posted to it."""
+
+    taken: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        self.taken.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def hook() -> Iterator[str]:
+    Hook.taken.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/hook"
+        server.shutdown()
+        thread.join()
+
+
+def events() -> list[str]:
+    return [alert["event"] for message in Hook.taken for alert in message["alerts"]]
+
+
+def test_a_failure_and_its_end_are_told_once_each_over_a_restart(project: Scene, hook: str) -> None:
+    project.write_project(
+        daemon={"listen": "127.0.0.1:0", "alerts": {"ops": {"type": "webhook", "url": hook, "secret": KEY}}}
+    )
+    project.define(schedule="every 1 second", query="select * from nowhere")
+    with started(project) as daemon:
+        daemon.until(lambda: events() == ["failed"])
+        daemon.until(lambda: len(runs(project)) >= 5)
+        assert daemon.terminate() == 0
+    project.define(schedule="every 1 second")
+    with started(project) as daemon:
+        daemon.until(lambda: events() == ["failed", "recovered"])
+        assert daemon.terminate() == 0
+    told = Hook.taken[0]["alerts"][0]
+    assert told["text"].startswith("people has failed: ")
+    assert told["code"] == "source_query"
+
+
+def test_a_channel_can_be_tried(project: Scene, hook: str) -> None:
+    project.write_project(
+        daemon={
+            "alerts": {
+                "ops": {"type": "slack", "url": hook},
+                "gone": {"type": "webhook", "url": "http://127.0.0.1:1/hook"},
+            }
+        }
+    )
+    tried = project.cli("daemon", "--test-alert", "ops")
+    assert (tried.returncode, tried.stdout) == (0, "ops: the message was taken\n")
+    assert "this is a test message" in Hook.taken[0]["text"]
+    every = project.cli("daemon", "--test-alert", "all")
+    assert every.returncode == 1
+    assert "gone: 127.0.0.1 can't be reached: " in every.stdout
+    unknown = project.cli("daemon", "--test-alert", "pager")
+    assert (unknown.returncode, "it has ops, gone" in unknown.stderr) == (2, True)
