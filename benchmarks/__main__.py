@@ -1,4 +1,4 @@
-"""`python -m benchmarks [idle changed load help memory]`: ratios against bare scripts, medians of interleaved runs."""
+"""`python -m benchmarks [idle changed load help limiter memory]`: ratios against bare scripts, medians of turns."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import bench
 from benchmarks.bench import Measure
+from benchmarks.limiter import limiter
 
 
 def idle_and_changed(folder: Path, rows: int, runs: int) -> None:
@@ -104,9 +105,11 @@ def tell_one(what: str, measure: Measure, remark: str) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    arguments.add_argument("what", nargs="*", default=["help", "idle", "load"], help="help idle load memory")
+    arguments.add_argument("what", nargs="*", default=["help", "idle", "load"], help="help idle load limiter memory")
     arguments.add_argument("--runs", type=int, default=3, help="interleaved runs of each; the median counts")
-    arguments.add_argument("--rows", type=int, help="rows (idle 1,000,000, load 100,000, memory 10,000,000)")
+    arguments.add_argument(
+        "--rows", type=int, help="rows (idle 1,000,000, load 100,000, limiter 160,000, memory 10,000,000)"
+    )
     given = arguments.parse_args()
     for what in given.what:
         with tempfile.TemporaryDirectory(prefix="reverse-etl-bench-") as folder:
@@ -116,6 +119,8 @@ def main() -> None:
                 idle_and_changed(Path(folder), given.rows or 1_000_000, given.runs)
             elif what == "load":
                 load(Path(folder), given.rows or 100_000, given.runs)
+            elif what == "limiter":
+                limiter(Path(folder), given.rows or 160_000)
             elif what == "memory":
                 memory(Path(folder), given.rows or 10_000_000)
             else:

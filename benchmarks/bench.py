@@ -30,8 +30,9 @@ destinations:
     type: hubspot
     access_token: sandbox-token
     base_url: {address}
-    rate_limit: {{requests: 100000, per: 10s}}
+{rate}
 """
+UNLIMITED = "    rate_limit: {requests: 100000, per: 10s}"
 
 SYNC = """\
 source: warehouse
@@ -142,9 +143,9 @@ def interleaved(runs: int, pairs: Mapping[str, Callable[[], Measure]]) -> dict[s
 
 
 @contextmanager
-def crm(record: Path | None = None) -> Iterator[str]:
+def crm(*options: str, record: Path | None = None) -> Iterator[str]:
     """The fake in a process of its own; gives its address."""
-    command = [sys.executable, "-m", "benchmarks.fake", *(["--record", str(record)] if record else [])]
+    command = [sys.executable, "-m", "benchmarks.fake", *options, *(["--record", str(record)] if record else [])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     try:
@@ -169,11 +170,11 @@ def sandbox(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def project(folder: Path, rows: int, address: str, *, first_run: str) -> Path:
+def project(folder: Path, rows: int, address: str, *, first_run: str, rate: str = UNLIMITED) -> Path:
     """A project folder with a warehouse of `rows` users and one sync; no state yet."""
     (folder / "syncs").mkdir(parents=True)
     write_table(folder / "warehouse.duckdb", rows)
-    (folder / "reverse_etl.yml").write_text(PROJECT.format(address=address))
+    (folder / "reverse_etl.yml").write_text(PROJECT.format(address=address, rate=rate))
     mapping = "\n".join(f"  {name}: {name}" for name in COLUMNS)
     text = SYNC.format(columns=", ".join(COLUMNS), mapping=mapping, first_run=first_run)
     (folder / "syncs" / "users.yml").write_text(text)

@@ -1,12 +1,14 @@
 """A CRM that costs next to nothing: what a benchmark posts to, in a process of its own.
 
 It answers HubSpot's batch upsert, update, read and archive, a property list and the account's details in their
-documented shapes (https://developers.hubspot.com/docs/api-reference, read November 2026), takes every value, knows no
-faults and no limits. It shares no code with the product and none with its sandbox.
+documented shapes (https://developers.hubspot.com/docs/api-reference, read November 2026), takes every value and knows
+no faults. It shares no code with the product and none with its sandbox.
 
-    python -m benchmarks.fake [--record FILE]
+    python -m benchmarks.fake [--record FILE] [--rate CALLS] [--latency SECONDS]
 
-prints its address on the first line. `--record` keeps the body of every batch call, one JSON line a call.
+prints its address on the first line. `--record` keeps the body of every batch call, one JSON line a call. With `--rate`
+it lets in so many calls in any ten seconds and refuses the others; `--latency` is how long a call takes, half of it on
+the way in. GET /seen tells when each call arrived, and whether it was refused.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +28,16 @@ import orjson
 NOW = "2026-11-23T02:00:00.000Z"
 PORTAL = 4711
 PLENTY = "1000000"
+WINDOW_SECONDS = 10.0
+REFUSAL = orjson.dumps(
+    {
+        "status": "error",
+        "message": "You have reached your ten_secondly_rolling limit.",
+        "errorType": "RATE_LIMIT",
+        "correlationId": "0",
+        "policyName": "TEN_SECONDLY_ROLLING",
+    }
+)
 BATCH = re.compile(r"^/crm/objects/[^/]+/([^/]+)/batch/(upsert|update|read|archive)$")
 FIELDS = {
     "email": "string",
@@ -118,12 +132,43 @@ def _property(name: str, kind: str) -> Body:
     }
 
 
-class Connection(asyncio.Protocol):
-    """One keep-alive connection; requests are answered in order, at once."""
+class Gate:
+    """An exact rolling window: a call counts when it arrives, and one too many is refused."""
 
-    def __init__(self, crm: Crm, record: IO[bytes] | None) -> None:
+    def __init__(self, rate: int | None, latency: float) -> None:
+        self.rate = rate
+        self.latency = latency
+        self.seen: list[tuple[float, bool]] = []
+        self._window: deque[float] = deque()
+
+    def admits(self) -> bool:
+        now = time.monotonic()
+        while self._window and self._window[0] <= now - WINDOW_SECONDS:
+            self._window.popleft()
+        admitted = self.rate is None or len(self._window) < self.rate
+        if admitted:
+            self._window.append(now)
+        self.seen.append((now, not admitted))
+        return admitted
+
+    def told(self) -> str:
+        """The headers of an answer."""
+        most = int(PLENTY) if self.rate is None else self.rate
+        left = most if self.rate is None else most - len(self._window)
+        return (
+            f"X-HubSpot-RateLimit-Max: {most}\r\nX-HubSpot-RateLimit-Remaining: {left}\r\n"
+            f"X-HubSpot-RateLimit-Interval-Milliseconds: {WINDOW_SECONDS * 1000:.0f}\r\n"
+            f"X-HubSpot-RateLimit-Daily: {PLENTY}\r\nX-HubSpot-RateLimit-Daily-Remaining: {PLENTY}\r\n"
+        )
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection; requests are answered in order, after the latency."""
+
+    def __init__(self, crm: Crm, record: IO[bytes] | None, gate: Gate) -> None:
         self.crm = crm
         self.record = record
+        self.gate = gate
         self.pending = b""
         self.transport: asyncio.Transport | None = None
         self.calls: dict[str, Callable[[str, Body], Body | None]] = {
@@ -148,7 +193,20 @@ class Connection(asyncio.Protocol):
             body = self.pending[end + 4 : end + 4 + size]
             self.pending = self.pending[end + 4 + size :]
             target = head.split("\r\n", 1)[0].split(" ")[1].partition("?")[0]
-            self._reply(*self._answer(target, body))
+            if self.gate.latency:
+                asyncio.get_running_loop().call_later(self.gate.latency / 2, self._arrive, target, body)
+            else:
+                self._arrive(target, body)
+
+    def _arrive(self, target: str, body: bytes) -> None:
+        if target == "/seen":
+            self._reply(200, orjson.dumps(self.gate.seen))
+            return
+        answer = self._answer(target, body) if self.gate.admits() else (429, REFUSAL)
+        if self.gate.latency:
+            asyncio.get_running_loop().call_later(self.gate.latency / 2, self._reply, *answer)
+        else:
+            self._reply(*answer)
 
     def _answer(self, target: str, body: bytes) -> tuple[int, bytes]:
         if called := BATCH.match(target):
@@ -167,17 +225,15 @@ class Connection(asyncio.Protocol):
         assert self.transport is not None
         head = (
             f"HTTP/1.1 {status} -\r\nContent-Type: application/json;charset=utf-8\r\nContent-Length: {len(body)}\r\n"
-            f"X-HubSpot-RateLimit-Max: {PLENTY}\r\nX-HubSpot-RateLimit-Remaining: {PLENTY}\r\n"
-            "X-HubSpot-RateLimit-Interval-Milliseconds: 10000\r\n"
-            f"X-HubSpot-RateLimit-Daily: {PLENTY}\r\nX-HubSpot-RateLimit-Daily-Remaining: {PLENTY}\r\n\r\n"
+            f"{self.gate.told()}\r\n"
         )
         self.transport.write(head.encode() + body)
 
 
-async def serve(record: IO[bytes] | None) -> None:
+async def serve(record: IO[bytes] | None, gate: Gate) -> None:
     """Answer on a free port of the loopback until the process is ended."""
     crm = Crm()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(crm, record), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(crm, record, gate), "127.0.0.1", 0)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
@@ -185,9 +241,11 @@ async def serve(record: IO[bytes] | None) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description="the benchmark's CRM")
     arguments.add_argument("--record", type=Path)
-    record = arguments.parse_args().record
+    arguments.add_argument("--rate", type=int)
+    arguments.add_argument("--latency", type=float, default=0.0)
+    given = arguments.parse_args()
     with suppress(KeyboardInterrupt):
-        asyncio.run(serve(record.open("wb") if record else None))
+        asyncio.run(serve(given.record.open("wb") if given.record else None, Gate(given.rate, given.latency)))
 
 
 if __name__ == "__main__":

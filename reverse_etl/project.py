@@ -366,10 +366,12 @@ def _opened(
     name: str, config: ProjectConfig, memory: Memory | None = None, options: Mapping[str, bool | str] | None = None
 ) -> Destination:
     from reverse_etl.state.ledger import FleetingMemory  # noqa: PLC0415
+    from reverse_etl.state.sealed import SealedMemory  # noqa: PLC0415
 
     settings = config.destinations[name]
     connector = registry.destination(getattr(settings, "type", name))
-    memory = memory or FleetingMemory(config.state.url.get_secret_value(), name)
+    kept = memory or FleetingMemory(config.state.url.get_secret_value(), name)
+    memory = SealedMemory(kept, config.state.encryption_keys)
     return connector(settings, Opening(name, memory, options=options or {}))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from reverse_etl import registry
 from reverse_etl.config.daemon import DaemonFile
@@ -32,6 +33,24 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def _keys(written: Any) -> Any:
+    """The keys in a text; each is 32 bytes in base64, as cryptography's `Fernet.generate_key` makes them."""
+    keys = [key.strip() for key in written.split(",")] if isinstance(written, str) else []
+    for key in keys:
+        try:
+            sizes = len(urlsafe_b64decode(key))
+        except ValueError:
+            sizes = 0
+        if sizes != 32:
+            keys = []
+            break
+    if not keys:
+        raise ValueError(
+            "should be a key of 32 bytes in URL-safe base64, such as `openssl rand -base64 32 | tr +/ -_` makes"
+        )
+    return keys
+
+
 class SourceFile(_Part):
     url: SecretStr = Field(
         description="any SQLAlchemy URL; a relative file is relative to the project file; "
@@ -46,6 +65,11 @@ class StateFile(_Part):
         description="where the project remembers: a SQLite file, or PostgreSQL for several workers",
     )
     values: Literal["keep", "hashes"] = Field("keep", description="whether acknowledged values stay on disk")
+    encryption_key: Annotated[tuple[SecretStr, ...], BeforeValidator(_keys, json_schema_input_type=str)] = Field(
+        (),
+        description="a Fernet key: tokens that a destination gives out are encrypted with it; "
+        "of several with a comma between them the first encrypts, and all decrypt",
+    )
 
 
 class ProjectFile(_Part):
@@ -77,6 +101,7 @@ class SourceConfig(_Part):
 class StateConfig(_Part):
     url: SecretStr
     values: Literal["keep"] = "keep"
+    encryption_keys: tuple[SecretStr, ...] = ()
 
 
 class ProjectConfig(_Part):
@@ -158,7 +183,8 @@ class ReadProject:
             self._complain(("state", "values"), "`hashes` is not supported yet", nearest="keep")
         url = url_of_environment or (written or StateFile()).url.get_secret_value()
         try:
-            return StateConfig(url=SecretStr(absolute_state(url, self._root)))
+            keys = written.encryption_key if written is not None else ()
+            return StateConfig(url=SecretStr(absolute_state(url, self._root)), encryption_keys=keys)
         except ValueError as failure:
             if url_of_environment is None:
                 self._complain(("state", "url"), str(failure))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from reverse_etl.destinations.hubspot.paths import Version
 from reverse_etl.settings import RateLimitConfig, Seconds, Secret, Settings
@@ -41,6 +41,19 @@ class HubSpotConfig(Settings):
     patience: Seconds = Field(
         600.0, description="how long a run waits for a HubSpot that has stopped answering, `10m` by default"
     )
+    bulk_from: Literal["never"] | None = Field(
+        None, description="there is no second way of writing here: HubSpot's imports tell no verdict for each row"
+    )
+
+    @field_validator("bulk_from", mode="before")
+    @classmethod
+    def no_imports(cls, written: object) -> object:
+        if written not in (None, "never"):
+            raise ValueError(
+                "HubSpot's imports don't say for each row what became of it, so every row goes by batch calls: "
+                "leave bulk_from out"
+            )
+        return written
 
     @model_validator(mode="after")
     def one_way_in(self) -> HubSpotConfig:

@@ -62,6 +62,9 @@ def test_a_rate_limit_becomes_a_window_no_longer_than_hubspots(written: Any, win
         ({"rate_limit": {"requests": 0}}, "greater than or equal to 1"),
         ({"rate_limit": {"requests": 5, "per": "soon"}}, "duration such as 10s"),
         ({"rate_limit": {"reserve": "all"}}, "share such as 10%"),
+        ({"patience": "long"}, "duration such as 10s"),
+        ({"bulk_from": 2000}, "don't say for each row what became of it"),
+        ({"bulk_from": "always"}, "leave bulk_from out"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_words_that_help(settings: Any, said: str) -> None:
