@@ -133,6 +133,55 @@ def test_only_the_rows_of_a_limited_run_are_looked_at(scene: Scene) -> None:
     assert counts(look(scene)) == {"create": 250}
 
 
+def test_fallbacks_kept_fields_and_rows_that_fit_two_contacts_are_shown_as_a_run_would_treat_them(scene: Scene) -> None:
+    mapped = {"app_user_id": "id", "email": "email", "firstname": {"column": "name", "write": "if_empty"}}
+    scene.define(key="id", match=["app_user_id", "email"], mapping=mapped)
+    rows = [
+        ("u1", "one@x.io", "Ann"),
+        ("u2", "two@x.io", "Bob"),
+        ("u3", "three@x.io", "Cat"),
+        ("u4", "four@x.io", "Dan"),
+    ]
+    scene.people(*rows, columns="id text, email text, name text")
+    add = scene.sandbox.hubspot.add
+    add("contacts", {"app_user_id": "u1", "email": "one@x.io", "firstname": "Annie"})
+    add("contacts", {"email": "two@x.io"})
+    named = [add("contacts", {"app_user_id": "u3", "email": "other@x.io"}), add("contacts", {"email": "three@x.io"})]
+    found = look(scene)
+    shown = by_key(found)
+    assert (shown["u1"], shown["u2"]) == (
+        ("kept", {}),
+        ("update", {"app_user_id": [None, "u2"], "firstname": [None, "Bob"]}),
+    )
+    assert (shown["u3"], shown["u4"][0]) == (("ambiguous", {}), "create")
+    by_name = {row["key"]: row for row in found["sample"]}
+    assert by_name["u1"]["kept"] == {"firstname": ["Annie", "Ann"]}
+    assert all(record in by_name["u3"]["reason"] for record in named)
+    run = scene.sync()
+    assert (run["delivered"], run["rejected"]) == (
+        {"created": 1, "updated": 1, "removed": 0, "skipped": 1, "kept_fields": 1},
+        1,
+    )
+    assert counts(look(scene))["drift_looked_at"] == 3
+    assert look(scene)["drift_fields"] == {}
+
+
+def test_a_protected_secondary_address_is_no_difference(scene: Scene) -> None:
+    scene.define(match={"field": "email", "secondary": "protect"})
+    scene.people(("second@x.io", "Ann", 1))
+    contacts = scene.sandbox.hubspot.portal.type("contacts")
+    record = scene.sandbox.hubspot.add("contacts", {"email": "first@x.io", "firstname": "Anna"})
+    before = contacts.table.get(record)
+    contacts.table.put(record, {**(before or {}), "hs_additional_emails": "second@x.io"}, before)
+    contacts.secondary["second@x.io"] = record
+    assert by_key(look(scene)) == {
+        "second@x.io": ("update", {"firstname": ["Anna", "Ann"], "workspaces_total": [None, 1]})
+    }
+    scene.sync()
+    assert scene.contacts("firstname") == {"first@x.io": "Ann"}
+    assert look(scene)["drift_fields"] == {}
+
+
 # --- Salesforce -------------------------------------------------------------------------------------------------------
 
 
