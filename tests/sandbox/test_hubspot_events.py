@@ -120,7 +120,7 @@ def test_five_hundred_events_share_a_call(scene: Scene) -> None:
     assert len(taken(scene)) == 1101
 
 
-# --- lost answers, refusals -------------------------------------------------------------------------------------------
+# --- lost answers, refusals ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("applied", [False, True])
@@ -173,10 +173,10 @@ def test_a_call_refused_whole_is_halved_down_to_the_guilty_event(scene: Scene) -
     assert run["exit"] == 3
     assert run["delivered"]["created"] + run["rejected"] == 4
     assert len(taken(scene)) == run["delivered"]["created"]
-    assert {row["code"] for row in scene.rejected("created")} == {"destination_refused"}
+    assert {row["code"] for row in scene.rejected("created")} == {"VALIDATION_ERROR"}
 
 
-# --- what is refused before anything is sent --------------------------------------------------------------------------
+# --- what is refused before anything is sent -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

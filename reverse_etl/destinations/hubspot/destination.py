@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from reverse_etl.answer import Answer
-from reverse_etl.destinations.hubspot import events, properties, schema
+from reverse_etl.destinations.hubspot import events, lists, properties, schema
 from reverse_etl.destinations.hubspot.allowances import Allowances
 from reverse_etl.destinations.hubspot.auth import Grants, StaticToken, fingerprint, of_exchange
 from reverse_etl.destinations.hubspot.config import HubSpotConfig, OAuthApp
@@ -60,10 +60,13 @@ class HubSpot:
         self._http = open(credential=credential, classify=self._classify, learn=self._allowances.learn)
         self._links = Links(self._http, self._paths, self._type, self._schema)
         self._events = events.Events(self._http, self._paths)
+        self._lists = lists.Lists(self._http, self._paths, self._type)
 
     def limits(self, object: str, operation: Operation, rows: int) -> Limits:
         if operation is Operation.APPEND:
             return events.LIMITS
+        if lists.is_list(object):
+            return lists.LIMITS
         return Limits(batch_size=MOST_INPUTS, in_flight=IN_FLIGHT)
 
     @property
@@ -84,13 +87,15 @@ class HubSpot:
         return str(details["portalId"])
 
     async def describe(self, object: str) -> ObjectSchema:
-        """By the account's property list, or an event's definition."""
+        """By the account's property list, or an event's definition; a list has the properties that find its records."""
         described = self._schemas[object] = await self._described(object)
         return described
 
     async def write(self, batch: Batch) -> Outcomes:
         if batch.operation is Operation.APPEND:
             return await self._events.send(batch)
+        if lists.is_list(batch.object):
+            return await (await self._lists.named(batch.object)).write(batch)
         known = self._schemas[batch.object].fields if batch.object in self._schemas else ()
         return await Writing(await self._records(batch.object), batch, known).run()
 
@@ -104,6 +109,8 @@ class HubSpot:
     async def find(
         self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
     ) -> dict[str, dict[str, object]]:
+        if lists.is_list(object):
+            return await (await self._lists.named(object)).find(match, values, fields)
         return await (await self._records(object)).find(match, values, fields)
 
     async def draft_fields(self, object: str, fields: Sequence[Field]) -> list[NewField]:
@@ -122,6 +129,8 @@ class HubSpot:
 
     async def _described(self, object: str) -> ObjectSchema:
         """A plain name is an object's, else an event's."""
+        if lists.is_list(object):
+            return await (await self._lists.named(object)).describe()
         type = object if events.is_full_name(object) else await self._type(object)
         if not schema.is_certain(type) and (event := await self._events.describe(object)):
             return event

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reverse_etl.destinations.hubspot.errors import NotFound, Refused, body_of, listed
+from reverse_etl.destinations.hubspot.errors import NotFound, Refused, body_of, listed, refusal
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.schema import field_of, nearest
 from reverse_etl.errors import AuthError, DestinationError
@@ -84,9 +84,14 @@ class Events:
     async def send(self, batch: Batch) -> Outcomes:
         """Every row as an event. The answer covers all of them; repeating it does no harm."""
         body = {"inputs": [*_inputs(batch)]}
-        path = self.paths.events_batch()
-        await self.http.send("POST", path, json=body, idempotent=True, splittable=len(batch) > 1)
-        outcomes = Outcomes(len(batch))
+        path, outcomes = self.paths.events_batch(), Outcomes(len(batch))
+        try:
+            await self.http.send("POST", path, json=body, idempotent=True, splittable=len(batch) > 1)
+        except Refused as refused:
+            if len(batch) > 1:
+                raise
+            outcomes.rejected(0, refusal(refused.body, request=refused.request_id))
+            return outcomes
         for position in range(len(batch)):
             outcomes.created(position)
         return outcomes

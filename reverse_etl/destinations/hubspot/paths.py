@@ -60,6 +60,19 @@ class Paths:
     def schemas(self) -> str:
         return "/crm-object-schemas/v3/schemas" if self._old else f"/crm-object-schemas/{self.version}/schemas"
 
+    def list(self, id: str) -> str:
+        return f"{self._crm('lists')}/{quote(id, safe='')}"
+
+    def list_named(self, type_id: str, name: str) -> str:
+        return f"{self._crm('lists')}/object-type-id/{quote(type_id, safe='')}/name/{quote(name, safe='')}"
+
+    def list_search(self) -> str:
+        return f"{self._crm('lists')}/search"
+
+    def memberships(self, id: str, verb: str = "") -> str:
+        """`verb` is add, remove or add-and-remove; without one they are read."""
+        return f"{self.list(id)}/memberships" + (f"/{verb}" if verb else "")
+
     def events_batch(self) -> str:
         return f"{self._events(self._sent_by)}/send/batch"
 
