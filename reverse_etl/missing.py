@@ -33,9 +33,7 @@ async def missing_fields(
         maker = _maker(sync, opened)
         shape = await to_thread.run_sync(asked_shape, sync, source)
         there = (await opened.describe(sync.object)).fields
-        wanted = [
-            _wanted(column, sync.match) for column in shape.payload if column.field not in there and not column.links
-        ]
+        wanted = [_wanted(c, sync.matches) for c in shape.payload if c.field not in there and not c.links]
         drafts = await maker.draft_fields(sync.object, wanted) if wanted else []
     finally:
         await opened.aclose()
@@ -67,8 +65,8 @@ def _maker(sync: SyncConfig, opened: Destination) -> FieldMaker:
     )
 
 
-def _wanted(column: PayloadColumn, match: str) -> Field:
-    return Field(column.field, _type_of(column.type), identifies=column.field == match)
+def _wanted(column: PayloadColumn, matches: Sequence[str]) -> Field:
+    return Field(column.field, _type_of(column.type), identifies=column.field in matches)
 
 
 def _type_of(column: str) -> FieldType:

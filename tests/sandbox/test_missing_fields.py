@@ -112,6 +112,14 @@ def test_the_match_is_made_unique_and_finds_records_from_then_on(scene: Scene) -
     assert scene.sync("companies")["delivered"]["created"] == 1
 
 
+def test_every_field_of_a_list_that_finds_records_is_made_unique(scene: Scene) -> None:
+    scene.table("companies", "id text, other text, name text", [("c1", "o1", "Copperfern")])
+    mapped = {"fs_id": "id", "fs_other_id": "other", "name": "name"}
+    scene.define(COMPANIES, "companies", match=["fs_id", "fs_other_id"], mapping=mapped)
+    assert scene.cli("fields", "companies", "--create", "--yes").returncode == 0
+    assert [(row[0], row[-1]) for row in made(scene, "companies")] == [("fs_id", True), ("fs_other_id", True)]
+
+
 def test_with_json_it_is_one_document_and_needs_a_yes(wide: Scene) -> None:
     code, document = wide.json("fields", "people", "--create")
     assert (code, posts(wide)) == (2, 0)
