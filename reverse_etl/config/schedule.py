@@ -72,9 +72,9 @@ class Cron:
         zone = ZoneInfo(timezone)
         first = moment.astimezone(zone).date() - timedelta(days=1)
         for ahead in range(_DAYS_AHEAD):
-            later = [due for due in self._instants(first + timedelta(days=ahead), zone) if due > moment]
-            if later:
-                return min(later)
+            due = self._first_on(first + timedelta(days=ahead), zone, moment)
+            if due is not None:
+                return due
         raise ValueError(f"`{self.text}` is never due")
 
     def falls_on(self, day: date) -> bool:
@@ -85,9 +85,34 @@ class Cron:
         by_weekday = day.isoweekday() % 7 in self.weekdays
         return (by_date or by_weekday) if self.either_day else (by_date and by_weekday)
 
-    def _instants(self, day: date, zone: ZoneInfo) -> Iterator[datetime]:
+    def _first_on(self, day: date, zone: ZoneInfo, moment: datetime) -> datetime | None:
+        """The first time due on this day after `moment`, in UTC; None when there is none."""
         if not self.falls_on(day):
-            return
+            return None
+        midnight = datetime.combine(day, time(), zone)
+        offset = midnight.utcoffset() or timedelta()
+        if (midnight + timedelta(days=1)).utcoffset() != offset:
+            return min((due for due in self._instants(day, zone) if due > moment), default=None)
+        # The clocks don't change on this day, as on most: the minutes of the wall are those that pass.
+        wall = (moment.astimezone(UTC) + offset).replace(tzinfo=None)
+        if wall.date() > day:
+            return None
+        after = wall.hour * 60 + wall.minute if wall.date() == day else -1
+        minute = self._minute_after(after)
+        if minute is None:
+            return None
+        return (datetime.combine(day, time(*divmod(minute, 60))) - offset).replace(tzinfo=UTC)
+
+    def _minute_after(self, after: int) -> int | None:
+        """The day's first minute that is due after this one; both count from midnight."""
+        hour = after // 60
+        later = [minute for minute in self.minutes if minute > after % 60] if hour in self.hours else []
+        if later:
+            return hour * 60 + min(later)
+        hours = [each for each in self.hours if each > hour]
+        return min(hours) * 60 + min(self.minutes) if hours else None
+
+    def _instants(self, day: date, zone: ZoneInfo) -> Iterator[datetime]:
         for hour in self.hours:
             for minute in self.minutes:
                 wall = datetime.combine(day, time(hour, minute), zone)

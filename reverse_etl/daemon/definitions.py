@@ -73,7 +73,7 @@ class Definitions:
         found = self._load(names, broken) if legible else {}
         current = {name: each for name, each in (dict(self.current) | found).items() if name in there}
         self._break_circles(current, found, broken)
-        broken = {name: each for name, each in broken.items() if name in there or name not in self.current}
+        broken = {name: each for name, each in broken.items() if name in there or name == files.PROJECT_FILE}
         changes = Changes(
             defined=[name for name in current if current[name] is not self.current.get(name)],
             removed=[name for name in self.current if name not in current],

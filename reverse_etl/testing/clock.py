@@ -23,6 +23,11 @@ class FakeClock(Clock):
     def monotonic(self) -> float:
         return (self._now - self._start).total_seconds()
 
+    def set_back(self, by: timedelta) -> None:
+        """What the clock shows is set back; the time that has passed is not."""
+        self._now -= by
+        self._start -= by
+
     async def sleep(self, seconds: float) -> None:
         self.advance(timedelta(seconds=max(0.0, seconds)))
         await anyio.lowlevel.checkpoint()
