@@ -20,7 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt, PluginError, ReverseEtlError
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import Parcel
-from reverse_etl.protocols import LINK_WAITING, RECORD_GONE, Destination, Linker, Resumable
+from reverse_etl.protocols import LINK_IN_DOUBT, LINK_WAITING, RECORD_GONE, Destination, Linker, Resumable
 from reverse_etl.resolve import NO_RECORD, Part, Resolver
 from reverse_etl.retries import Repeats, of_one_batch
 from reverse_etl.stop import Stop
@@ -30,6 +30,7 @@ Record = Callable[[Parcel, Outcomes], Awaitable[None]]
 OPEN = frozenset({Verdict.NO_ANSWER, Verdict.MISSING})  # nothing is known of such a row unless it is in doubt
 
 LINK_UNDONE = Refusal(LINK_WAITING, "the record is written; the run ended before its links were")
+LINK_UNANSWERED = Refusal(LINK_IN_DOUBT, "the record is written; nobody answered whether the link was made")
 
 
 async def deliver(
@@ -206,7 +207,12 @@ class _Sender:
         for name, places in owed.items():
             ids = [outcomes.record_ids[place] or remembered[place] for place in places]
             part = batch.take(places).of([field for field in batch.fields if field.name == name])
-            refused = await self.destination.link(part, ids)
+            try:
+                refused = await self.destination.link(part, ids)
+            except DestinationError as failure:
+                for at in failure.answered.places(Verdict.REMOVED) if failure.answered is not None else ():
+                    outcomes.waiting[places[at]][name] = LINK_UNANSWERED
+                raise
             for at, place in enumerate(places):
                 _settle_link(outcomes, place, name, refused.get(at))
             gone |= {places[at] for at, refusal in refused.items() if refusal.code == RECORD_GONE}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OTHERS = "(others)"  # beside a record that was found: no field has such a name
 LINK_WAITING = "link_waiting"  # code of a link whose parent isn't at the destination yet
+LINK_IN_DOUBT = "link_in_doubt"  # code of a link that was perhaps made
 RECORD_GONE = "missing_record"  # code of a link that can't be, as its own record is no longer there
 
 
@@ -171,7 +172,8 @@ class Linker(Related, Protocol):
 
         `batch` has one field, which has a parent; NULL is no link. Returns, by position, why a link is not as its row
         wants it: where the parent isn't there it is `LINK_WAITING`, and the old link stays; where the record itself
-        is gone, `RECORD_GONE`. Exceptions are about the request as a whole.
+        is gone, `RECORD_GONE`. Exceptions are about the request as a whole; one that leaves open whether links were
+        made has in `answered` their rows as removed: of these the old link surely is off.
         """
         ...
 

@@ -21,7 +21,7 @@ from reverse_etl.localdb import quoted, stream
 from reverse_etl.mapping import Shape, key_kinds
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import CHUNK, KEYS_SHOWN, Parcel, Plan
-from reverse_etl.protocols import Ledger
+from reverse_etl.protocols import LINK_IN_DOUBT, Ledger
 from reverse_etl.report import RunReport
 from reverse_etl.standing import (
     LINKS_OWED,
@@ -266,13 +266,17 @@ def _is_done(outcomes: Outcomes, at: int) -> bool:
 
 
 def _without_links(rows: pa.RecordBatch, batch: Batch, waiting: Mapping[int, Mapping[str, Refusal]]) -> pa.RecordBatch:
-    """The rows, links that wait with the value that was acknowledged last; a mark makes sure that they are owed."""
+    """The rows, links that wait with the value that was acknowledged last; a mark makes sure that they are owed.
+
+    A link in doubt keeps its new value: should the row change, it has to be taken off.
+    """
     columns = dict(zip(rows.schema.names, rows.columns, strict=True))
     waits = pa.array([at in waiting for at in range(len(batch))])
     columns["h"] = pc.if_else(waits, pa.scalar(LINKS_OWED, columns["h"].type), columns["h"])
     if batch.linked is not None:
         for name, made in zip(batch.linked.schema.names, batch.linked.columns, strict=True):
-            mine = pa.array([name in waiting.get(at, ()) for at in range(len(batch))])
+            reasons = (waiting.get(at, {}).get(name) for at in range(len(batch)))
+            mine = pa.array([why is not None and why.code != LINK_IN_DOUBT for why in reasons])
             columns[f"f_{name}"] = pc.if_else(mine, made, columns[f"f_{name}"])
     return pa.RecordBatch.from_pydict(columns)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from reverse_etl import values
 from reverse_etl.errors import DestinationError
-from reverse_etl.model import Batch, Field, FieldType, Parent, Refusal
+from reverse_etl.model import Batch, Field, FieldType, Outcomes, Parent, Refusal
 from reverse_etl.protocols import LINK_WAITING, RECORD_GONE
 
 Record = Mapping[str, Any]
@@ -83,6 +83,10 @@ class MemoryParents:
             elif reason := self._relink(field, record_id, values.canonical(old[at]), new[at]):
                 refused[at] = reason
         if error is not None:
+            if applied:  # and nobody knows
+                error.answered = Outcomes(len(batch))
+                for at in range(len(batch)):
+                    error.answered.removed(at)
             raise error
         return refused
 

@@ -296,11 +296,29 @@ def test_a_failure_in_the_middle_of_linking_acknowledges_the_record_and_retries_
     there.crm.parents.fail(InDoubt("cut off"), applied=applied)
     report = there.run()
     assert (report.status, report.delivered.created, report.rejected) == ("failed", 0, 1)
-    assert there.codes() == {"1": "link_waiting"}
+    assert there.codes() == {"1": "link_in_doubt" if applied else "link_waiting"}
     assert "company: the record is written" in there.refused()["1"].message
     assert there.known()["1"]["record_id"] == "r1"
     report = there.go()
     assert (len(there.crm.writes), links(there), report.rejected) == (1, {A: ["acme.io"]}, 0)
+    there.idle()
+
+
+@pytest.mark.parametrize("first", ["acme.io", None])
+@pytest.mark.parametrize("then", ["initech.io", "acme.io", None])
+def test_a_link_that_was_perhaps_made_is_taken_off_when_its_row_changes(
+    tmp_path: Path, first: str | None, then: str | None
+) -> None:
+    there = house(tmp_path, (1, A, "free", first))
+    there.crm.parents.add("companies", domain="initech.io")
+    there.go()
+    people(there, (1, A, "free", "globex.io"))
+    there.crm.parents.fail(InDoubt("cut off"), applied=True)
+    there.run()
+    assert links(there) == {A: ["globex.io"]}
+    people(there, (1, A, "free", then))
+    there.go()
+    assert (links(there), there.codes()) == ({A: [then] if then else []}, {})
     there.idle()
 
 

@@ -17,9 +17,9 @@ from reverse_etl.destinations.hubspot.parents import Parents
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.reads import Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, nearest
-from reverse_etl.errors import DestinationError
+from reverse_etl.errors import DestinationError, InDoubt
 from reverse_etl.http import Http
-from reverse_etl.model import Batch, Field, FieldType, ObjectSchema, Parent, Refusal
+from reverse_etl.model import Batch, Field, FieldType, ObjectSchema, Outcomes, Parent, Refusal
 from reverse_etl.protocols import LINK_WAITING, RECORD_GONE
 from reverse_etl.values import as_text
 
@@ -92,11 +92,13 @@ class Linking:
     def __init__(self, relation: Relation, name: str) -> None:
         self.relation = relation
         self.name = name
+        self.size = 0
         self.refused: dict[int, Refusal] = {}
         self.rows: dict[Pair, list[int]] = {}  # whose link a pair is to be
         self.off: defaultdict[Pair, list[int]] = defaultdict(list)  # whose link it is no longer
 
     async def run(self, batch: Batch, record_ids: Sequence[str]) -> dict[int, Refusal]:
+        self.size = len(batch)
         new = _texts(batch, self.name, linked=False)
         old = _texts(batch, self.name, linked=True)
         await self._look_up(new, old, record_ids)
@@ -151,17 +153,28 @@ class Linking:
     async def _make(self, held: dict[str, dict[str, list[Kind]]]) -> None:
         label, associations = self.relation.label, self.relation.associations
         pairs = [pair for pair, rows in self.rows.items() if any(at not in self.refused for at in rows)]
-        if label is None:
-            told = await associations.make(pairs)
-        else:
-            has = {pair: held.get(pair[0], {}).get(pair[1], []) for pair in pairs}
-            pairs = [pair for pair in pairs if label not in has[pair]]
-            told = await associations.label({pair: [*_others(has[pair], label), label] for pair in pairs})
-        await self._look_again(told, pairs)
+        try:
+            if label is None:
+                told = await associations.make(pairs)
+            else:
+                has = {pair: held.get(pair[0], {}).get(pair[1], []) for pair in pairs}
+                pairs = [pair for pair in pairs if label not in has[pair]]
+                told = await associations.label({pair: [*_others(has[pair], label), label] for pair in pairs})
+            await self._look_again(told, pairs)
+        except InDoubt as failure:
+            failure.answered = self._perhaps(pairs)
+            raise
         faults = {pair: told.faults[pair] for pair in pairs if pair in told.faults}
         if label is not None and faults and label not in await associations.kinds():
             raise _unusable(f"the label {label.label!r} was removed from HubSpot", "take it out of the mapping")
         await self._explain(faults)
+
+    def _perhaps(self, pairs: Sequence[Pair]) -> Outcomes:
+        """The rows of these pairs, whose old link is off and whose new one was perhaps made."""
+        outcomes = Outcomes(self.size)
+        for at in (at for pair in pairs for at in self.rows[pair] if at not in self.refused):
+            outcomes.removed(at)
+        return outcomes
 
     async def _look_again(self, told: Told, pairs: Sequence[Pair]) -> None:
         """Of what the answer leaves open, HubSpot's own list decides."""
