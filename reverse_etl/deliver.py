@@ -97,10 +97,11 @@ class _Sender:
             await self._link(parcel.batch, links, outcomes, doubtful)
         finally:
             outcomes.doubted = repeats.doubted and not parcel.batch.path  # a job's own try is waited for
-            known = [place for place, given in enumerate(outcomes.verdicts) if given not in OPEN or place in doubtful]
-            if len(known) == len(parcel.batch):
+            open = {place for verdict in OPEN for place in outcomes.places(verdict)} - doubtful
+            if not open:
                 await self._store(parcel, outcomes)
-            elif known:
+            elif len(open) < len(parcel.batch):
+                known = [place for place in range(len(parcel.batch)) if place not in open]
                 await self._store(parcel.take(known), outcomes.take(known))
 
     async def _store(self, parcel: Parcel, outcomes: Outcomes) -> None:

@@ -217,19 +217,15 @@ class Recorder:
                 )
 
     def _count(self, answered: _Answered) -> None:
-        told = self._report.delivered
-        removal = answered.parcel.removal
-        for at, verdict in enumerate(answered.outcomes.verdicts):
-            if at in answered.outcomes.waiting:
-                continue  # it stands on the list, as a row that isn't done
-            if verdict in DELIVERED and removal and verdict is not Verdict.SKIPPED:
-                told.removed += 1
-            elif verdict is Verdict.CREATED:
-                told.created += 1
-            elif verdict is Verdict.UPDATED:
-                told.updated += 1
-            elif verdict is Verdict.SKIPPED:
-                told.skipped += 1
+        told, outcomes = self._report.delivered, answered.outcomes
+        listed = [outcomes.verdicts[at] for at in outcomes.waiting]  # they stand on the list, as rows that aren't done
+        done = {verdict: outcomes.count(verdict) - listed.count(verdict) for verdict in DELIVERED}
+        told.skipped += done.pop(Verdict.SKIPPED)
+        if answered.parcel.removal:
+            told.removed += sum(done.values())
+        else:
+            told.created += done[Verdict.CREATED]
+            told.updated += done[Verdict.UPDATED]
         told.kept_fields += sum(answered.outcomes.kept.values())
         for at, remark in answered.outcomes.remarks.items():
             self._remarks.setdefault(remark, []).append(answered.parcel.batch.keys[at].as_py())
