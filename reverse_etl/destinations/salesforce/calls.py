@@ -166,7 +166,10 @@ class Calls:
         return collections.read_results(answer, batch, list(ids), list(ids.values()), outcomes)
 
     async def _save(self, method: str, path: str, body: Any, *, idempotent: bool = True) -> Any:
-        return await self._rest.call(method, path, json=body, headers=self._headers, idempotent=idempotent)
+        many = len(body["records"]) > 1
+        return await self._rest.call(
+            method, path, json=body, headers=self._headers, idempotent=idempotent, splittable=many
+        )
 
     def _smaller(self, batch: Batch, doubt: InDoubt) -> DestinationError:
         """A request that was too much as a whole counts as refused, and so is halved, where repeating is harmless."""

@@ -106,6 +106,7 @@ class Rest:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         idempotent: bool = True,
+        splittable: bool = False,
         deadline: float | None = None,
         into: IO[bytes] | None = None,
     ) -> Answer:
@@ -120,6 +121,7 @@ class Rest:
             params=params,
             headers={**HEADERS, **(headers or {})},
             idempotent=idempotent,
+            splittable=splittable,
             deadline=deadline,
             into=into,
         )
