@@ -8,12 +8,12 @@ answered by one more exchange. The endpoint takes form fields in the body only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import anyio
 import orjson
-from anyio.lowlevel import RunVar
 from pydantic import SecretStr
 
 from reverse_etl.answer import Answer
@@ -51,7 +51,8 @@ class Grant:
 
 
 _grants: dict[tuple[str, Clock], Grant] = {}  # of the process, by what opens them
-_exchanging: RunVar[dict[str, anyio.Lock]] = RunVar("reverse_etl_hubspot_exchanges")
+_exchanging: dict[str, threading.Lock] = {}  # held while one is asked for, in whatever event loop
+LOOK_AGAIN_SECONDS = 0.05
 
 
 class Grants:
@@ -91,10 +92,16 @@ class Grants:
     def _known(self) -> Grant | None:
         return _grants.get((self._key, self._clock))
 
-    def _alone(self) -> anyio.Lock:
-        locks = _exchanging.get({})
-        _exchanging.set(locks)
-        return locks.setdefault(self._key, anyio.Lock())
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """One exchange at a time: a second one could be made with a refresh token that the first has ended."""
+        lock = _exchanging.setdefault(self._key, threading.Lock())
+        while not lock.acquire(blocking=False):
+            await self._clock.sleep(LOOK_AGAIN_SECONDS)
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def _exchange(self, known: Grant | None) -> Grant:
         refresh_token = self._refresh_token(known)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qsl
 
 import anyio
 import httpx
 import pytest
 
-from reverse_etl.destinations.hubspot import HubSpot
+from reverse_etl.destinations.hubspot import HubSpot, HubSpotConfig
 from reverse_etl.errors import AuthError, DestinationError, InDoubt
 from reverse_etl.http import SESSION
 from reverse_etl.model import Operation
+from reverse_etl.protocols import Opening
 from reverse_etl.testing.clock import Forgetful
 from tests.unit.destinations.hubspot.script import EMAIL, Script, batch, refused
 
@@ -241,3 +245,29 @@ def test_a_missing_scope_of_an_app_says_to_install_it_again() -> None:
     with pytest.raises(AuthError, match="lacks a scope") as caught:
         told.run(lambda hubspot: hubspot.account(), **app())
     assert "install the app in the account again" in str(caught.value.hint)
+
+
+def test_runs_in_several_event_loops_exchange_once() -> None:
+    """As two threads of one process would: each refresh token is good for one exchange only."""
+    settings, asked = app(), list[str]()
+    memory, arrived = Forgetful(), threading.Barrier(2)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if "token" in request.url.path:
+            time.sleep(0.2)
+            return granted(f"t{len(asked)}", refresh=f"consent-{len(asked)}")
+        return DETAILS
+
+    async def ask() -> str:
+        config = HubSpotConfig.model_validate({"type": "hubspot", **settings})
+        hubspot = HubSpot(config, Opening("crm", memory), transport=httpx.MockTransport(answer))
+        arrived.wait(5)
+        try:
+            return await hubspot.account()
+        finally:
+            await hubspot.aclose()
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda _: anyio.run(ask), range(2))) == ["4711", "4711"]
+    assert sum("token" in path for path in asked) == 1
