@@ -265,3 +265,12 @@ def test_what_is_not_known_of_the_real_service_can_be_set_each_way(hubspot: http
     for wrong in wrongs:
         assert hubspot.post("/__unsure", json=wrong).status_code == 400
         assert hubspot.post("/__unsure", json={}).json() == now
+
+
+def test_a_reset_forgets_what_an_admin_has_set(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    require(hubspot, "lastname")
+    hubspot.put(f"{RULES}/jobtitle/rule-type/MIN_LENGTH", json={"ruleArguments": ["3"]})
+    hubspot.post("/__rules", json={"platform": "salesforce", "object": "Lead", "duplicate_field": "Email"})
+    assert hubspot.post("/__reset").status_code == 204
+    assert make(hubspot, jobtitle="C").status_code == 201
+    assert sandbox.salesforce.org.duplicate_rules == {}

@@ -167,3 +167,13 @@ def test_a_token_can_be_looked_into_and_revoked_and_lives_as_long_as_told(
     assert hubspot.get(DETAILS, headers=app).json()["category"] == "EXPIRED_AUTHENTICATION"
     hubspot.post("/oauth/2026-09/token/revoke", data={"token": "sandbox-refresh-token"})
     assert hubspot.post("/oauth/2026-09/token", data=form).json()["status"] == "BAD_REFRESH_TOKEN"
+
+
+def test_events_that_are_sent_count_in_no_limit_but_need_a_token(sandbox: Sandbox) -> None:
+    event = {"eventName": "pe1_visit", "email": "ada@x.io", "properties": {}}
+    sandbox.hubspot.limits.rate = 1
+    with httpx.Client(base_url=sandbox.url, trust_env=False) as client:
+        assert client.post("/events/v3/send", json=event).status_code == 401
+        headers = {"Authorization": "Bearer sandbox-token"}
+        assert {client.post("/events/v3/send", json=event, headers=headers).status_code for _ in range(3)} == {204}
+    assert sandbox.hubspot.limits.used_today == 0

@@ -241,3 +241,34 @@ def test_a_custom_object_with_records_stays(sandbox: Sandbox, hubspot: httpx.Cli
     hubspot.delete(f"/crm/v3/objects/cars/{car}")
     assert hubspot.delete(f"{schemas}/cars").status_code == 204
     assert hubspot.get("/crm/v3/objects/cars").status_code == 400
+
+
+def test_a_record_whose_association_leads_nowhere_is_not_made(
+    sandbox: Sandbox, hubspot: httpx.Client, pair: tuple[str, str]
+) -> None:
+    _, company = pair
+    types = [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 279}]
+    inputs = [
+        {
+            "objectWriteTraceId": email,
+            "properties": {"email": email},
+            "associations": [{"to": {"id": other}, "types": types}],
+        }
+        for email, other in (("good@x.io", company), ("bad@x.io", "999"))
+    ]
+    answer = hubspot.post("/crm/objects/2026-09/contacts/batch/create", json={"inputs": inputs})
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, error["context"]["objectWriteTraceId"]) == (207, ["bad@x.io"])
+    assert error["message"] == "One or more associations are invalid"
+    held = {record["properties"]["email"] for record in sandbox.hubspot.records("contacts")}
+    assert held == {"ada@x.io", "good@x.io"}
+
+
+@pytest.mark.parametrize(("version", "status"), [("v4", 201), ("2025-09", 201), ("2026-03", 201), ("2026-09", 200)])
+def test_a_batch_of_links_is_answered_with_the_status_of_its_version(
+    hubspot: httpx.Client, pair: tuple[str, str], version: str, status: int
+) -> None:
+    root = "/crm/v4/associations/contacts/companies" if version == "v4" else LINKS.replace("2026-09", version)
+    types = [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 279}]
+    inputs = [{"from": {"id": pair[0]}, "to": {"id": pair[1]}, "types": types}]
+    assert hubspot.post(f"{root}/batch/create", json={"inputs": inputs}).status_code == status

@@ -387,3 +387,12 @@ def test_an_address_is_kept_in_small_letters_and_a_change_moves_the_date_of_chan
     assert changed["createdAt"] == made["createdAt"] == changed["properties"]["createdate"]
     assert changed["updatedAt"] > made["updatedAt"]
     assert changed["properties"]["lastmodifieddate"] == changed["updatedAt"]
+
+
+def test_one_id_twice_in_an_update_is_refused_as_a_whole(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+    contact = sandbox.hubspot.add("contacts", {"email": "ada@x.io"})
+    inputs = [{"id": contact, "objectWriteTraceId": str(n), "properties": {"firstname": str(n)}} for n in range(2)]
+    refused = hubspot.post(UPDATE, json={"inputs": inputs})
+    assert (refused.status_code, refused.json()["context"]) == (400, {"ids": [contact]})
+    assert refused.json()["message"] == f"Duplicate IDs found in batch input: [{contact}]. IDs must be unique"
+    assert len(sandbox.ledger) == 0

@@ -90,6 +90,8 @@ def test_an_unknown_column_fails_the_job_and_leaves_all_rows_unprocessed(
         (b"External_Id__c,Account.External_Id__c\n1,2\n", "Unable to find relationship: Account"),
         (b"External_Id__c,Owner.Email\n1,2\n", "type is needed for polymorphic foreign key references: Owner"),
         (b"External_Id__c\n\xff\n", "not valid UTF-8"),
+        (b"External_Id__c,external_id__c\n1,2\n", "Duplicate column: external_id__c"),
+        (b"External_Id__c,User:ConvertedAccount.External_Id__c\n1,2\n", "type is not needed for non polymorphic"),
     ],
 )
 def test_a_file_that_cannot_be_read_fails_its_job(salesforce: httpx.Client, content: bytes, message: str) -> None:

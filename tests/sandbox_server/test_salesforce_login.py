@@ -192,3 +192,13 @@ def test_the_list_of_versions_costs_nothing(sandbox: Sandbox) -> None:
     answer = httpx.get(sandbox.url + "/services/data", trust_env=False)
     assert "Sforce-Limit-Info" not in answer.headers
     assert sandbox.salesforce.sessions.used == 0
+
+
+def test_the_days_allowance_starts_anew_after_a_day() -> None:
+    with running(salesforce_daily=1) as sandbox:
+        headers = {"Authorization": "Bearer sandbox-access-token"}
+        with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False) as client:
+            path = "/services/data/v62.0/limits"
+            assert [client.get(path).status_code for _ in range(2)] == [200, 403]
+            sandbox.clock.advance(86_400)
+            assert client.get(path).status_code == 200

@@ -374,3 +374,30 @@ def test_a_reference_must_lead_to_a_record_that_is_there(sandbox: Sandbox, sales
     for given, code in ((account, "INVALID_CROSS_REFERENCE_KEY"), ("00QSb0000000001", "MALFORMED_ID")):
         refused = salesforce.post("/sobjects/Contact", json={"LastName": "Ng", "AccountId": given})
         assert (refused.status_code, refused.json()[0]["errorCode"]) == (400, code)
+
+
+def test_two_hundred_records_can_be_deleted_at_once_and_no_more(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    ids = [sandbox.salesforce.add("Lead", {"LastName": "Ng", "Company": "Acme"}) for _ in range(201)]
+    refused = salesforce.delete("/composite/sobjects?ids=" + ",".join(ids))
+    assert (refused.status_code, refused.json()[0]["errorCode"]) == (400, "EXCEEDED_ID_LIMIT")
+    assert len(salesforce.delete("/composite/sobjects?ids=" + ",".join(ids[1:])).json()) == 200
+    assert [record["Id"] for record in sandbox.salesforce.records("Lead")] == ids[:1]
+
+
+def test_a_required_field_cannot_be_cleared(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    lead = sandbox.salesforce.add("Lead", {"LastName": "Ng", "Company": "Acme"})
+    [refused] = salesforce.patch(f"/sobjects/Lead/{lead}", json={"Company": None, "LastName": ""}).json()
+    assert (refused["errorCode"], sorted(refused["fields"])) == ("REQUIRED_FIELD_MISSING", ["Company", "LastName"])
+    assert sandbox.salesforce.records("Lead")[0]["Company"] == "Acme"
+
+
+def test_a_key_that_several_records_have_is_its_rows_error(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    sandbox.salesforce.org.object("Lead").fields["External_Id__c"].unique = False
+    lead = {"LastName": "Ng", "Company": "Acme", "External_Id__c": "1"}
+    ids = [sandbox.salesforce.add("Lead", lead) for _ in range(2)]
+    record = {"attributes": {"type": "Lead"}, **lead, "Title": "CTO"}
+    [result] = salesforce.patch("/composite/sobjects/Lead/External_Id__c", json={"records": [record]}).json()
+    [error] = result["errors"]
+    assert error["statusCode"] == "DUPLICATE_EXTERNAL_ID"
+    assert error["message"].endswith(f"[{', '.join(ids)}]")
+    assert len(sandbox.ledger) == 0
