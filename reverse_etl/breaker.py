@@ -21,6 +21,14 @@ PATIENCE_SECONDS = 600.0
 LOOK_AGAIN_SECONDS = 1.0  # at whether another caller's probe has been answered, maybe in another event loop
 
 
+_shared: dict[tuple[str, Clock], Breaker] = {}
+
+
+def shared(key: str, clock: Clock, name: str) -> Breaker:
+    """The one breaker of an account in this process. `key` stands for the account, as for `pace.shared`."""
+    return _shared.setdefault((key, clock), Breaker(clock, name))
+
+
 class Breaker:
     """Shared by everybody who calls the account, in whatever thread; `name` stands for it in the log."""
 

@@ -7,7 +7,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -356,7 +356,10 @@ class LastingMemory:
 
 
 class FleetingMemory:
-    """A memory for dry runs and looks: knows what runs have kept, and keeps nothing beyond the process."""
+    """A memory for dry runs and looks: knows what runs have kept, and keeps nothing beyond the process.
+
+    But for a newer refresh token, where there is a store: it has ended the one before, and belongs to no sync.
+    """
 
     def __init__(self, url: str, connection: str) -> None:
         self._url = url
@@ -368,6 +371,15 @@ class FleetingMemory:
 
     def put(self, name: str, value: str | None) -> None:
         self._values[name] = value
+        if name.startswith("refresh_token") and self._is_there():
+            with closing(StateStore(self._url)) as store:
+                store.remember(self._connection, name, value)
+
+    def _is_there(self) -> bool:
+        store = store_of(self._url)
+        if store is not None:
+            store.close()
+        return store is not None
 
     def _kept(self, name: str) -> str | None:
         store = store_of(self._url)

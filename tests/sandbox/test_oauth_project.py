@@ -85,6 +85,14 @@ def test_a_newer_refresh_token_is_kept_encrypted_when_there_is_a_key(scene: Scen
     assert not kept_anywhere(scene, next(iter(scene.sandbox.hubspot.oauth.refresh_tokens)))
 
 
+def test_a_look_keeps_a_newer_refresh_token_as_it_has_ended_the_one_before(scene: Scene) -> None:
+    rotating(scene, None)
+    assert scene.process("check", "--connect").returncode == 0
+    assert scene.process("sync", "--dry-run").returncode == 0
+    scene.people(("ada@x.example", "Ada", 4))
+    assert scene.process("sync").returncode == 0
+
+
 def test_without_a_key_it_is_kept_as_it_is(scene: Scene) -> None:
     assert kept_anywhere(scene, rotating(scene, None))
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import IO, Any
 from urllib.parse import quote
 
+from reverse_etl import breaker
 from reverse_etl.answer import Answer
 from reverse_etl.destinations.salesforce import auth, errors
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
@@ -15,6 +16,7 @@ from reverse_etl.errors import DailyLimit, InDoubt
 from reverse_etl.http import UNSET, Http
 from reverse_etl.pace import Pace, shared
 from reverse_etl.protocols import Opening, Traffic
+from reverse_etl.retries import Budget
 
 IN_FLIGHT = 4
 # Salesforce publishes no limit per second: it counts calls by the day, and those that run for 20 s or longer at once.
@@ -39,6 +41,7 @@ class Rest:
 
     def __init__(self, config: SalesforceConfig, opening: Opening, transport: Any = None) -> None:
         self._name = opening.name
+        self._told = f"Salesforce (connection {opening.name!r})"
         self._config = config
         self._clock = opening.clock
         self._transport = transport
@@ -47,8 +50,10 @@ class Rest:
         self.traffic = Traffic()
         self._pace = shared(f"salesforce:{auth.fingerprint(config)}", self._new_pace)
         login_pace = shared(f"salesforce-login:{auth.fingerprint(config)}", self._new_login_pace)
+        self._budget = Budget()
         self._login = Http(
             base_url=config.login_url,
+            budget=self._budget,
             pace=login_pace,
             traffic=self.traffic,
             clock=opening.clock,
@@ -165,6 +170,8 @@ class Rest:
                 credential=self._sessions,
                 classify=partial(errors.of_request, self._name),
                 learn=self._learn,
+                breaker=breaker.shared(auth.fingerprint(self._config), self._clock, self._told),
+                budget=self._budget,
                 deadline=DEADLINE_SECONDS,
                 transport=self._transport,
             )
