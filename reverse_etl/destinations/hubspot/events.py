@@ -24,6 +24,7 @@ from reverse_etl.values import as_text
 LIMITS = Limits(batch_size=500, in_flight=4)
 MODES = frozenset({"append"})
 PAGE = 100
+NO_EVENTS = "define it in HubSpot first, under Data Management > Custom Events"
 SCOPES = "behavioral_events.event_definitions.read_write and analytics.behavioral_events.send"
 
 OBJECT_ID, OCCURRED_AT = "objectId", "occurredAt"
@@ -72,14 +73,7 @@ class Events:
             return _schema(found)
         if not surely:
             return None
-        names = [str(each["fullyQualifiedName"]) for each in known]
-        near = nearest(object, names)
-        none = "define it in HubSpot first, under Data Management > Custom Events"
-        raise DestinationError(
-            f"HubSpot has no custom event {object!r}",
-            code="destination_object",
-            hint=f"did you mean {near!r}?" if near else f"there are {', '.join(names)}" if names else none,
-        )
+        raise _unknown(object, [str(each["fullyQualifiedName"]) for each in known])
 
     async def send(self, batch: Batch) -> Outcomes:
         """Every row as an event. The answer covers all of them; repeating it does no harm."""
@@ -117,6 +111,16 @@ def event_id(sync: str, key: str) -> str:
 def _is_called(definition: Mapping[str, Any], object: str) -> bool:
     names = (definition["fullyQualifiedName"], definition.get("name"))
     return object.casefold() in {str(name).casefold() for name in names if name}
+
+
+def _unknown(object: str, names: Sequence[str]) -> DestinationError:
+    """Of full names only what is behind the account's number tells them apart."""
+    plain = {name.partition("_")[2]: name for name in names}
+    near = nearest(object.partition("_")[2], plain)
+    hint = f"there are {', '.join(names)}" if names else NO_EVENTS
+    if near:
+        hint = f"did you mean {plain[near]!r}?"
+    return DestinationError(f"HubSpot has no custom event {object!r}", code="destination_object", hint=hint)
 
 
 def _schema(definition: Mapping[str, Any]) -> ObjectSchema:
