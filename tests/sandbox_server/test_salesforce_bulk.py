@@ -308,3 +308,11 @@ def test_a_job_in_one_call_is_no_larger_than_100_000_characters(salesforce: http
             "content": ("content", content, "text/csv"),
         }
         assert salesforce.post("/jobs/ingest", files=files).status_code == status
+
+
+def test_an_upload_is_csv_and_says_so(salesforce: httpx.Client) -> None:
+    made = salesforce.post("/jobs/ingest", json=UPSERT).json()["id"]
+    headers = {"Content-Type": "application/json"}
+    refused = salesforce.put(f"/jobs/ingest/{made}/batches", content="LastName\nNg\n", headers=headers)
+    assert refused.status_code == 415
+    assert salesforce.get(f"/jobs/ingest/{made}").json()["state"] == "Open"

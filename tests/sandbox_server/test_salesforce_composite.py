@@ -174,3 +174,15 @@ def test_a_tree_with_one_bad_record_is_not_planted(sandbox: Sandbox, salesforce:
 def test_a_tree_of_another_shape_is_refused(sandbox: Sandbox, salesforce: httpx.Client, records: Any) -> None:
     assert salesforce.post("/composite/tree/Account", json={"records": records}).status_code == 400
     assert sandbox.salesforce.records("Account") == []
+
+
+def test_changes_are_taken_back_the_last_first(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    old = sandbox.salesforce.add("Account", {"Name": "Old", "External_Id__c": "1"})
+    changes = [
+        call(f"c{number}", f"/sobjects/Account/{old}", {"Name": f"New {number}", "External_Id__c": None}, "PATCH")
+        for number in range(3)
+    ]
+    compose(salesforce, *changes, BAD)
+    found = sandbox.salesforce.find("Account", "External_Id__c", "1")
+    assert found is not None
+    assert found["Name"] == "Old"

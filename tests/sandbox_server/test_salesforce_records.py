@@ -401,3 +401,19 @@ def test_a_key_that_several_records_have_is_its_rows_error(sandbox: Sandbox, sal
     assert error["statusCode"] == "DUPLICATE_EXTERNAL_ID"
     assert error["message"].endswith(f"[{', '.join(ids)}]")
     assert len(sandbox.ledger) == 0
+
+
+def test_a_description_is_sent_again_only_when_it_has_changed(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    described = salesforce.get("/sobjects/Lead/describe")
+    known = {"If-Modified-Since": described.headers["Last-Modified"]}
+    assert salesforce.get("/sobjects/Lead/describe", headers=known).status_code == 304
+    sandbox.salesforce.org.object("Lead").changed += 2  # as a field that was added just now
+    assert salesforce.get("/sobjects/Lead/describe", headers=known).status_code == 200
+    assert salesforce.get("/sobjects/Lead/describe", headers={"If-Modified-Since": "nonsense"}).status_code == 200
+
+
+def test_an_id_of_18_characters_is_told_from_one_in_another_case(sandbox: Sandbox, salesforce: httpx.Client) -> None:
+    lead = sandbox.salesforce.add("Lead", {"LastName": "Ng", "Company": "Acme"})
+    assert salesforce.get(f"/sobjects/Lead/{lead[:15]}").json()["Id"] == lead
+    refused = salesforce.get(f"/sobjects/Lead/{lead[:17]}{'B' if lead[17] == 'A' else 'A'}")
+    assert (refused.status_code, refused.json()[0]["errorCode"]) == (400, "MALFORMED_ID")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from email.utils import formatdate
 from typing import Any
 
 from reverse_etl.sandbox.clock import Clock
@@ -186,9 +187,10 @@ class Salesforce:
     def _describe(self, request: Request, sobject: SObject, version: str) -> Response:
         response = json_response(200, describe.describe(self.org, sobject, version), content_type=JSON)
         tag = f'"{len(sobject.fields):x}-{len(response.body):x}"'
-        if request.headers.get("if-none-match") == tag:
+        known = request.headers.get("if-modified-since")
+        if request.headers.get("if-none-match") == tag or (known and not sobject.changed_since(known)):
             return Response(304, b"", None)
-        response.headers["ETag"] = tag
+        response.headers |= {"ETag": tag, "Last-Modified": formatdate(sobject.changed, usegmt=True)}
         return response
 
     def _create(self, request: Request, sobject: SObject, version: str) -> Response:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as member
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from reverse_etl.sandbox.clock import Clock, iso
@@ -57,6 +59,7 @@ class SObject:
     fields: dict[str, Field]
     table: Table = member(init=False)
     next_number: int = 1
+    changed: float = member(default_factory=time.time)  # when its fields did
 
     def __post_init__(self) -> None:
         self.by_name = {field.name.lower(): field for field in self.fields.values()}
@@ -74,10 +77,18 @@ class SObject:
     def add_field(self, field: Field) -> None:
         self.fields[field.name] = field
         self.by_name[field.name.lower()] = field
+        self.changed = time.time()
         if field.relationship:
             self.by_relation[field.relationship.lower()] = field
         if _indexed(field):
             self.table.add_index(field.name, self.fold(field))
+
+    def changed_since(self, moment: str) -> bool:
+        """Whether its fields have changed since a date of an HTTP header, which knows no fractions of a second."""
+        try:
+            return int(self.changed) > parsedate_to_datetime(moment).timestamp()
+        except ValueError:
+            return True
 
     def new_id(self) -> str:
         record_id = make_id(self.prefix, self.next_number)
