@@ -10,9 +10,12 @@ from reverse_etl.cli.streams import Redactor
 
 
 def write_details(text: str, redactor: Redactor, project: str | None) -> str:
-    """A new file that only its owner can read: in the project's state folder if there is one, else a temporary one."""
+    """A new file that only its owner can read: in the project's state folder if it can be written, else a temporary."""
     state = Path(project or ".") / ".reverse_etl"
-    descriptor, name = tempfile.mkstemp(prefix="bug-", suffix=".txt", dir=state if state.is_dir() else None)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="bug-", suffix=".txt", dir=state if state.is_dir() else None)
+    except OSError:  # read-only, or full: what broke the run may well be the same thing
+        descriptor, name = tempfile.mkstemp(prefix="bug-", suffix=".txt")
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(redactor.clean(text))
     return name

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.faults import kills  # noqa: F401  # each module enters its families
+from tests.faults import answers, disks, kills, wires  # noqa: F401  # each module enters its families
 from tests.faults.campaign import campaign, document, table, write
 from tests.faults.families import FAMILIES
 
@@ -20,7 +20,7 @@ def main() -> int:
         return 2
     chosen = [family for id, family in FAMILIES.items() if id in options.id or not options.id]
     began, played = time.monotonic(), []
-    for each in campaign(chosen, options.tier, options.seed, options.jobs):
+    for each in campaign(chosen, options.tier, options.seed, jobs=options.jobs, package=options.package):
         played.append(each)
         print(f"{each.id} {each.seed}: {each.cycles} cycles, {each.seconds} s", file=sys.stderr, flush=True)
         if each.violations:
@@ -43,6 +43,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tier", choices=("smoke", "nightly", "release"), default="smoke")
     parser.add_argument("--jobs", type=int, default=2, help="plays at a time")
     parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--package", type=Path, help="a folder with another copy of reverse_etl, to play against that")
     return parser.parse_args()
 
 

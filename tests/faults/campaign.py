@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.faults.families import Family, NotHere, Tier
-from tests.faults.stage import TOOL, Violation, stage
+from tests.faults.stage import Violation, stage
 
 KILLS = ("F01", "F02", "F03", "F04")
 
@@ -34,12 +34,12 @@ class Played:
         return "\n".join(f"  {self.id} seed {self.seed}  {each.invariant}  {each.text}" for each in self.violations)
 
 
-def play(family: Family, seed: str, command: Sequence[str] = (str(TOOL),)) -> Played:
+def play(family: Family, seed: str, package: Path | None = None) -> Played:
     """One seed, on a stage of its own. What breaks the play itself is a violation, too: it must not pass for quiet."""
     played, began = Played(family.id, seed), time.monotonic()
     number = sum(map(ord, f"{family.id}{seed}"))
     warehouse = family.warehouse if family.warehouse != "any" else ("duckdb", "sqlite")[number % 2]
-    with stage(f"{family.id}/{seed}", warehouse=warehouse, command=command) as here:
+    with stage(f"{family.id}/{seed}", warehouse=warehouse, package=package) as here:
         try:
             family.play(here)
         except NotHere as lacking:
@@ -51,7 +51,9 @@ def play(family: Family, seed: str, command: Sequence[str] = (str(TOOL),)) -> Pl
     return played
 
 
-def campaign(families: Iterable[Family], tier: Tier, seed: str, jobs: int) -> Iterator[Played]:
+def campaign(
+    families: Iterable[Family], tier: Tier, seed: str, *, jobs: int, package: Path | None = None
+) -> Iterator[Played]:
     """Every family as often as its tier asks, a few at a time. A seed with a dot in it is one play, repeated."""
     plays = [
         (family, each)
@@ -59,7 +61,7 @@ def campaign(families: Iterable[Family], tier: Tier, seed: str, jobs: int) -> It
         for each in ([seed] if "." in seed else [f"{seed}.{nth}" for nth in range(family.times[tier])])
     ]
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda pair: play(*pair), plays)
+        yield from pool.map(lambda pair: play(pair[0], pair[1], package), plays)
 
 
 def table(played: Sequence[Played], families: dict[str, Family]) -> str:

@@ -107,13 +107,11 @@ class Stage:
     fake: Fake
     random: random.Random
     store: Store
-    command: Sequence[str] = (str(TOOL),)
+    package: Path | None = None
     violations: list[Violation] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     cycles: int = 0
     ended: list[Ended] = field(default_factory=list)
-    variables: dict[str, str] = field(default_factory=dict)
-    prefix: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.ground = Ground(self.store, self.random)
@@ -143,7 +141,7 @@ class Stage:
         out = self.folder.parent / f"out-{len(self.ended)}-{time.monotonic_ns()}"
         with out.open("wb") as stdout, out.with_suffix(".err").open("wb") as stderr:
             process = subprocess.Popen(
-                [*self.prefix, *prefix, *self.command, *arguments],
+                [*prefix, str(TOOL), *arguments],
                 cwd=self.folder,
                 env=self._environment() | dict(variables or {}),
                 stdin=subprocess.DEVNULL,
@@ -174,7 +172,8 @@ class Stage:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("REVERSE_ETL_", "CRM_"))}
         kept.pop("PYTHONDONTWRITEBYTECODE", None)
         cache = str(Path(tempfile.gettempdir()) / "faults-bytecode")  # starts fast, and leaves the tree as it is
-        return kept | {"CRM_TOKEN": SECRET, "PYTHONPYCACHEPREFIX": cache, **self.variables}
+        other = {"PYTHONPATH": str(self.package)} if self.package is not None else {}
+        return kept | {"CRM_TOKEN": SECRET, "PYTHONPYCACHEPREFIX": cache, **other}
 
     # --- what was found -----------------------------------------------------------------------------------------------
 
@@ -190,8 +189,11 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(seed: str, *, warehouse: str = "duckdb", command: Sequence[str] = (str(TOOL),)) -> Iterator[Stage]:
-    """A stage in a folder of its own, taken down afterwards. `seed` decides everything that is decided by chance."""
+def stage(seed: str, *, warehouse: str = "duckdb", package: Path | None = None) -> Iterator[Stage]:
+    """A stage in a folder of its own, taken down afterwards. `seed` decides everything that is decided by chance.
+
+    `package` is a folder with another copy of the product, to be played against instead of the installed one.
+    """
     root = Path(tempfile.mkdtemp(prefix="faults-"))
     folder = root / "project"
     folder.mkdir()
@@ -199,6 +201,6 @@ def stage(seed: str, *, warehouse: str = "duckdb", command: Sequence[str] = (str
     stores: dict[str, Store] = {"duckdb": DuckDB(folder), "sqlite": SQLite(folder)}
     try:
         with running(chance.randrange(2**32)) as fake:
-            yield Stage(folder, fake, chance, stores[warehouse], command)
+            yield Stage(folder, fake, chance, stores[warehouse], package)
     finally:
         shutil.rmtree(root, ignore_errors=True)
