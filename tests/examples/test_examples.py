@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from reverse_etl.project import Project, SyncResult
@@ -86,6 +88,32 @@ def test_postgres_contacts_follow_their_cursor_to_salesforce(tmp_path: Path, san
     assert contacts["p-4"]["LastName"], "a refused change leaves the record as it was"
     (refused,) = project.rejected("contacts")
     assert refused.key == "p-4"
+
+
+def commands_of(name: str) -> list[tuple[str, bytes]]:
+    """What an example's README has one send to the sandbox, as path and body."""
+    text = (EXAMPLES / name / "README.md").read_text().replace("\\\n", " ")
+    found = re.findall(r"curl -s http://127\.0\.0\.1:8750(\S+) .*? -d '(.*?)'", text, re.DOTALL)
+    return [(path, body.encode()) for path, body in found]
+
+
+def test_events_and_a_list_follow_the_app(tmp_path: Path, sandbox: Sandbox) -> None:
+    folder, build = tmp_path / "project", build_of("events_and_lists")
+    project = opened("events_and_lists", folder, sandbox)
+    for path, body in commands_of("events_and_lists"):
+        answer = httpx.post(sandbox.url + path, content=body, headers={"Authorization": "Bearer sandbox-token"})
+        assert answer.is_success, answer.text
+    build(folder)
+    assert project.check(connect=True) == []
+    created = {report.sync: report.delivered.created for report in project.sync().runs}
+    assert created == {"users": 30, "workspace_created": 40, "without_workspace": 10}
+    assert idle(project.sync())
+    build(folder, next_day=True)
+    done = {report.sync: report.delivered for report in project.sync().runs}
+    assert (done["users"].created, done["workspace_created"].created) == (1, 2)
+    assert (done["without_workspace"].created, done["without_workspace"].removed) == (1, 1)
+    assert len(sandbox.hubspot.events.taken) == 42
+    assert len(sandbox.hubspot.lists.members("15")) == 10
 
 
 def test_one_warehouse_feeds_both_crms_in_order(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -98,7 +98,8 @@ class Events:
         if not name:
             raise Refusal(400, "Some required fields were not set: [name]", "VALIDATION_ERROR")
         full_name = f"pe{PORTAL_ID}_{name}"
-        made = {**body, "name": name, "fullyQualifiedName": full_name, "properties": body.get("properties") or []}
+        properties = body.get("properties") or body.get("propertyDefinitions") or []
+        made = {**body, "name": name, "fullyQualifiedName": full_name, "properties": properties}
         self._definitions[full_name] = made
         return made
 
