@@ -23,7 +23,7 @@ from reverse_etl.destinations.salesforce.remembered import Carried, Remembered, 
 from reverse_etl.destinations.salesforce.rest import Rest
 from reverse_etl.destinations.salesforce.results import Results
 from reverse_etl.destinations.salesforce.sheet import Sheet
-from reverse_etl.errors import DestinationError, InDoubt
+from reverse_etl.errors import DestinationError, InDoubt, ReverseEtlError
 from reverse_etl.late import Late
 from reverse_etl.model import Batch, Field, Operation, Outcomes, Verdict
 from reverse_etl.protocols import Opening
@@ -100,7 +100,7 @@ class Bulk:
 
     def adopt(self, batch: Batch, table: Sheet, outcomes: Outcomes) -> None:
         """Verdicts of rows that a job of an earlier run has carried, from its results; other rows are left open."""
-        keys, cells = sheet.hashes({"key": batch.keys}), table.fingerprints()
+        keys, cells = table.fingerprints(batch.keys)
         for each in reversed(self._left[batch.sync]):
             if not self._fits(each.work, batch, table):
                 continue
@@ -108,22 +108,25 @@ class Bulk:
             same = pc.equal(each.carried.cells.take(known), cells)
             places = [at for at, equal in enumerate(same.to_pylist()) if equal and _is_open(outcomes, at)]
             if places:
-                chosen = pa.array(places, pa.int64())
-                each.results.settle(batch, places, table.keys.take(chosen), _key_field(batch), outcomes)
-        changed = [at for at in range(len(batch)) if _is_open(outcomes, at)]
+                each.results.settle(batch, places, sheet.at(table.keys, places), _key_field(batch), outcomes)
+        changed = outcomes.unanswered()
         if changed:  # whatever an older job said of them is overtaken by what goes out now
-            self._of(batch.sync).settle(keys.take(pa.array(changed, pa.int64())))
+            self._of(batch.sync).settle(sheet.at(keys, changed))
 
     async def write(self, batch: Batch, table: Sheet, outcomes: Outcomes) -> None:
         """All rows that are open. Raises with the verdicts given so far; rows without one are pending."""
         try:
-            mute = table.speechless.to_pylist()
-            open = [at for at in range(len(batch)) if _is_open(outcomes, at)]
-            await self._few(batch, [at for at in open if mute[at]], outcomes)
-            await self._carry([at for at in open if not mute[at]], batch, table, outcomes)
+            open: Sequence[int] = range(len(batch))
+            if outcomes.count(Verdict.NO_ANSWER) < len(batch):
+                open = outcomes.unanswered()
+            if pc.any(table.speechless).as_py():
+                mute = table.speechless.to_pylist()
+                await self._few(batch, [at for at in open if mute[at]], outcomes)
+                open = [at for at in open if not mute[at]]
+            await self._carry(open, batch, table, outcomes)
             await self._carry(self._many_locked(outcomes), batch, table, outcomes)
             await self._locked(batch, outcomes)
-        except DestinationError as failure:
+        except ReverseEtlError as failure:
             failure.answered = outcomes
             raise
 
@@ -141,7 +144,7 @@ class Bulk:
         """What became of these rows is stored."""
         known = self._remembered.get(batch.sync)
         if known:
-            known.settle(sheet.hashes({"key": batch.keys}))
+            known.settle(sheet.fingerprints(batch.keys))
 
     def forget_left(self) -> None:
         """The run has had a word on every row: what earlier runs left is of no use any more."""
@@ -151,7 +154,7 @@ class Bulk:
 
     # --- a job and the next -------------------------------------------------------------------------------------------
 
-    async def _carry(self, places: list[int], batch: Batch, table: Sheet, outcomes: Outcomes) -> None:
+    async def _carry(self, places: Sequence[int], batch: Batch, table: Sheet, outcomes: Outcomes) -> None:
         """Jobs for these rows, and again for those that they left unprocessed."""
         for attempt in range(TRIES):
             if not places:
@@ -175,7 +178,7 @@ class Bulk:
             places = rest
 
     async def _run(
-        self, places: list[int], batch: Batch, table: Sheet, file: IO[bytes], outcomes: Outcomes
+        self, places: Sequence[int], batch: Batch, table: Sheet, file: IO[bytes], outcomes: Outcomes
     ) -> tuple[Job | None, list[int]]:
         """One file through one job: how it ended, and the rows that it left unprocessed."""
         work = await self._upload(places, batch, table, file)
@@ -188,19 +191,17 @@ class Bulk:
         if job is None:
             return None, []
         found = await results.read(self._jobs, job.id, table.key)
-        chosen = pa.array(places, pa.int64())
-        settled = found.settle(batch, places, table.keys.take(chosen), _key_field(batch), outcomes)
+        settled = found.settle(batch, places, sheet.at(table.keys, places), _key_field(batch), outcomes)
         if settled.stops:
             raise errors.stopping(self._connection, *settled.stops[0])
         if batch.operation is Operation.CREATE:
             await self._find_created(batch, places, settled.unprocessed, outcomes)
         return job, settled.unprocessed
 
-    async def _upload(self, places: list[int], batch: Batch, table: Sheet, file: IO[bytes]) -> Work | None:
+    async def _upload(self, places: Sequence[int], batch: Batch, table: Sheet, file: IO[bytes]) -> Work | None:
         """An open job that surely holds the file; None when the object takes none."""
         known = self._of(batch.sync)
-        chosen = pa.array(places, pa.int64())
-        carried = Carried(sheet.hashes({"key": batch.keys.take(chosen)}), table.fingerprints().take(chosen))
+        carried = Carried(*(sheet.at(numbers, places) for numbers in table.fingerprints(batch.keys)))
         for _ in range(TRIES):
             work = known.add(await self._asked(batch, table), carried)
             try:

@@ -18,6 +18,7 @@ from reverse_etl.destinations.salesforce.links import Link
 from reverse_etl.destinations.salesforce.rest import Rest
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt
 from reverse_etl.model import Batch, Operation, Outcomes, Refusal
+from reverse_etl.stop import unless_asked
 
 # Rows a call when rows that met a lock are offered again, and the longest pause before it, in seconds.
 AGAIN = ((200, 1.0), (50, 4.0), (10, 10.0), (1, 20.0), (1, 30.0))
@@ -49,7 +50,8 @@ class Calls:
             if not locked:
                 return
             async with self._alone:
-                await self._clock.sleep(0.5 * pause + self._clock.jitter(pause))
+                with unless_asked():
+                    await self._clock.sleep(0.5 * pause + self._clock.jitter(pause))
                 places = _by_parent(batch, locked)
                 for start in range(0, len(places), size):
                     await self._again(batch, links, places[start : start + size], outcomes)

@@ -12,7 +12,7 @@ from reverse_etl.destinations.salesforce import bulk, calls, collections, conver
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
 from reverse_etl.errors import DestinationError
-from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Parent
+from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Parent, Verdict
 from reverse_etl.protocols import OTHERS, Opening, Traffic
 
 # What a call with 200 records takes at a usual org, triggers and flows included; only estimates stand on it.
@@ -97,13 +97,13 @@ class Salesforce:
         if await self._bulk.left(batch.sync):
             table = await self._sheet(batch, outcomes)
             self._bulk.adopt(batch, table, outcomes)
-        open = outcomes.unanswered()
-        if batch.path == bulk.PATH and self._goes_in_bulk(batch.operation, len(open)):
+        open = outcomes.count(Verdict.NO_ANSWER)
+        if batch.path == bulk.PATH and self._goes_in_bulk(batch.operation, open):
             await self._bulk.write(batch, table or await self._sheet(batch, outcomes), outcomes)
-        elif len(open) == len(batch) <= collections.MOST_RECORDS:
+        elif open == len(batch) <= collections.MOST_RECORDS:
             await self._calls.write(batch, self._links_of(batch), outcomes)
         else:
-            await self._write_few(batch, open, outcomes)
+            await self._write_few(batch, outcomes.unanswered(), outcomes)
         if self._converted is not None:
             await self._converted.follow(batch, outcomes)
         return outcomes
@@ -132,13 +132,16 @@ class Salesforce:
 
     async def _sheet(self, batch: Batch, outcomes: Outcomes) -> sheet.Sheet:
         """The rows as a job would take them; those whose record isn't there are settled."""
-        ids = calls.remembered(batch)
-        if batch.operation is Operation.UPDATE:
-            ids = ids | await self._calls.look_up(batch, ids, outcomes)
-        elif batch.operation is Operation.REMOVE:
-            for place in [place for place in range(len(batch)) if place not in ids]:
-                outcomes.missing(place)
-        return sheet.sheet_of(batch, [ids.get(place) for place in range(len(batch))], self._links_of(batch))
+        ids = None
+        if batch.operation in (Operation.UPDATE, Operation.REMOVE):
+            ids = batch.record_ids.to_pylist()
+            if batch.record_ids.null_count and batch.operation is Operation.UPDATE:
+                found = await self._calls.look_up(batch, calls.remembered(batch), outcomes)
+                ids = [found.get(place, known) for place, known in enumerate(ids)]
+            elif batch.record_ids.null_count:
+                for place in [place for place, known in enumerate(ids) if not known]:
+                    outcomes.missing(place)
+        return sheet.sheet_of(batch, ids, self._links_of(batch))
 
     def _links_of(self, batch: Batch) -> dict[str, links.Link]:
         known = {field.name: self._links.get((batch.object.lower(), field.name)) for field in batch.fields}

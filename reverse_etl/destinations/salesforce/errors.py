@@ -53,6 +53,7 @@ class Rule:
     row: ForRow = ForRow.REFUSED
     code: str | None = None
     hint: str | None = None
+    tries: int | None = None
 
 
 _NO_API = Rule(
@@ -105,7 +106,7 @@ RULES: Mapping[str, Rule] = {
     "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE": _MAINTENANCE,
     "INVALID_READ_ONLY_USER_DML": _MAINTENANCE,
     "TOO_MANY_APEX_REQUESTS": _MAINTENANCE,
-    "UNKNOWN_EXCEPTION": Rule(InDoubt, code=BATCH_FAILED),
+    "UNKNOWN_EXCEPTION": Rule(InDoubt, code=BATCH_FAILED, tries=3),
     "QUERY_TIMEOUT": _TOO_SLOW,
     "REQUEST_RUNNING_TOO_LONG": _TOO_SLOW,
     # the org no longer is what the sync was written for
@@ -198,13 +199,15 @@ def of_request(name: str, answer: Answer) -> DestinationError | None:
     if kind is BatchRefused:  # becomes the refusal of the row that proves guilty, in Salesforce's own words
         return kind(str(fault), code=fault.code or None, status=answer.status, request_id=answer.request_id)
     told = f"{fault.code}: {words}" if fault.code else words
-    return kind(
+    error = kind(
         f"destination {name!r}: Salesforce answered {told}",
         hint=rule.hint,
         code=code,
         status=answer.status,
         request_id=answer.request_id,
     )
+    error.tries = rule.tries
+    return error
 
 
 def of_row(errors: Any, request_id: str | None) -> tuple[Rule, Refusal]:

@@ -16,6 +16,7 @@ from reverse_etl.clock import Clock
 from reverse_etl.destinations.salesforce import errors
 from reverse_etl.destinations.salesforce.rest import Rest
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt
+from reverse_etl.stop import unless_asked
 
 OPEN, UPLOADED, COMPLETE, FAILED, ABORTED = "Open", "UploadComplete", "JobComplete", "Failed", "Aborted"
 ENDED = frozenset({COMPLETE, FAILED, ABORTED})
@@ -98,7 +99,8 @@ class Jobs:
                 return job
             if self._clock.monotonic() - began > self._patience:
                 break
-            await self._clock.sleep(pause)
+            with unless_asked():
+                await self._clock.sleep(pause)
         raise DestinationError(
             f"destination {self._connection!r}: job {job_id} has not ended yet",
             hint="run the sync again later: it goes on with this job. See Setup, Bulk Data Load Jobs",

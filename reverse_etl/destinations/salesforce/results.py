@@ -45,27 +45,37 @@ class Results:
         """Verdicts of the rows at these places, whose keys are `keys`; a row that two files name has none."""
         ours = comparable(keys, field)
         saved, refused, unprocessed = (
-            pc.index_in(ours, value_set=comparable(table.column("key"), field))
-            for table in (self.saved, self.refused, self.unprocessed)
+            _found(ours, table, field) for table in (self.saved, self.refused, self.unprocessed)
         )
-        twice = pc.and_(saved.is_valid(), refused.is_valid())
-        saved, refused = (pc.if_else(twice, None, found) for found in (saved, refused))
+        if refused.null_count < len(refused):
+            twice = pc.and_(saved.is_valid(), refused.is_valid())
+            saved, refused = (pc.if_else(twice, None, found) for found in (saved, refused))
         self._save(batch, places, saved, outcomes)
         stops = self._refuse(batch, places, refused, outcomes)
-        left = [places[at] for at, found in enumerate(unprocessed.to_pylist()) if found is not None]
+        left = [places[at] for at in pc.indices_nonzero(unprocessed.is_valid()).to_pylist()]
         return Settled([place for place in left if outcomes.verdicts[place] is Verdict.NO_ANSWER], stops)
 
     def _save(self, batch: Batch, places: Sequence[int], found: pa.Array, outcomes: Outcomes) -> None:
+        if not len(self.saved):
+            return
         ids = self.saved.column("sf__Id").take(found).to_pylist()
-        created = pc.equal(self.saved.column("sf__Created"), "true").take(found).to_pylist()
-        same = _VERDICTS.get(batch.operation)
-        verdicts = [same or (Verdict.CREATED if new else Verdict.UPDATED) for new in created]
+        verdicts = self._verdicts(batch, found)
         if batch.operation is Operation.REMOVE:
             ids = [None if id is None else "" for id in ids]
+        if isinstance(places, range) and not found.null_count and batch.operation is not Operation.REMOVE:
+            outcomes.verdicts[places.start : places.stop] = verdicts
+            outcomes.record_ids[places.start : places.stop] = ids
+            return
         for place, id, verdict in zip(places, ids, verdicts, strict=True):
             if id is not None:
                 outcomes.verdicts[place] = verdict
                 outcomes.record_ids[place] = id or None
+
+    def _verdicts(self, batch: Batch, found: pa.Array) -> list[Verdict]:
+        if batch.operation in _VERDICTS:
+            return [_VERDICTS[batch.operation]] * len(found)
+        created = pc.equal(self.saved.column("sf__Created"), "true").take(found).to_pylist()
+        return [Verdict.CREATED if new else Verdict.UPDATED for new in created]
 
     def _refuse(
         self, batch: Batch, places: Sequence[int], found: pa.Array, outcomes: Outcomes
@@ -120,6 +130,13 @@ def comparable(keys: pa.Array | pa.ChunkedArray, field: Field | None) -> pa.Arra
         return pa.array([_number(key) for key in keys.to_pylist()], pa.string())
     trimmed = pc.utf8_trim_whitespace(keys)
     return pc.utf8_lower(trimmed) if field.folds_case else trimmed
+
+
+def _found(ours: pa.Array, table: pa.Table, field: Field | None) -> pa.Array:
+    """Where in a table each of our keys stands."""
+    if not len(table):
+        return pa.nulls(len(ours), pa.int32())
+    return pc.index_in(ours, value_set=comparable(table.column("key"), field))
 
 
 def _number(text: str | None) -> str | None:

@@ -30,6 +30,7 @@ MOST_CHARACTERS = 131_072  # of a cell
 ROWS_AT_ONCE = 10_000
 BYTES_AT_ONCE = 4_000_000
 ID = "Id"
+_KEY = "sf__key"  # of a row, beside columns that can have no such name
 
 _AS_IT_IS = frozenset({FieldType.TEXT, FieldType.OTHER})
 _TRIMMED = frozenset({FieldType.DATE, FieldType.DATETIME, FieldType.TIME, FieldType.REFERENCE})
@@ -52,42 +53,66 @@ class Sheet:
 
     def take(self, places: Sequence[int]) -> pa.RecordBatch:
         """These rows, without the columns that say nothing of any."""
-        chosen = pa.array(places, pa.int64())
-        rows = pa.RecordBatch.from_arrays([column.take(chosen) for column in self.columns], names=[*self.names])
-        told = [name for name in self.names if rows.column(name).null_count < len(rows)]
-        return rows.select(told)
+        rows = {name: at(column, places) for name, column in zip(self.names, self.columns, strict=True)}
+        return pa.RecordBatch.from_pydict({name: cell for name, cell in rows.items() if cell.null_count < len(cell)})
 
-    def fingerprints(self) -> pa.Array:
-        """One number for each row's cells: two rows with the same one say the same."""
-        return hashes(dict(zip(self.names, self.columns, strict=True)))
+    def fingerprints(self, keys: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """Of each row two numbers: of its key, and of its cells. Two rows with the same cells say the same."""
+        cells = dict(zip(self.names, self.columns, strict=True))
+        with duckdb.connect(":memory:") as connection:
+            connection.register("rows", pa.table([keys, *self.columns], names=[_KEY, *self.names]))
+            told = ", ".join(map(quoted, cells))
+            found = localdb.table(connection, f"SELECT hash({_KEY}) AS k, hash({told}) AS c FROM rows")
+        return found.column("k").combine_chunks(), found.column("c").combine_chunks()
 
 
-def sheet_of(batch: Batch, ids: Sequence[str | None], links: Mapping[str, Link]) -> Sheet:
+def fingerprints(keys: pa.Array) -> pa.Array:
+    """A number for each key."""
+    with duckdb.connect(":memory:") as connection:
+        connection.register("rows", pa.table([keys], names=["k"]))
+        return localdb.table(connection, "SELECT hash(k) AS k FROM rows").column("k").combine_chunks()
+
+
+def at(column: pa.Array, places: Sequence[int]) -> pa.Array:
+    """The cells at these places, without copying where they lie side by side."""
+    if isinstance(places, range) and places.step == 1:
+        return column.slice(places.start, len(places))
+    return column.take(pa.array(places, pa.int64()))
+
+
+def sheet_of(batch: Batch, ids: Sequence[str | None] | None, links: Mapping[str, Link]) -> Sheet:
     """The rows of a batch. `ids` are the records' own, for what is addressed by them; `links` by field name."""
-    if batch.operation in (Operation.UPDATE, Operation.REMOVE):
-        columns: dict[str, pa.Array] = {ID: pa.array(ids, pa.string())}
-        key = ID
-    else:
-        columns, key = {}, batch.match
+    columns: dict[str, pa.Array] = {} if ids is None else {ID: pa.array(ids, pa.string())}
     speechless = pa.nulls(len(batch), pa.bool_()).fill_null(False)
     order = None
     for field in batch.fields if batch.operation is not Operation.REMOVE else ():
         if field.name == ID:
             continue
-        goes = batch.rows.column(field.name).is_valid() if batch.sends is None else batch.sends.column(field.name)
-        text = strings(batch.rows.column(field.name), field)
+        column = batch.rows.column(field.name)
+        text = strings(column, field)
+        goes = None if batch.sends is None else batch.sends.column(field.name)
         link = links.get(field.name)
-        name = field.name if link is None else link.column
-        said = pc.and_(goes, pc.fill_null(pc.not_equal(text, ""), False))
-        if link is None:
-            cell = pc.if_else(goes, pc.if_else(said, text, _cleared(field)), None)
-        else:
-            cell = pc.if_else(said, text, None)
-            speechless = pc.or_(speechless, pc.and_(goes, pc.invert(said)))
+        if link is not None:
             order = text if order is None else order
-        columns[name] = _with_plain_line_ends(cell)
-        speechless = pc.or_(speechless, pc.and_(said, _unsayable(text)))
-    return Sheet(tuple(columns), tuple(columns.values()), key, speechless, order)
+            nobody = pc.fill_null(pc.equal(text, ""), goes is not None)
+            speechless = pc.or_(speechless, nobody if goes is None else pc.and_(goes, nobody))
+        elif pa.types.is_string(column.type):
+            speechless = _or(speechless, _unsayable(text), goes)
+        columns[field.name if link is None else link.column] = _cells(text, goes, _cleared(field, link))
+    return Sheet(tuple(columns), tuple(columns.values()), batch.match if ids is None else ID, speechless, order)
+
+
+def _cells(text: pa.Array, goes: pa.Array | None, cleared: str | None) -> pa.Array:
+    """What a column says: `cleared` where it is to be empty, NULL where a field is left alone. Without `goes` NULLs
+    are.
+    """
+    empty = pc.equal(text, "")
+    cell = pc.if_else(empty, cleared, text) if pc.any(empty).as_py() else text
+    if goes is not None:
+        cell = pc.if_else(goes, cell if cleared is None else pc.fill_null(cell, cleared), None)
+    if pc.any(pc.match_substring(cell, "\r")).as_py():  # a file holds one kind of line end, inside of values too
+        cell = pc.replace_substring(pc.replace_substring(cell, "\r\n", "\n"), "\r", "\n")
+    return cell
 
 
 def strings(column: pa.Array, field: Field) -> pa.Array:
@@ -113,14 +138,6 @@ def _as_arrow_has_it(column: pa.Array, wanted: FieldType) -> pa.Array | None:
     if pa.types.is_timestamp(kind):
         return _moments(column, wanted)
     return _plain_numbers(column) if pa.types.is_decimal(kind) or pa.types.is_float64(kind) else None
-
-
-def hashes(columns: Mapping[str, pa.Array]) -> pa.Array:
-    """A 64-bit number for each row of these columns."""
-    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
-        connection.register("rows", pa.table(dict(columns)))
-        found = localdb.table(connection, f"SELECT hash({', '.join(map(quoted, columns))}) AS h FROM rows")
-        return found.column("h").combine_chunks()
 
 
 def files(rows: pa.RecordBatch) -> Iterator[tuple[IO[bytes], int]]:
@@ -156,21 +173,26 @@ def _fill(file: IO[bytes], rows: pa.RecordBatch, start: int) -> int:
     return taken
 
 
-def _cleared(field: Field) -> str:
-    """Salesforce knows no NULL in a checkbox: clearing unticks it."""
+def _cleared(field: Field, link: Link | None) -> str | None:
+    """Salesforce knows no NULL in a checkbox: clearing unticks it. No cell takes a parent away."""
+    if link is not None:
+        return None
     return "false" if field.type is FieldType.BOOLEAN and not field.clearable else CLEARED
 
 
-def _unsayable(text: pa.Array) -> pa.Array:
+def _unsayable(text: pa.Array) -> pa.Array | None:
+    """Texts that would clear the field, and those too long for a cell; None where there is none."""
+    longest = pc.max(pc.binary_length(text)).as_py() or 0
+    if longest <= MOST_CHARACTERS and not pc.any(pc.match_substring(text, "#")).as_py():
+        return None
     marker = pc.equal(pc.utf8_upper(pc.utf8_trim_whitespace(text)), CLEARED)
     return pc.fill_null(pc.or_(marker, pc.greater(pc.utf8_length(text), MOST_CHARACTERS)), False)
 
 
-def _with_plain_line_ends(cell: pa.Array) -> pa.Array:
-    """A file holds one kind of line end, inside of values too."""
-    if not pc.any(pc.match_substring(cell, "\r")).as_py():
-        return cell
-    return pc.replace_substring(pc.replace_substring(cell, "\r\n", "\n"), "\r", "\n")
+def _or(known: pa.Array, more: pa.Array | None, goes: pa.Array | None) -> pa.Array:
+    if more is None:
+        return known
+    return pc.or_(known, more if goes is None else pc.and_(goes, more))
 
 
 def _moments(column: pa.Array, wanted: FieldType) -> pa.Array:

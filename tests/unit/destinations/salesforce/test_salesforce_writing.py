@@ -290,7 +290,7 @@ NO_KEY = "Provided external ID field does not exist or is not accessible: X"
         (refused(400, "STORAGE_LIMIT_EXCEEDED"), DestinationError, "destination_storage", 1),
         (refused(400, "JSON_PARSER_ERROR"), BatchRefused, "JSON_PARSER_ERROR", 1),
         (refused(400, "MALFORMED_ID", "malformed id x"), BatchRefused, "MALFORMED_ID", 1),
-        (refused(500, "UNKNOWN_EXCEPTION"), BatchRefused, "destination_batch_failed", 6),
+        (refused(500, "UNKNOWN_EXCEPTION"), BatchRefused, "destination_batch_failed", 3),
         (refused(400, "REQUEST_RUNNING_TOO_LONG"), BatchRefused, "destination_timeout", 1),
         (httpx.Response(301, headers={"location": "https://elsewhere"}), DestinationError, "destination", 1),
     ],
