@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from reverse_etl.errors import PluginError
@@ -13,7 +14,7 @@ SOURCES = "reverse_etl.sources"
 
 def names(group: str) -> list[str]:
     """The names that can stand in a project file, in order; imports nothing."""
-    return sorted({point.name for point in entry_points(group=group)})
+    return sorted({point.name for point in _points(group)})
 
 
 def destination(name: str) -> type[Destination]:
@@ -29,7 +30,7 @@ def source(name: str) -> type[Source]:
 
 
 def _load(group: str, name: str) -> type:
-    points: list[EntryPoint] = [point for point in entry_points(group=group) if point.name == name]
+    points = [point for point in _points(group) if point.name == name]
     if not points:
         raise PluginError(f"no connector named {name!r} is installed", hint=f"installed: {', '.join(names(group))}")
     try:
@@ -40,3 +41,9 @@ def _load(group: str, name: str) -> type:
             hint="install the extra it needs, or report it to its author",
         ) from failure
     return loaded
+
+
+@cache
+def _points(group: str) -> tuple[EntryPoint, ...]:
+    """Looked up once a process: every installed package is opened for it, which takes as long as a small run."""
+    return tuple(entry_points(group=group))

@@ -307,8 +307,7 @@ class Ledger:
             raise self._missing(f"the snapshot of {self.sync} is missing, but rows were acknowledged before")
         if not self._snapshot().exists():
             return
-        with duckdb.connect(":memory:") as connection:
-            folded = self._snapshot().attach(connection)
+        folded = self._snapshot().folded()
         newest = store.sync_state(self.sync) or state  # a run beside us may have gone on meanwhile
         if not state.folded_seq <= folded <= newest.last_seq:
             raise StateError(

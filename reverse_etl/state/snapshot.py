@@ -35,6 +35,7 @@ OWN_COLUMNS = {
 }
 WAIT_SECONDS = 60.0
 MEMORY_LIMIT = "128MB"  # a run's own comparison may be open beside it
+_FOLDED: dict[Path, tuple[tuple[str | int, ...], int]] = {}  # by file: its marks, and what it said then
 AT_ONCE = 200_000  # rows of the journal that are laid over the snapshot at once
 
 
@@ -60,6 +61,17 @@ class Snapshot:
         with self._explained():
             _patiently(lambda: connection.execute(f"ATTACH {literal(str(self.path))} AS {name} (READ_ONLY)"))
             return self._verify(connection, name)
+
+    def folded(self) -> int:
+        """The number of the last entry folded in. A file that hasn't changed is asked once a process: opening a
+        database to ask takes 20 ms."""
+        found = self.path.stat()
+        mark = (self.owner, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        known = _FOLDED.get(self.path)
+        if known is None or known[0] != mark:
+            with duckdb.connect(":memory:") as connection:
+                known = _FOLDED[self.path] = (mark, self.attach(connection))
+        return known[1]
 
     def count(self, connection: duckdb.DuckDBPyConnection, name: str = "snap") -> tuple[int, int]:
         """Rows and keys of an attached snapshot, every column of every row read on the way."""
