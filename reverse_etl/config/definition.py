@@ -165,7 +165,7 @@ class SyncFile(DefaultsFile):
         FORM,
     ] = Field(description="column, or list of columns, that identifies a row of the result")
     destination: Connection = Field(description="name of a destination in reverse_etl.yml")
-    object: Text = Field(description="what the destination calls the kind of record, such as contacts or Lead")
+    object: Text = Field(description="kind of record, as the destination calls it: contacts, Lead, list:NAME, an event")
     mapping: Annotated[
         dict[FieldName, Annotated[Annotated[Column, Tag(SHORT)] | Annotated[MappingFile, Tag(LONG)], FORM]],
         Field(min_length=1),

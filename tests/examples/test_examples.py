@@ -17,6 +17,7 @@ from reverse_etl.report import RunReport
 from reverse_etl.sandbox.server import Sandbox, running
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+AS_CURL = {"Authorization": "Bearer sandbox-token", "Content-Type": "application/x-www-form-urlencoded"}
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_events_and_a_list_follow_the_app(tmp_path: Path, sandbox: Sandbox) -> N
     folder, build = tmp_path / "project", build_of("events_and_lists")
     project = opened("events_and_lists", folder, sandbox)
     for path, body in commands_of("events_and_lists"):
-        answer = httpx.post(sandbox.url + path, content=body, headers={"Authorization": "Bearer sandbox-token"})
+        answer = httpx.post(sandbox.url + path, content=body, headers=AS_CURL)
         assert answer.is_success, answer.text
     build(folder)
     assert project.check(connect=True) == []
