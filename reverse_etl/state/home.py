@@ -4,6 +4,7 @@ project.json        the project's id, and the syncs that have state
 state.db            the SQL store (unless state.url says otherwise)
 snapshots/NAME.duckdb
 locks/NAME.lock     held while a sync runs; its text names the holder
+locks/.project      held while project.json is written
 spool/RUN/          where a run's comparison spills to; gone when it ends, or when the next one starts
 """
 
@@ -73,6 +74,17 @@ class StateHome:
             self.project_file.replace(self.project_file.with_suffix(".json.unreadable"))
             with_snapshot = {path.stem for path in self.snapshots.glob("*.duckdb")}
             self._write({"id": project_id or secrets.token_hex(8), "syncs": sorted({*syncs, *with_snapshot})})
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Around what concerns the project as a whole: first runs of several syncs may begin at the same moment."""
+        path = self.folder / "locks" / ".project"  # no sync has such a name
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
 
     @contextmanager
     def lock(self, sync: str, holder: str) -> Iterator[None]:

@@ -88,11 +88,12 @@ class Ledger:
     def begin(self, report: RunReport) -> None:
         """Durably, before anything else: this run has begun. Makes the store if this is the first one."""
         store = self._opened()
-        store.prepare()
-        owner = store.project_id()
-        project_id = self.home.enter(self.sync, owner)
-        if owner is None:
-            store.claim(project_id)
+        with self.home.alone():
+            store.prepare()
+            owner = store.project_id()
+            project_id = self.home.enter(self.sync, owner)
+            if owner is None:
+                store.claim(project_id)
         store.begin(report, self.identity)
 
     def note_keys(self, kinds: Sequence[str]) -> None:
@@ -196,7 +197,8 @@ class Ledger:
                 store = self._usable_store(file)
                 store.reset(self.sync)
                 self.home.mend(store.project_id(), [state.sync for state in store.syncs()])
-            self.home.leave(self.sync)
+            with self.home.alone():
+                self.home.leave(self.sync)
         self.close()
 
     def forget(self, key: str, run_id: str, now: datetime) -> bool:
