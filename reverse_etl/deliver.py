@@ -210,7 +210,7 @@ class _Sender:
             part = batch.take(places).of([field for field in batch.fields if field.name == name])
             try:
                 refused = await self.destination.link(part, ids)
-            except DestinationError as failure:
+            except ReverseEtlError as failure:
                 for at in failure.answered.places(Verdict.REMOVED) if failure.answered is not None else ():
                     outcomes.waiting[places[at]][name] = LINK_UNANSWERED
                 raise

@@ -36,6 +36,7 @@ class ReverseEtlError(Exception):
     code: str = "error"
     exit_code: int = 1
     doubtful = False  # an earlier try of the call that failed may have been carried out
+    answered: Outcomes | None = None  # of a failed call: verdicts of rows that were settled before
 
     def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -65,13 +66,12 @@ class SourceError(ReverseEtlError):
 class DestinationError(ReverseEtlError):
     """The destination could not be used; what it acknowledged before is recorded, the rest is pending.
 
-    `retry_after` is how many seconds the destination asked us to wait, None when it didn't say. `answered`: verdicts
-    of rows that were settled before; what was asked for the others was surely not carried out, or is remembered.
-    `tries`: how often such a call is worth making in all, None where the usual number is.
+    `retry_after` is how many seconds the destination asked us to wait, None when it didn't say. Where some rows are
+    `answered`, what was asked for the others was surely not carried out, or is remembered. `tries`: how often such a
+    call is worth making in all, None where the usual number is.
     """
 
     code = "destination"
-    answered: Outcomes | None = None
     tries: int | None = None
 
     def __init__(

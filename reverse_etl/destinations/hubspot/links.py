@@ -17,7 +17,7 @@ from reverse_etl.destinations.hubspot.parents import Parents
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.reads import Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, nearest
-from reverse_etl.errors import DestinationError, InDoubt
+from reverse_etl.errors import DestinationError, InDoubt, ReverseEtlError
 from reverse_etl.http import Http
 from reverse_etl.model import Batch, Field, FieldType, ObjectSchema, Outcomes, Parent, Refusal
 from reverse_etl.protocols import LINK_WAITING, RECORD_GONE
@@ -161,8 +161,9 @@ class Linking:
                 pairs = [pair for pair in pairs if label not in has[pair]]
                 told = await associations.label({pair: [*_others(has[pair], label), label] for pair in pairs})
             await self._look_again(told, pairs)
-        except InDoubt as failure:
-            failure.answered = self._perhaps(pairs)
+        except ReverseEtlError as failure:
+            if failure.doubtful or isinstance(failure, InDoubt):
+                failure.answered = self._perhaps(pairs)
             raise
         faults = {pair: told.faults[pair] for pair in pairs if pair in told.faults}
         if label is not None and faults and label not in await associations.kinds():
