@@ -33,10 +33,10 @@ def test_a_broken_project_file_hides_no_problem_of_a_definition(project: Project
 
 def test_a_broken_destination_hides_no_problem_of_a_definition(project: ProjectFolder) -> None:
     project.write("reverse_etl.yml", PROJECT.replace("type: crm", "type: cmr"))
-    project.sync(more="mode: append")
+    project.sync(more="match: emial")
     assert [(problem.file, problem.text) for problem in project.problems()] == [
         ("reverse_etl.yml", "cmr"),
-        ("syncs/people.yml", "append"),
+        ("syncs/people.yml", "emial"),
     ]
 
 
