@@ -32,7 +32,7 @@ def codes(root: Path, field: Field, column: pa.Array) -> list[str | None]:
 
 
 TEXT = FieldType.TEXT
-PLANS = {
+PLANS: dict[str, Any] = {
     "options": ("free", "pro", "old"),
     "labels": (("Free", "free"), ("Pro", "pro"), ("Pro", "old"), ("old", "pro")),
 }

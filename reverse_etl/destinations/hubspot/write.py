@@ -84,7 +84,9 @@ class Writing:
     async def _send(self, call: Call) -> Answer:
         """Every call may be repeated without harm: a create whose record is there already is answered by a conflict."""
         path = self.records.paths.batch(self.records.type, VERBS[call.operation])
-        return await self.records.http.send("POST", path, json=call.body(), idempotent=True, splittable=len(call.ids) > 1)
+        return await self.records.http.send(
+            "POST", path, json=call.body(), idempotent=True, splittable=len(call.ids) > 1
+        )
 
     async def _answered(self, call: Call) -> tuple[Call, Reading]:
         """The answer, and the rows it is about: those to blame for a refusal of the whole are taken out."""
