@@ -17,7 +17,7 @@ import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from reverse_etl.errors import BatchRefused, DestinationError, InDoubt, PluginError, ReverseEtlError
+from reverse_etl.errors import BatchRefused, InDoubt, PluginError, ReverseEtlError
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 from reverse_etl.plan import Parcel
 from reverse_etl.protocols import LINK_IN_DOUBT, LINK_WAITING, RECORD_GONE, Destination, Linker, Resumable
@@ -147,7 +147,7 @@ class _Sender:
             await self._offer(batch.slice(middle, len(batch) - middle), places[middle:], outcomes, doubtful)
             return
         except BaseException as failure:
-            if isinstance(failure, DestinationError) and failure.answered is not None:
+            if isinstance(failure, ReverseEtlError) and failure.answered is not None:
                 outcomes.take_over(places, failure.answered)
             elif not isinstance(failure, ReverseEtlError) or isinstance(failure, InDoubt) or failure.doubtful:
                 doubtful.update(places)
