@@ -9,10 +9,13 @@ class TestMySource(SourceSuite):
 
 import pytest
 
-pytest.register_assert_rewrite("reverse_etl.testing.destinations", "reverse_etl.testing.sources")
+pytest.register_assert_rewrite(
+    "reverse_etl.testing.destinations", "reverse_etl.testing.linking", "reverse_etl.testing.sources"
+)
 
 from reverse_etl.testing.clock import FakeClock, Forgetful
 from reverse_etl.testing.destinations import DestinationSuite
+from reverse_etl.testing.linking import LinkerSuite
 from reverse_etl.testing.memory import MemoryAccount, MemoryConfig, MemoryDestination, Written
 from reverse_etl.testing.parents import MemoryParents
 from reverse_etl.testing.sources import AWKWARD_TEXT, SourceSuite, refused
@@ -22,6 +25,7 @@ __all__ = [
     "DestinationSuite",
     "FakeClock",
     "Forgetful",
+    "LinkerSuite",
     "MemoryAccount",
     "MemoryConfig",
     "MemoryDestination",
