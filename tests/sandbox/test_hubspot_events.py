@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
 from typing import Any
 
@@ -131,6 +132,19 @@ def test_a_cut_connection_neither_loses_nor_doubles_an_event(scene: Scene, appli
     assert (run["exit"], run["delivered"]["created"]) == (0, 2)
     assert len(sends(scene)) == 2
     assert len(taken(scene)) == 2
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_goes_wrong_each_row_is_one_event_in_the_end(scene: Scene, seed: int) -> None:
+    chance = random.Random(seed)
+    for run in range(3):
+        rows(scene, *((f"w{n}", "ada@x.example", AT, "ws", n) for n in range(20 * (run + 1))))
+        kind = chance.choice(["cut", "html", "slow", "status"])
+        scene.sandbox.faults.add(kind, path="/send/batch", status=500, seconds=0.1, applied=chance.random() < 0.5)
+        scene.sync("created")
+        scene.sandbox.faults.clear()
+    assert scene.sync("created")["exit"] == 0
+    assert sorted(int(event["properties"]["seats"]) for event in taken(scene)) == list(range(60))
 
 
 def test_a_run_whose_answers_are_all_lost_is_repaired_by_the_next(scene: Scene) -> None:

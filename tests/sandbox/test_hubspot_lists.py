@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -284,6 +285,23 @@ def test_a_lost_answer_does_no_harm(scene: Scene, kind: str, applied: bool) -> N
     run = scene.sync("vips")
     assert (run["exit"], run["delivered"]["removed"], members(scene)) == (0, 1, {CY})
     assert scene.sync("vips")["requests"] == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_goes_wrong_the_list_is_the_result_in_the_end(scene: Scene, seed: int) -> None:
+    chance, everybody = random.Random(seed), [ADA, BO, CY, *(f"p{n}@x.example" for n in range(30))]
+    for email in everybody[3:]:
+        scene.sandbox.hubspot.add("contacts", {"email": email})
+    for _ in range(3):
+        wanted = chance.sample(everybody, 20)
+        vips(scene, *(email if email in wanted else None for email in everybody))
+        kind, path = chance.choice(["cut", "html", "empty", "truncate"]), chance.choice(["memberships/", "batch/read"])
+        scene.sandbox.faults.add(kind, path=path, applied=chance.random() < 0.5)
+        scene.sync("vips")
+        scene.sandbox.faults.clear()
+    scene.sync("vips")
+    assert members(scene) == {*wanted}
+    assert scene.rejected("vips") == []
 
 
 def test_an_answer_that_says_nothing_is_asked_for_again(scene: Scene) -> None:

@@ -93,7 +93,8 @@ def test_members_leave_by_their_remembered_ids() -> None:
 
 def test_a_row_with_another_record_than_before_changes_places_in_one_call() -> None:
     sent = joining(ADA, BO, None, ids=["1", "8", "3"])
-    outcomes, script = write(people(ada="7", bo="8"), changed(recordsIdsAdded=["7"], recordIdsRemoved=["1"]), sent=sent)
+    told = changed(recordsIdsAdded=["7"], recordIdsRemoved=["1"])
+    outcomes, script = write(people(ada="7", bo="8"), answer([record("1")]), told, sent=sent)
     assert verdicts(outcomes) == ["CREATED", "UPDATED", "UPDATED"]
     assert outcomes.record_ids == ["7", "8", "3"]
     assert script.paths()[-1].rpartition("/")[2] == "add-and-remove"
@@ -102,9 +103,18 @@ def test_a_row_with_another_record_than_before_changes_places_in_one_call() -> N
 
 def test_two_rows_that_swap_their_records_take_nobody_out() -> None:
     sent = joining(ADA, BO, ids=["8", "7"])
-    outcomes, script = write(people(ada="7", bo="8"), changed(recordsIdsAdded=[]), sent=sent)
+    there = answer([record("7"), record("8")])
+    outcomes, script = write(people(ada="7", bo="8"), there, changed(recordsIdsAdded=[]), sent=sent)
     assert verdicts(outcomes) == ["UPDATED", "UPDATED"]
     assert script.paths()[-1].rpartition("/")[2] == "add"
+
+
+def test_a_record_merged_into_another_is_not_taken_out_by_its_old_id() -> None:
+    merged = answer([record("7")])  # what the old id leads to
+    sent = joining(ADA, ids=["1"])
+    outcomes, script = write(people(ada="7"), merged, changed(recordsIdsAdded=["7"]), sent=sent)
+    assert (verdicts(outcomes), outcomes.record_ids) == (["CREATED"], ["7"])
+    assert (script.paths()[-1].rpartition("/")[2], script.bodies()[-1]) == ("add", ["7"])
 
 
 def test_who_joined_in_this_run_does_not_leave_with_another_row() -> None:
