@@ -127,3 +127,31 @@ def test_a_nanosecond_cursor_reads_back_equal_and_moves_exactly(ticks: int, zone
     back = from_exact(earlier_exact(text, kind, lag), kind)
     assert isinstance(back, Nanoseconds)
     assert back.ticks == ticks - (lag // timedelta(microseconds=1)) * 1000
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+words = st.sampled_from([*"abcdeABCDE"])
+
+
+@given(
+    options=st.lists(words, unique=True, min_size=1), names=st.lists(st.tuples(words, words)), chosen=st.lists(words)
+)
+def test_what_goes_out_for_a_choice_is_an_option_or_what_came_and_does_not_depend_on_the_lists_order(
+    options: list[str], names: list[tuple[str, str]], chosen: list[str]
+) -> None:
+    labels = tuple((label, value) for label, value in names if value in options)
+    several = Field("x", FieldType.CHOICES, options=tuple(options), labels=labels)
+    [sent] = as_text(pa.array([chosen], pa.list_(pa.string())), several)
+    assert sent is not None
+    parts = sent.split(";") if sent else []
+    for each in chosen:
+        meant = {value for label, value in labels if label == each}
+        assert (each if each in options or len(meant) != 1 else meant.pop()) in parts
+    known = [part for part in parts if part in options]
+    assert known == sorted(set(known), key=options.index)
+    assert set(parts) - set(options) <= set(chosen)
+    assert as_text(pa.array([parts], pa.list_(pa.string())), several) == [sent]
+    [reversed_] = as_text(pa.array([chosen[::-1]], pa.list_(pa.string())), several)
+    assert reversed_ is not None
+    assert sorted(reversed_.split(";")) == sorted(sent.split(";"))

@@ -116,6 +116,30 @@ def test_lists_join_for_choices_and_are_json_elsewhere() -> None:
     assert text([[1, 2]], pa.list_(pa.int64(), 2), FieldType.CHOICES) == ["1;2"]
 
 
+OPTIONS = ("z", "a", " b ", "1")
+LABELS = (("Zed", "z"), ("A", "a"), ("a", "z"), ("Same", "z"), ("Same", "a"), ("One", "1"))
+
+
+def test_a_choice_goes_out_by_its_value_which_beats_a_label_and_a_shared_label_stands_for_none() -> None:
+    one = Field("x", FieldType.CHOICE, options=OPTIONS, labels=LABELS)
+    assert as_text(pa.array(["Zed", "a", "Same", " b ", "zed", "", None]), one) == [
+        *("z", "a", "Same", " b "),
+        "zed",
+        "",
+        None,
+    ]
+    assert as_text(pa.array([1, None]), one) == ["1", None]
+    assert as_json(pa.array(["Zed"]), one) == ["z"]
+    assert (one.by_label, one.shared_labels) == ({"Zed": "z", "A": "a", "One": "1"}, ["Same"])
+
+
+def test_several_choices_stand_in_the_options_order_from_a_list_and_as_written_from_text() -> None:
+    several = Field("x", FieldType.CHOICES, options=OPTIONS, labels=LABELS)
+    lists = pa.array([["One", "A", "Zed", "a", None], ["unknown", "a"], [], None])
+    assert as_text(lists, several) == ["z;a;1", "a;unknown", "", None]
+    assert as_text(pa.array(["One;A", ";Zed", "", None]), several) == ["1;a", ";z", "", None]
+
+
 def test_a_slice_of_a_nested_column_shows_its_own_rows() -> None:
     lists = pa.array([["a"], ["b", "c"], None, ["d"]])
     assert as_text(lists.slice(1, 3), field(FieldType.CHOICES)) == ["b;c", None, "d"]
