@@ -10,7 +10,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks import bench
+from benchmarks import bench, daemon
 from benchmarks.bench import Measure
 from benchmarks.limiter import limiter
 
@@ -110,6 +110,9 @@ def main() -> None:
     arguments.add_argument(
         "--rows", type=int, help="rows (idle 1,000,000, load 100,000, limiter 160,000, memory 10,000,000)"
     )
+    arguments.add_argument("--syncs", type=int, default=500, help="daemon: syncs that are due every minute")
+    arguments.add_argument("--minutes", type=float, default=4, help="daemon: how long it is watched")
+    arguments.add_argument("--places", type=int, default=4, help="daemon: how many may run at once")
     given = arguments.parse_args()
     for what in given.what:
         with tempfile.TemporaryDirectory(prefix="reverse-etl-bench-") as folder:
@@ -123,6 +126,9 @@ def main() -> None:
                 limiter(Path(folder), given.rows or 160_000)
             elif what == "memory":
                 memory(Path(folder), given.rows or 10_000_000)
+            elif what == "daemon":
+                found = daemon.measure(Path(folder), given.syncs, given.minutes, given.places)
+                daemon.tell(found, given.syncs, given.minutes)
             else:
                 arguments.error(f"nothing to measure is called {what!r}")
 

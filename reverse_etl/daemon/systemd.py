@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
-READY, STOPPING, WATCHDOG = "READY=1", "STOPPING=1", "WATCHDOG=1"
+READY, STOPPING = "READY=1", "STOPPING=1"
+WATCHDOG = "WATCHDOG=1"  # ignored where systemd was not told to watch
 
 
 class Notifier:
@@ -32,11 +33,3 @@ class Notifier:
                 sender.sendto("\n".join(states).encode(), address)
             except OSError as failure:
                 log.debug("systemd could not be told: %s", failure.strerror)
-
-
-def watchdog_seconds(env: Mapping[str, str] = os.environ) -> float | None:
-    """Within which time systemd wants a sign of life; None when it doesn't watch this process."""
-    written, owner = env.get("WATCHDOG_USEC", ""), env.get("WATCHDOG_PID", "")
-    if not written.isdecimal() or int(written) == 0 or owner not in {"", str(os.getpid())}:
-        return None
-    return int(written) / 1_000_000

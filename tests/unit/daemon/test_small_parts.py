@@ -13,7 +13,7 @@ import pytest
 
 from reverse_etl.daemon.alarms import ApSchedulerAlarms
 from reverse_etl.daemon.notebook import Notebook, running_at
-from reverse_etl.daemon.systemd import Notifier, watchdog_seconds
+from reverse_etl.daemon.systemd import Notifier
 from reverse_etl.errors import StateError, SyncBusy
 from reverse_etl.report import RunError, RunReport, RunStatus
 from tests.unit.daemon.day import START
@@ -101,20 +101,6 @@ def test_an_abstract_socket_begins_with_an_at() -> None:
 @pytest.mark.parametrize("place", ["", "nowhere", "/nowhere/at/all"])
 def test_nobody_who_listens_is_no_trouble(place: str) -> None:
     Notifier({"NOTIFY_SOCKET": place}).tell("READY=1")
-
-
-@pytest.mark.parametrize(
-    ("env", "seconds"),
-    [
-        ({"WATCHDOG_USEC": "30000000"}, 30.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
-        ({"WATCHDOG_USEC": "soon"}, None),
-        ({}, None),
-    ],
-)
-def test_the_watchdog_is_for_the_process_it_names(env: dict[str, str], seconds: float | None) -> None:
-    assert watchdog_seconds(env) == seconds
 
 
 # --- alarms -----------------------------------------------------------------------------------------------------------
