@@ -1,4 +1,4 @@
-"""`python -m benchmarks [idle changed load help limiter memory]`: ratios against bare scripts, medians of turns."""
+"""`python -m benchmarks [idle changed load bulk help limiter memory]`: ratios against bare scripts, medians of turns."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import bench, daemon
 from benchmarks.bench import Measure
+from benchmarks.bulk import bulk
 from benchmarks.limiter import limiter
 
 
@@ -105,10 +106,10 @@ def tell_one(what: str, measure: Measure, remark: str) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    arguments.add_argument("what", nargs="*", default=["help", "idle", "load"], help="help idle load limiter memory")
+    arguments.add_argument("what", nargs="*", default=["help", "idle", "load"], help="help idle load bulk limiter memory")
     arguments.add_argument("--runs", type=int, default=3, help="interleaved runs of each; the median counts")
     arguments.add_argument(
-        "--rows", type=int, help="rows (idle 1,000,000, load 100,000, limiter 160,000, memory 10,000,000)"
+        "--rows", type=int, help="rows (idle, bulk 1,000,000, load 100,000, limiter 160,000, memory 10,000,000)"
     )
     arguments.add_argument("--syncs", type=int, default=500, help="daemon: syncs that are due every minute")
     arguments.add_argument("--minutes", type=float, default=4, help="daemon: how long it is watched")
@@ -122,6 +123,8 @@ def main() -> None:
                 idle_and_changed(Path(folder), given.rows or 1_000_000, given.runs)
             elif what == "load":
                 load(Path(folder), given.rows or 100_000, given.runs)
+            elif what == "bulk":
+                bulk(Path(folder), given.rows or 1_000_000, given.runs)
             elif what == "limiter":
                 limiter(Path(folder), given.rows or 160_000)
             elif what == "memory":

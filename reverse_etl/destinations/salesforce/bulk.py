@@ -31,7 +31,7 @@ from reverse_etl.protocols import Opening
 pc = Late("pyarrow.compute")
 
 PATH = "bulk"
-ROWS = 200_000  # of a batch; Salesforce cuts it into batches of its own
+ROWS = 100_000  # of a batch; Salesforce cuts it into batches of its own
 IN_FLIGHT = 1
 CALLS = 8  # that a job takes at least
 BATCH_ROWS = 10_000  # of Salesforce's own batches, of which an org has so many a day
@@ -87,6 +87,7 @@ class Bulk:
         self._remembered: dict[str, Remembered] = {}
         self._left: dict[str, list[Left]] = {}
         self._taking_up = anyio.Lock()
+        self._numbered: tuple[pa.Array | None, pa.Array] = (None, None)  # the latest batch's keys, and their numbers
         self._closed_to: set[str] = set()  # objects that take no jobs, at least not now
 
     async def left(self, sync: str) -> list[Left]:
@@ -144,7 +145,8 @@ class Bulk:
         """What became of these rows is stored."""
         known = self._remembered.get(batch.sync)
         if known:
-            known.settle(sheet.fingerprints(batch.keys))
+            keys, numbers = self._numbered
+            known.settle(numbers if keys is batch.keys else sheet.fingerprints(batch.keys))
 
     def forget_left(self) -> None:
         """The run has had a word on every row: what earlier runs left is of no use any more."""
@@ -201,7 +203,9 @@ class Bulk:
     async def _upload(self, places: Sequence[int], batch: Batch, table: Sheet, file: IO[bytes]) -> Work | None:
         """An open job that surely holds the file; None when the object takes none."""
         known = self._of(batch.sync)
-        carried = Carried(*(sheet.at(numbers, places) for numbers in table.fingerprints(batch.keys)))
+        numbers = table.fingerprints(batch.keys)
+        self._numbered = (batch.keys, numbers[0])
+        carried = Carried(*(sheet.at(column, places) for column in numbers))
         for _ in range(TRIES):
             work = known.add(await self._asked(batch, table), carried)
             try:

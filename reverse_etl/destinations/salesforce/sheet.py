@@ -98,21 +98,31 @@ def sheet_of(batch: Batch, ids: Sequence[str | None] | None, links: Mapping[str,
             speechless = pc.or_(speechless, nobody if goes is None else pc.and_(goes, nobody))
         elif pa.types.is_string(column.type):
             speechless = _or(speechless, _unsayable(text), goes)
-        columns[field.name if link is None else link.column] = _cells(text, goes, _cleared(field, link))
+        said = _plain_text(text, _cleared(field, link)) if _may_be_odd(column, field) else text
+        columns[field.name if link is None else link.column] = _sent(said, goes, _cleared(field, link))
     return Sheet(tuple(columns), tuple(columns.values()), batch.match if ids is None else ID, speechless, order)
 
 
-def _cells(text: pa.Array, goes: pa.Array | None, cleared: str | None) -> pa.Array:
-    """What a column says: `cleared` where it is to be empty, NULL where a field is left alone. Without `goes` NULLs
-    are.
-    """
+def _may_be_odd(column: pa.Array, field: Field) -> bool:
+    """Whether a text may be empty or hold line ends: numbers and moments never are or do."""
+    return pa.types.is_string(column.type) or pa.types.is_nested(column.type) or field.parent is not None
+
+
+def _plain_text(text: pa.Array, cleared: str | None) -> pa.Array:
+    """Texts as cells: what is empty clears the field, and line ends are those of the file."""
     empty = pc.equal(text, "")
-    cell = pc.if_else(empty, cleared, text) if pc.any(empty).as_py() else text
-    if goes is not None:
-        cell = pc.if_else(goes, cell if cleared is None else pc.fill_null(cell, cleared), None)
-    if pc.any(pc.match_substring(cell, "\r")).as_py():  # a file holds one kind of line end, inside of values too
-        cell = pc.replace_substring(pc.replace_substring(cell, "\r\n", "\n"), "\r", "\n")
-    return cell
+    if pc.any(empty).as_py():
+        text = pc.if_else(empty, cleared, text)
+    if pc.any(pc.match_substring(text, "\r")).as_py():
+        text = pc.replace_substring(pc.replace_substring(text, "\r\n", "\n"), "\r", "\n")
+    return text
+
+
+def _sent(text: pa.Array, goes: pa.Array | None, cleared: str | None) -> pa.Array:
+    """NULL where a field is left alone; where it is to be empty, `cleared`. Without `goes` NULLs are left alone."""
+    if goes is None:
+        return text
+    return pc.if_else(goes, text if cleared is None else pc.fill_null(text, cleared), None)
 
 
 def strings(column: pa.Array, field: Field) -> pa.Array:
