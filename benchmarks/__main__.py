@@ -1,4 +1,4 @@
-"""`python -m benchmarks [idle changed load bulk help limiter memory]`: ratios against bare scripts, medians of turns."""
+"""`python -m benchmarks [WHAT ...]`: ratios against bare scripts, medians of turns; --help names what."""
 
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ def tell_one(what: str, measure: Measure, remark: str) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    arguments.add_argument("what", nargs="*", default=["help", "idle", "load"], help="help idle load bulk limiter memory")
+    measured = "help idle load bulk limiter memory"
+    arguments.add_argument("what", nargs="*", default=["help", "idle", "load"], help=measured)
     arguments.add_argument("--runs", type=int, default=3, help="interleaved runs of each; the median counts")
     arguments.add_argument(
         "--rows", type=int, help="rows (idle, bulk 1,000,000, load 100,000, limiter 160,000, memory 10,000,000)"
