@@ -96,5 +96,6 @@ def _field(field: Field) -> Document:
         "read_only": field.read_only,
         "required_on_create": field.required_on_create,
         "options": field.options,
+        "labels": {value: label for label, value in field.labels},
         "max_length": field.max_length,
     }

@@ -296,5 +296,7 @@ def _notes(field: Field) -> Iterator[str]:
     if field.max_length:
         yield f"up to {text.count(field.max_length)} characters"
     if field.options is not None:
-        shown = ", ".join(field.options[:5])
+        labels = {value: label for label, value in field.labels if label.casefold() != value.casefold()}
+        options = field.options[:5]
+        shown = ", ".join(f"{each} ({labels[each]})" if labels.get(each) else each for each in options)
         yield f"one of: {shown}" + (f", … ({len(field.options)})" if len(field.options) > 5 else "")

@@ -144,16 +144,23 @@ def test_fields_that_identify_come_first_and_notes_say_what_matters() -> None:
         {
             "age": Field("age", FieldType.NUMBER, "Age", read_only="calculated"),
             "email": Field("email", FieldType.TEXT, "Email", identifies=True, max_length=80, required_on_create=True),
-            "plan": Field("plan", FieldType.CHOICE, "Plan", options=("a", "b", "c", "d", "e", "f")),
+            "plan": Field(
+                "plan",
+                FieldType.CHOICE,
+                "Plan",
+                options=("a", "b", "c", "d", "e", "f"),
+                labels=(("A", "a"), ("Best", "b")),
+            ),
         },
     )
     assert lines(tables.fields(schema)) == [
         "field | type | label | notes",
         "email | text | Email | identifies; required for new records; up to 80 characters",
         "age | number | Age | read-only: calculated",
-        "plan | choice | Plan | one of: a, b, c, d, e, … (6)",
+        "plan | choice | Plan | one of: a, b (Best), c, d, e, … (6)",
         "3 fields of contacts",
     ]
     document = documents.fields(schema)
     assert document["object"] == "contacts"
     assert [field["name"] for field in document["fields"]] == ["age", "email", "plan"]  # type: ignore[attr-defined]
+    assert document["fields"][2]["labels"] == {"a": "A", "b": "Best"}  # type: ignore[index]
