@@ -40,6 +40,7 @@ class DestinationSuite:
     changed_field: str  # of `row`, not the match, text, and may be cleared
     missing_id: str = "999999999"  # well-formed, but no record has it
     most_rows: int = 100  # bound to the batches of the size test
+    event_object: str = ""  # what mode append adds `event`s to; every destination that has this mode names one
 
     @abstractmethod
     def make_destination(self) -> Destination:
@@ -56,6 +57,14 @@ class DestinationSuite:
     def refused_row(self, number: int) -> dict[str, Any] | None:
         """Like `row`, but the destination itself refuses it; None where it refuses none."""
         return None
+
+    def event(self, number: int) -> dict[str, Any]:
+        """Values of an event that leads somewhere; only asked for with an `event_object`."""
+        raise NotImplementedError
+
+    def events(self) -> list[Any]:
+        """The events that the account holds now."""
+        raise NotImplementedError
 
     # --- tools ----------------------------------------------------------------------------------------------------
 
@@ -141,6 +150,7 @@ class DestinationSuite:
             assert destination.requests_per_second >= 0
             assert destination.modes <= {"upsert", "update", "insert", "mirror", "append"}
             assert destination.removal in ("archive", "delete")
+            assert ("append" in destination.modes) is bool(self.event_object)
 
         self.use(scenario)
 
@@ -257,6 +267,32 @@ class DestinationSuite:
         again = self.write(Operation.REMOVE, [self.row(1)], ids[:1], [])
         assert again.verdicts[0] in (Verdict.REMOVED, Verdict.MISSING)
         assert list(self.records()) == [self.row(2)[self.match]]
+
+    # --- append ---------------------------------------------------------------------------------------------------
+
+    def test_an_event_that_is_sent_again_is_there_once(self) -> None:
+        if not self.event_object:
+            pytest.skip("this destination has no `append`")
+
+        async def scenario(destination: Destination) -> None:
+            schema = await destination.describe(self.event_object)
+            rows = [self.event(number) for number in range(3)]
+            names = [*rows[0]]
+            batch = Batch(
+                object=schema.name,
+                operation=Operation.APPEND,
+                match="",
+                fields=tuple(schema.fields[name] for name in names),
+                rows=pa.RecordBatch.from_pydict({name: pa.array([row[name] for row in rows]) for name in names}),
+                keys=pa.array(["a", "b", "c"]),
+                record_ids=pa.nulls(3, pa.string()),
+                sync="events",
+            )
+            for part in (batch.slice(0, 2), batch, batch):  # the first of three answers was lost, say
+                assert (await destination.write(part)).verdicts == [Verdict.CREATED] * len(part)
+
+        self.use(scenario)
+        assert len(self.events()) == 3
 
     # --- reading back ---------------------------------------------------------------------------------------------
 

@@ -39,6 +39,12 @@ class TestMemory(DestinationSuite):
     def records(self) -> dict[str, dict[str, Any]]:
         return self.at.by("email")
 
+    event_object = "contacts"
+    event = row
+
+    def events(self) -> list[Any]:
+        return [*self.at.events]
+
 
 class SandboxSuite(DestinationSuite):
     @pytest.fixture(autouse=True)
@@ -68,6 +74,21 @@ class TestHubSpotContacts(SandboxSuite):
     def records(self) -> dict[str, dict[str, Any]]:
         found = (record["properties"] for record in self.at.hubspot.records("contacts"))
         return {properties["email"]: properties for properties in found}
+
+    event_object = "opened"
+
+    @pytest.fixture(autouse=True)
+    def definition(self, sandbox: None) -> None:
+        properties = [{"name": "size", "label": "Size", "type": "number"}]
+        self.at.hubspot.events._define({"name": "opened", "properties": properties})
+
+    def event(self, number: int) -> dict[str, Any]:
+        reader = f"reader{number}@example.com"
+        self.at.hubspot.add("contacts", {"email": reader})
+        return {"email": reader, "size": number}
+
+    def events(self) -> list[Any]:
+        return self.at.hubspot.events.taken
 
 
 class TestHubSpotCompanies(TestHubSpotContacts):
