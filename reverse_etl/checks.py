@@ -158,10 +158,10 @@ def _is_among(known: Sequence[str], column: PayloadColumn, field: Field, *, whol
     name, test = quoted(column.name), "list_has_all" if whole else "list_has_any"
     if column.type.endswith("[]"):
         return f"{test}({_list(known)}, {name})"
-    if field.type is FieldType.CHOICES:  # `;a` and the empty text are fine: blank parts name no option
-        blank = [""] if whole else []
-        return f"{test}({_list([*known, *blank])}, string_split(CAST({name} AS VARCHAR), ';'))"
-    return f"list_contains({_list(known)}, CAST({name} AS VARCHAR))"
+    listed = _list([*known, *([""] if whole else [])])  # `;a` and the empty text are fine: they name no other option
+    if field.type is FieldType.CHOICES:
+        return f"{test}({listed}, string_split(CAST({name} AS VARCHAR), ';'))"
+    return f"list_contains({listed}, CAST({name} AS VARCHAR))"
 
 
 def _pair_rules(shape: Shape, fields: Mapping[str, Field]) -> Iterator[Rule]:

@@ -64,8 +64,8 @@ CASES: list[tuple[str, Field, pa.Array, list[str | None]]] = [
     (
         "not an option",
         Field("v", FieldType.CHOICE, options=("free", "it's")),
-        pa.array(["free", "it's", "Free", "gold", None]),
-        [None, None, "invalid_option", "invalid_option", None],
+        pa.array(["free", "it's", "Free", "gold", "", None]),
+        [None, None, "invalid_option", "invalid_option", None, None],
     ),
     (
         "a text of several options",
