@@ -257,31 +257,6 @@ def test_a_label_is_of_one_direction_and_others_are_named_with_the_nearest(scene
     assert "the labels are: Primary, Decision maker" in told
 
 
-def test_a_label_that_is_removed_while_a_run_goes_stops_it(scene: Scene) -> None:
-    make_label(scene, "Advisor")
-    define(scene, {**PLAIN, "label": "Advisor"})
-    people(scene, (A, "Ada", "acme.io"), (B, "Bob", "acme.io"))
-    own = scene.sandbox.hubspot._associations._own
-    kept = {pair: dict(labels) for pair, labels in own.items()}
-    fault = scene.sandbox.faults.add("status", status=503, path="contacts/batch/upsert")
-    fault.headers["Retry-After"] = "0"
-    original = scene.sandbox.hubspot._writes.batch_upsert
-
-    def upsert_and_lose_the_label(*arguments: Any) -> Any:
-        own.clear()
-        return original(*arguments)
-
-    scene.sandbox.hubspot._writes.batch_upsert = upsert_and_lose_the_label  # type: ignore[method-assign]
-    run = scene.sync("people")
-    assert (run["status"], run["error"]["code"]) == ("failed", "destination_config")
-    assert "the label 'Advisor' was removed" in run["error"]["message"]
-    assert [row["code"] for row in scene.rejected()] == ["link_waiting", "link_waiting"]
-    scene.sandbox.hubspot._writes.batch_upsert = original  # type: ignore[method-assign]
-    own.update(kept)
-    assert scene.sync("people")["exit"] == 0
-    assert links(scene) == {A: {"acme.io": ["Advisor"]}, B: {"acme.io": ["Advisor"]}}
-
-
 # --- links that can't be ---------------------------------------------------------------------------------------------
 
 
@@ -486,7 +461,7 @@ def test_an_error_is_the_row_s_that_it_names_and_no_other_s(
     assert codes == dict.fromkeys(missing, "LIMIT_EXCEEDED" if len(missing) == 1 else "link_waiting")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_whatever_goes_wrong_two_clean_runs_later_every_link_is_right(tmp_path: Path, seed: int) -> None:
     with scene_in(tmp_path, search_lag=0.0, seed=seed) as scene:
         domains = [f"c{number}.io" for number in range(8)]
@@ -494,8 +469,9 @@ def test_whatever_goes_wrong_two_clean_runs_later_every_link_is_right(tmp_path: 
             scene.sandbox.hubspot.add("companies", {"name": domain, "domain": domain})
         define(scene, PRIMARY if seed % 2 else PLAIN)
         for shift in range(3):
-            for kind in ({"kind": "cut", "applied": True}, {"kind": "status", "status": 500}):
-                scene.sandbox.faults.add(**kind, path="batch/(associate|create|archive)", probability=0.3, times=2)
+            path = "batch/(associate|create|archive)"
+            scene.sandbox.faults.add("cut", applied=True, path=path, probability=0.3, times=2)
+            scene.sandbox.faults.add("status", status=500, path=path, probability=0.3, times=2)
             scene.sandbox.faults.add("empty", path="batch/(associate|create)", probability=0.3)
             wanted = [None if (at + shift) % 5 == 0 else domains[(at * 3 + shift) % 8] for at in range(30)]
             people(scene, *[(f"p{at}@example.com", "P", domain) for at, domain in enumerate(wanted)])

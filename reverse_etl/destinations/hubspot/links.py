@@ -275,15 +275,15 @@ async def _label(associations: Associations, object: str, parent: Parent) -> Kin
     if parent.label is None:
         return None
     by_label = {kind.label.casefold(): kind for kind in kinds if kind.label is not None}
-    found = by_label.get(parent.label.strip().casefold())
-    if found is not None:
-        return found
-    labels = [kind.label for kind in kinds if kind.label is not None]
-    near = nearest(parent.label, labels)
+    wanted = parent.label.strip().casefold()
+    if wanted in by_label:
+        return by_label[wanted]
+    near = by_label.get(nearest(wanted, by_label) or "")
+    known = ", ".join(str(kind.label) for kind in by_label.values())
     raise _unusable(
         f"from {object} to {parent.object} there is no label {parent.label!r}",
-        (f"did you mean {near!r}? " if near else "")
-        + (f"the labels are: {', '.join(labels)}" if labels else "there are no labels: make it in HubSpot")
+        (f"did you mean {near.label!r}? " if near else "")
+        + (f"the labels are: {known}" if known else "there are no labels: make it in HubSpot")
         + "; without `label` the plain association is made",
     )
 
