@@ -49,8 +49,9 @@ class StateHome:
                 raise StateError(
                     f"{folder.name} is a link; state is only kept in a real folder", hint="remove the link"
                 )
-            folder.mkdir(mode=0o700, exist_ok=True)
-            folder.chmod(0o700)
+            with self._written():
+                folder.mkdir(mode=0o700, exist_ok=True)
+                folder.chmod(0o700)
 
     def enter(self, sync: str, owner: str | None) -> str:
         """Note that this sync has state from now on. Returns the project's id: `owner`, where the store has one."""
@@ -79,7 +80,8 @@ class StateHome:
     def alone(self) -> Iterator[None]:
         """Around what concerns the project as a whole: first runs of several syncs may begin at the same moment."""
         path = self.folder / "locks" / ".project"  # no sync has such a name
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with self._written():
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -90,7 +92,8 @@ class StateHome:
     def lock(self, sync: str, holder: str) -> Iterator[None]:
         """Hold a sync alone. The operating system lets go with the process, however it ends. Raises SyncBusy."""
         path = self.folder / "locks" / f"{sync}.lock"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with self._written():
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,8 +103,9 @@ class StateHome:
                     f"{sync} is held by another run{f' ({named})' if named else ''}",
                     hint="it goes on by itself; try later",
                 ) from None
-            os.truncate(handle, 0)
-            os.pwrite(handle, holder.encode(), 0)
+            with self._written():
+                os.truncate(handle, 0)
+                os.pwrite(handle, holder.encode(), 0)
             yield
         finally:
             os.close(handle)
@@ -110,7 +114,8 @@ class StateHome:
     def spool(self, run_id: str) -> Iterator[Path]:
         """A folder for one run to spill to, removed afterwards."""
         folder = self.folder / "spool" / run_id
-        folder.mkdir(mode=0o700, parents=True)
+        with self._written():
+            folder.mkdir(mode=0o700, parents=True)
         try:
             yield folder
         finally:
@@ -123,9 +128,21 @@ class StateHome:
 
     def _write(self, project: dict[str, Any]) -> None:
         fresh = self.project_file.with_suffix(".new")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(project, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.project_file)
+        with self._written():
+            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(project, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.project_file)
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """Around a write into the folder: read-only, full or somebody else's, it is no state to run with."""
+        try:
+            yield
+        except OSError as failure:
+            raise StateError(
+                f"{self.folder.name} can't be written: {failure.strerror or failure}",
+                hint="the state needs a folder that this user may write to, with room on its disk; nothing was sent",
+            ) from failure

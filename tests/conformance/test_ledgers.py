@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -448,6 +449,17 @@ class TestSqlite(LedgerSuite):
             path.unlink()
         self.store_file.touch(0o600)
         self.refuses("state_missing", "is empty")
+
+    def test_a_folder_that_cannot_be_written_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folded()
+
+        def read_only(*_: object, **__: object) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        monkeypatch.setattr(Path, "chmod", read_only)  # root may write to a folder whose rights say no
+        with closing(self.ledger()) as ledger, pytest.raises(StateError) as refused, ledger.hold("run-2", MIDDAY):
+            raise AssertionError("held without a lock")
+        assert "can't be written: Read-only file system" in refused.value.message
 
     def test_a_link_in_place_of_the_folder_is_refused(self) -> None:
         elsewhere = self.root / "elsewhere"
