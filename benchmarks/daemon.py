@@ -126,7 +126,7 @@ def outcome(lines: list[dict[str, Any]], begun: float, ended: float, cpu: float,
             continue
         if ": run begins: " in line["event"]:
             starts[line["sync"]].append(moment)
-            lags.append(float(line["late"].removesuffix(" s")))
+            lags.append(line["late_seconds"])
         elif " succeeded in " in line["event"]:
             took.append(float(line["event"].split(" succeeded in ")[1].split(" s:")[0]))
     gaps = [after - before for moments in starts.values() for before, after in pairwise(moments)]

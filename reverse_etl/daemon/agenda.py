@@ -203,17 +203,14 @@ class Agenda:
         entry.due = None
         if not sync.enabled or sync.schedule is None:
             return
-        anchor = rhythm.anchored(sync, entry.anchor, now)
-        if isinstance(sync.schedule, After):
-            due = rhythm.due_after(sync, entry.past, self._parents(sync)) if entry.phase is Phase.IDLE else None
-        else:
-            due = rhythm.next_time(sync, anchor, entry.since)
         if entry.past.owed and entry.phase is Phase.IDLE:
-            due = min(due or now, now)
-        elif due is not None:
-            due += entry.delay
-        if due is not None and entry.not_before is not None:
-            due = max(due, entry.not_before)
+            due: datetime | None = max(now, entry.not_before or now)
+        elif isinstance(sync.schedule, After):
+            due = rhythm.due_after(sync, entry.past, self._parents(sync)) if entry.phase is Phase.IDLE else None
+            due = None if due is None else max(due + entry.delay, entry.not_before or due)
+        else:
+            due = rhythm.next_time(sync, rhythm.anchored(sync, entry.anchor, now), entry.since)
+            due = None if due is None else due + entry.delay
         entry.due = None if due is None else rhythm.awake(sync, due, now)
 
     def _parents(self, sync: SyncConfig) -> dict[str, Past]:

@@ -155,12 +155,12 @@ class Definitions:
         if folder.is_dir():
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    mark = _mark(folder / entry.name)
-                    if mark is not None and not entry.name.startswith("."):
+                    mark = None if entry.name.startswith(".") else _mark(entry)
+                    if mark is not None:
                         yield folder / entry.name, mark
 
 
-def _mark(path: Path) -> Mark | None:
+def _mark(path: Path | os.DirEntry[str]) -> Mark | None:
     """What changes when a file is written or replaced; None when it isn't there."""
     try:
         found = path.stat()

@@ -137,7 +137,9 @@ class Scheduler:
             self.asked(list(self._wishes))
         self._plan(order.sync)
         lag = now - order.due
-        log.info("%s: run begins: %s", order.sync, order.reason, extra={"sync": order.sync, "late": _seconds(lag)})
+        log.info(
+            "%s: run begins: %s", order.sync, order.reason, extra={"sync": order.sync, "late_seconds": _seconds(lag)}
+        )
         for watcher in self.watchers:
             watcher.begun(entry, lag)
 
@@ -266,5 +268,5 @@ def _told_broken(name: str, problems: Sequence[Problem], has_version: bool) -> s
     return f"{name} is broken, and {goes_on}: {'; '.join(str(problem) for problem in problems)}"
 
 
-def _seconds(span: timedelta) -> str:
-    return f"{max(0.0, span.total_seconds()):.1f} s"
+def _seconds(span: timedelta) -> float:
+    return round(max(0.0, span.total_seconds()), 3)

@@ -31,12 +31,14 @@ from reverse_etl.daemon.signature import Used
 from reverse_etl.daemon.systemd import READY, STOPPING, WATCHDOG, Notifier
 from reverse_etl.daemon.workforce import Pool
 from reverse_etl.errors import ConfigError, ReverseEtlError
+from reverse_etl.report import RunReport
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # how soon a changed file is noticed
 DRAINED, TERMINATED = 0, 128
 ROWS_SECONDS = 60.0  # how often rows that stand refused are looked at
+OWN_THREADS, THREADS_A_RUN = 16, 4  # the daemon's own looks must never wait for a warehouse
 # Sections of the notebook:
 WISHES = "asked"  # runs that were asked for and have not begun
 TOLD, UNSENT = "told", "unsent"  # what people know of each sync; alerts that have not arrived
@@ -113,7 +115,7 @@ class Service:
         self.metrics.remember(last)
         self.alerts.known = {name: Known.of(page) for name, page in self.notebook.page(TOLD).items()}
         self.courier.recall(self.notebook.page(UNSENT))
-        self.pool.resize(self.definitions.settings.runs)
+        self._make_room()
         self.scheduler.take(self.definitions.current, changes, last)
         for name in list(self.notebook.page(WISHES)):
             if name in self.scheduler.agenda:
@@ -122,6 +124,12 @@ class Service:
         self.pool.open(tasks)
         self.life.sign()
         self.life.ready = True
+
+    def _make_room(self) -> None:
+        """Places for runs, and threads for them: a run reads, compares and records in threads of its own."""
+        places = self.definitions.settings.runs
+        to_thread.current_default_thread_limiter().total_tokens = OWN_THREADS + THREADS_A_RUN * places
+        self.pool.resize(places)
 
     def _front(self) -> Front:
         return Front(
@@ -177,13 +185,17 @@ class Service:
                 self.alerts.look_at_rows(self.scheduler.agenda, standing)
 
     async def _take(self, changes: Changes) -> None:
-        fresh = any(name not in self.scheduler.agenda for name in changes.defined)
-        last = await to_thread.run_sync(Books(self.definitions.current).last_runs) if fresh else {}
+        last: dict[str, RunReport] = {}
+        if any(name not in self.scheduler.agenda for name in changes.defined):
+            try:
+                last = await to_thread.run_sync(Books(self.definitions.current).last_runs)
+            except ReverseEtlError as failure:
+                log.error("the state could not be looked at; new syncs start as if they had never run: %s", failure)
         self.scheduler.take(self.definitions.current, changes, last)
         for name in changes.removed:
             self.alerts.forget(name)
         if changes.settings:
-            self.pool.resize(self.definitions.settings.runs)
+            self._make_room()
             log.info("reverse_etl.yml: `runs` and `alerts` are in force; the daemon's other settings need a restart")
 
     async def _first_end(self, signals: AsyncIterator[signal.Signals]) -> int:

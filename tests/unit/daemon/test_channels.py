@@ -3,19 +3,26 @@ from __future__ import annotations
 import json
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from pydantic import SecretStr, ValidationError
 
 from reverse_etl.config.alerts import EmailChannel, SlackChannel, WebhookChannel
+from reverse_etl.daemon import channels
 from reverse_etl.daemon.alerts import Alert
 from reverse_etl.daemon.channels import Undelivered, lines, send, subject
 from reverse_etl.daemon.signature import checked
@@ -260,3 +267,81 @@ def test_S17_a_password_never_travels_unprotected() -> None:
             sender="a@b.c",
             to=["d@e.f"],
         )
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> Iterator[tuple[int, Path, list[bytes]]]:
+    """A server that shows a certificate for hooks.example.com: its port, the certificate, and what it was sent."""
+    certificate, key = _certificate(tmp_path, "hooks.example.com")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    taken: list[bytes] = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            try:
+                with context.wrap_socket(self.request, server_side=True) as wrapped:
+                    said = b"".join(iter(lambda: wrapped.recv(1), b"}"))
+                    taken.append(said)
+                    wrapped.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            except OSError:
+                return  # who doesn't trust the certificate hangs up
+
+    with serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)) as port:
+        yield port, certificate, taken
+
+
+def _certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    places = folder / "certificate.pem", folder / "key.pem"
+    places[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    places[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return places
+
+
+def secret_message(port: int, monkeypatch: pytest.MonkeyPatch, host: str = "hooks.example.com") -> None:
+    """An alert to a public name whose checked address is, for this test, one of this machine."""
+    monkeypatch.setattr(channels, "is_public", lambda address: True)
+    channel = SlackChannel(type="slack", url=SecretStr(f"https://{host}:{port}/services/secret"))
+    send(channel, [ALERT], "id", NOW, lambda host, port: ["127.0.0.1"])
+
+
+def test_S11_tls_is_spoken_to_the_name_at_the_address_that_was_checked(
+    certified: tuple[int, Path, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, certificate, taken = certified
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    secret_message(port, monkeypatch)
+    assert taken[0].startswith(b"POST /services/secret HTTP/1.1\r\n")
+    assert f"Host: hooks.example.com:{port}\r\n".encode() in taken[0]
+
+
+@pytest.mark.parametrize(("trusted", "host"), [(False, "hooks.example.com"), (True, "other.example.com")])
+def test_S17_a_certificate_that_is_not_trusted_or_of_another_name_gets_nothing(
+    certified: tuple[int, Path, list[bytes]], monkeypatch: pytest.MonkeyPatch, trusted: bool, host: str
+) -> None:
+    port, certificate, taken = certified
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with pytest.raises(Undelivered, match="shows no certificate") as caught:
+        secret_message(port, monkeypatch, host)
+    assert (taken, caught.value.again) == ([], False)
