@@ -150,6 +150,29 @@ def test_a_contact_of_somebody_elses_is_moved_back_too_when_a_row_first_meets_it
     assert scene.contacts("lifecyclestage") == {"a@x.io": "subscriber", "b@x.io": "customer"}
 
 
+@pytest.mark.parametrize(
+    ("order", "ended"),
+    [
+        ({"kind": "refuse", "code": "VALIDATION_ERROR", "message": "not now"}, ("partial", 1, 0)),
+        ({"kind": "omit", "times": None}, ("partial", 0, 1)),
+        ({"kind": "status", "status": 403}, ("failed", 0, 0)),
+        ({"kind": "cut", "applied": True}, ("succeeded", 0, 0)),
+    ],
+    ids=["refused", "not answered", "stopped", "lost"],
+)
+def test_P21_a_stage_that_was_cleared_and_not_set_is_owed_until_it_is(
+    scene: Scene, order: dict[str, Any], ended: tuple[str, int, int]
+) -> None:
+    staged(scene, "customer", allow_backward=True)
+    scene.sandbox.faults.add(path="batch/update", after=1, **order)
+    run = staged(scene, "Lead", allow_backward=True)
+    assert (run["status"], run["rejected"], run["in_doubt"]) == ended
+    scene.sandbox.faults.clear()
+    staged(scene, "Lead", allow_backward=True)
+    assert scene.contacts("lifecyclestage") == {"a@x.io": "lead", "b@x.io": "customer"}
+    assert scene.rejected() == []
+
+
 def test_only_the_lifecycle_stage_may_be_told_to_move_back(scene: Scene) -> None:
     define(scene, plan={"column": "plan", "allow_backward": True})
     table(scene, "plan text", ("a@x.io", "pro"))

@@ -21,7 +21,7 @@ from reverse_etl.destinations.hubspot.oneway import steps_back
 from reverse_etl.destinations.hubspot.reads import Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, nearest
 from reverse_etl.destinations.hubspot.verdicts import Reading, blamed, read
-from reverse_etl.errors import BatchRefused, DestinationError
+from reverse_etl.errors import DestinationError
 from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
 
 # How often the innocent rows of a refused request are sent again without the guilty before it is left to be halved.
@@ -76,8 +76,6 @@ class Writing:
             call, reading = await self._answered(call)
             if not reading.empty:
                 break
-        else:
-            raise _nothing_written(reading)
         self._record(call, reading)
         await self._look_up(call, reading)
 
@@ -241,12 +239,3 @@ class Writing:
     def _key(self, position: int) -> str:
         call = self.calls[position]
         return call.ids[call.positions.index(position)]
-
-
-def _nothing_written(reading: Reading) -> BatchRefused:
-    """A success that twice names no row: perhaps one of them is the reason, so that the others go out without it."""
-    return BatchRefused(
-        "HubSpot answered with success twice, but for no row: nothing was written",
-        code="nothing_written",
-        request_id=reading.request_id,
-    )
