@@ -261,10 +261,17 @@ def _unreadable(answer: Answer) -> DestinationError | None:
     if not answer.body:
         return None
     try:
-        answer.json()
+        body = answer.json()
     except InDoubt as error:
         return error
-    return None
+    if isinstance(body, dict) and _lists(body.get("results")) and _lists(body.get("errors")):
+        return None
+    return unreadable("the answer is not of the shape that its answers have", answer)
+
+
+def _lists(part: object) -> bool:
+    """Whether a part of an answer is what it should be: a list of objects, or nothing."""
+    return part is None or (isinstance(part, list) and all(isinstance(each, dict) for each in part))
 
 
 def _mistake(said: Mapping[str, Any], text: str) -> DestinationError | None:

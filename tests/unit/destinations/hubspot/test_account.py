@@ -13,6 +13,7 @@ from reverse_etl.destinations.hubspot import HubSpot, HubSpotConfig
 from reverse_etl.errors import AuthError, DailyLimit, DestinationError, InDoubt, Throttled
 from reverse_etl.model import Field, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.protocols import Destination, Lookup
+from reverse_etl.retries import TRIES
 from tests.unit.destinations.hubspot.script import EMAIL, Script, answer, batch, fault, record, refused
 
 # --- settings --------------------------------------------------------------------------------------------------------
@@ -456,5 +457,5 @@ def test_P25_an_answer_of_another_shape_is_in_doubt(body: str) -> None:
 
     for ask in (account, *(() if "portalId" in body else (describe, find))):
         with pytest.raises(InDoubt) as caught:
-            Script(httpx.Response(200, text=body)).run(ask)
+            Script(*[httpx.Response(200, text=body)] * (1 if "portalId" in body else TRIES)).run(ask)
         assert caught.value.code == "destination_unreadable"

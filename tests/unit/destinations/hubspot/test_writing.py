@@ -11,6 +11,7 @@ import pytest
 
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt, Throttled
 from reverse_etl.model import Batch, Field, FieldType, Operation, Outcomes, Verdict
+from reverse_etl.retries import TRIES
 from tests.unit.destinations.hubspot.script import (
     APP_ID,
     EMAIL,
@@ -278,8 +279,10 @@ def test_P25_a_success_that_names_no_row_is_sent_once_more_and_then_left_open() 
 @pytest.mark.parametrize("body", ["[]", '{"results": [1]}', '"a"', '{"results": 3}', '{"errors": {"a": 1}}'])
 def test_P25_an_answer_of_another_shape_is_in_doubt(body: str) -> None:
     with pytest.raises(InDoubt) as caught:
-        upsert(httpx.Response(200, text=body))
+        upsert(*[httpx.Response(200, text=body)] * TRIES)
     assert caught.value.code == "destination_unreadable"
+    outcomes, _ = upsert(httpx.Response(200, text=body), answer([record("1", email=ADA), record("2", email=BOB)]))
+    assert verdicts(outcomes) == ["UPDATED", "UPDATED"]
 
 
 def test_P25_a_truncated_answer_to_a_harmless_write_is_asked_for_again() -> None:
