@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import anyio
 from anyio import to_thread
@@ -85,6 +86,16 @@ class _Sender:
     record: Record
     stop: Stop
 
+    @cached_property
+    def linker(self) -> Linker | None:
+        """The destination, where it keeps links apart from records."""
+        return self.destination if isinstance(self.destination, Linker) else None
+
+    @cached_property
+    def resumable(self) -> Resumable | None:
+        """The destination, where it wants to hear what is stored."""
+        return self.destination if isinstance(self.destination, Resumable) else None
+
     async def settle(self, parcel: Parcel, repeats: Repeats) -> None:
         """What was answered before a failure counts: it is recorded before the failure goes on its way."""
         outcomes, doubtful = Outcomes(len(parcel.batch)), set[int]()
@@ -107,14 +118,14 @@ class _Sender:
     async def _store(self, parcel: Parcel, outcomes: Outcomes) -> None:
         with anyio.CancelScope(shield=True):  # who cancels the run from outside waits for what was answered
             await self.record(parcel, outcomes)
-            if isinstance(self.destination, Resumable):
-                await self.destination.recorded(parcel.batch)
+            if self.resumable is not None:
+                await self.resumable.recorded(parcel.batch)
 
     async def _parts(self, parcel: Parcel, outcomes: Outcomes) -> list[Part]:
         parts = [Part(range(len(parcel.batch)), parcel.batch)]
         if self.resolver is not None and not parcel.removal:
             parts = await self.resolver.parts(parcel.batch, outcomes)
-        if isinstance(self.destination, Linker):
+        if self.linker is not None:
             parts = [_without_links(part, outcomes) for part in parts]
         return [part for part in parts if part.places]
 
@@ -182,7 +193,7 @@ class _Sender:
         self, batch: Batch, outcomes: Outcomes, among: Container[int] | None = None
     ) -> dict[str, list[int]]:
         """The rows of which each link is to be made or taken off; until it is, they wait."""
-        if batch.operation is Operation.REMOVE or not isinstance(self.destination, Linker):
+        if batch.operation is Operation.REMOVE or self.linker is None:
             return {}
         owed: dict[str, list[int]] = {}
         for field in batch.fields:
@@ -201,7 +212,7 @@ class _Sender:
 
         A record that turns out to be gone is made anew, once: nothing but its links was to change, so nobody noticed.
         """
-        if not isinstance(self.destination, Linker):
+        if self.linker is None:
             return
         remembered = batch.record_ids.to_pylist()
         gone: set[int] = set()
@@ -209,7 +220,7 @@ class _Sender:
             ids = [outcomes.record_ids[place] or remembered[place] for place in places]
             part = batch.take(places).of([field for field in batch.fields if field.name == name])
             try:
-                refused = await self.destination.link(part, ids)
+                refused = await self.linker.link(part, ids)
             except ReverseEtlError as failure:
                 for at in failure.answered.places(Verdict.REMOVED) if failure.answered is not None else ():
                     outcomes.waiting[places[at]][name] = LINK_UNANSWERED

@@ -173,12 +173,14 @@ class ObjectSchema:
 class Limits:
     """How much a destination takes on one of its write paths: rows a batch, batches at once.
 
-    `path` is the destination's own name for the way, which it finds again in `Batch.path`.
+    `path` is the destination's own name for the way, which it finds again in `Batch.path`; `calls` is how many a batch
+    takes there.
     """
 
     batch_size: int
     in_flight: int = 4
     path: str = ""
+    calls: int = 1
 
 
 class Operation(StrEnum):
@@ -386,7 +388,8 @@ class Batch:
         names = [field.name for field in self.fields]
         if self.sends is None:
             for values in zip(*columns, strict=True):
-                yield {name: value for name, value in zip(names, values, strict=True) if value is not None}
+                record = dict(zip(names, values, strict=True))
+                yield {name: value for name, value in record.items() if value is not None} if None in values else record
             return
         masks = [column.to_pylist() for column in self.sends.columns]
         for values, sent in zip(zip(*columns, strict=True), zip(*masks, strict=True), strict=True):
