@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from reverse_etl.config.sync import SyncConfig
+from reverse_etl.errors import ConfigError
 from reverse_etl.exact import earlier_exact, from_exact, least_exact
 from reverse_etl.localdb import literal
 from reverse_etl.standing import RefusedRow
@@ -52,8 +53,14 @@ def start(sync: SyncConfig, type: pa.DataType) -> Any:
 
 
 def lag(sync: SyncConfig, type: pa.DataType) -> timedelta:
-    """How far behind the cursor a run reads again: rows may be committed late."""
+    """How far behind the cursor a run reads again: rows may be committed late. Raises ConfigError where it can't be."""
     given = sync.cursor.lag if sync.cursor is not None else None
+    if given and not pa.types.is_temporal(type):
+        told = f"a lag is a span of time, and the cursor's column is of type {type}"
+        raise ConfigError(
+            [sync.problem("cursor", "lag", message=told)],
+            hint="leave the lag out, or let the query give the column as a time or date; nothing was sent",
+        )
     if given is not None:
         return given
     return TIME_LAG if pa.types.is_timestamp(type) else timedelta()

@@ -61,8 +61,8 @@ class Reader:
         asked_at, bound = self.source.clock(), self._cursor(state)
         fresh = complete or state is None or state.cursor_value is None
         sql = self.sql
+        lag = cursor.lag(self.sync, bound.type)
         if "cursor" in self.named or not fresh:
-            lag = cursor.lag(self.sync, bound.type)
             parameters["cursor"] = cursor.start(self.sync, bound.type) if fresh else bound.less(lag)
         if "cursor" not in self.named and not fresh:
             column = f"q.{self.source.quote(self.sync.cursor.column)}"

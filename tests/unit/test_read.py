@@ -75,6 +75,15 @@ def test_a_lag_of_ones_own_is_taken(tmp_path: Path) -> None:
     assert house.go().rows.added == 1
 
 
+def test_a_lag_behind_a_number_is_an_error_of_the_definition_before_anything_is_sent(tmp_path: Path) -> None:
+    house = House(tmp_path, sync(cursor=CursorConfig(column="seen", lag=timedelta(hours=1))))
+    seen(house, (1, 5), columns=NUMBERS)
+    report = house.run()
+    assert report.exit_code == 2
+    assert "a lag is a span of time" in report.problems[0].message
+    assert not house.crm.described
+
+
 def test_a_start_of_ones_own_is_where_the_named_cursor_begins(tmp_path: Path) -> None:
     house = House(tmp_path, sync(cursor=CursorConfig(column="seen", start=5), sql=NAMED))
     seen(house, (1, 4), (2, 5), columns=NUMBERS)
