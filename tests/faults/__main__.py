@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.faults import answers, disks, kills, wires  # noqa: F401  # each module enters its families
+from tests.faults import answers, crowds, disks, kills, sources, waves, wires  # noqa: F401  # they enter their families
 from tests.faults.campaign import campaign, document, table, write
 from tests.faults.families import FAMILIES
 

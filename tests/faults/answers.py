@@ -13,6 +13,7 @@ from typing import Any
 from tests.faults import checker
 from tests.faults.fake import TRUE, Act, Call, running, too_many
 from tests.faults.families import family, needs
+from tests.faults.ground import Row
 from tests.faults.stage import Ended, Stage
 
 ROWS = 1200
@@ -203,7 +204,7 @@ def refusals(stage: Stage) -> None:
     _listed(stage, guilty, ended)
     stage.fake.heal()
     for key in guilty:
-        stage.ground.rows[key] = stage.ground.rows[key].__class__(key, "Better", 1, stage.ground.now)
+        stage.ground.rows[key] = Row(key, "Better", 1, stage.ground.now)
     stage.ground.put()
     settled(stage)
 

@@ -1,0 +1,94 @@
+"""Several at once on one project: the same run eight times, runs beside looks and resets, holders that die."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.faults import checker
+from tests.faults.answers import prepared, settled
+from tests.faults.families import family
+from tests.faults.stage import Stage
+
+
+@family("F40", "eight commands at once: one runs, the others say who; the very first run included")
+def eight_at_once(stage: Stage) -> None:
+    stage.fake.latency = 0.15
+    stage.ground.add(1200)
+    for _ in range(2):
+        stage.ground.put()
+        mark = len(stage.fake.ledger)
+        ended = [stage.finish(running) for running in [stage.start_sync() for _ in range(8)]]
+        codes = sorted(each.code for each in ended)
+        if set(codes) - {0, 5} or 0 not in codes:
+            worst = next(each for each in ended if each.code not in (0, 5))
+            stage.wrong("I9", f"eight at once ended with {codes}: {worst.out[-400:]} {worst.err[-300:]}")
+        for each in ended:
+            checker.balanced(stage, each)
+            if each.code == 5 and "process" not in str((each.run.get("error") or {}).get("message")):
+                stage.wrong("I9", f"a skipped run does not say who holds the sync: {each.run.get('error')}")
+        sent = [(entry.key, str(entry.values)) for entry in stage.fake.ledger[mark:]]
+        if len(sent) != len(set(sent)):
+            stage.wrong("I9", f"{len(sent) - len(set(sent))} rows were sent twice by runs at one time")
+        stage.cycles += 1
+        stage.ground.change(700)
+    stage.ground.put()
+    settled(stage)
+
+
+@family("F41", "looks, dry runs, a reset and a forget beside a run")
+def beside_a_run(stage: Stage) -> None:
+    """What looks changes nothing and sees no damage; what would change state waits its turn or says that it is busy."""
+    prepared(stage)
+    stage.fake.latency = 1.5
+    key = sorted(stage.ground.rows)[0]
+    running = stage.start_sync()
+    wanted = stage.fake.writes + 1
+    while stage.fake.writes < wanted and running.process.poll() is None:
+        time.sleep(0.01)  # from here on it holds the sync
+    beside = [
+        stage.start(*arguments)
+        for arguments in (
+            ("status", "--json"),
+            ("runs", "--json"),
+            ("rejected", "people", "--json"),
+            ("explain", "people", key, "--json"),
+            ("sync", "people", "--dry-run", "--json"),
+            ("reset", "people", "--yes"),
+            ("state", "verify"),
+        )
+    ]
+    for each in beside:
+        ended = stage.finish(each)
+        fine = {"reset": {5}, "state": {0, 5}}.get(ended.arguments[0], {0, 3})
+        if ended.code not in fine:
+            stage.wrong(
+                "I9", f"{ended.arguments} beside a run ended with {ended.code}: {ended.out[-200:]} {ended.err[-300:]}"
+            )
+        stage.cycles += 1
+    checker.balanced(stage, stage.finish(running))
+    settled(stage)
+
+
+@family("F42", "holders killed one after the other while others wait")
+def holders_killed(stage: Stage) -> None:
+    """Noticed at once: a lock ends with its process, and the next run goes on."""
+    prepared(stage)
+    stage.fake.latency = 0.1
+    for _ in range(3):
+        holder = stage.start_sync()
+        wanted = stage.fake.writes + 2
+        while stage.fake.writes < wanted and holder.process.poll() is None:
+            time.sleep(0.01)
+        holder.signal(signal.SIGKILL)
+        stage.finish(holder)
+        began = time.monotonic()
+        after = stage.sync()
+        stage.most("takeover_s", time.monotonic() - began)
+        if after.code != 0:
+            stage.wrong("I9", f"after its holder was killed the sync ended with {after.code}: {after.out[-300:]}")
+        checker.balanced(stage, after)
+        stage.ground.change(900)
+        stage.ground.put()
+        stage.cycles += 1
+    settled(stage)
