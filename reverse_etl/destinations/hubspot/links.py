@@ -79,6 +79,8 @@ class Links:
             if failure.code != "destination_object":
                 raise
             raise _unusable(failure.message, failure.hint) from failure
+        if not schema.extensible:
+            raise _unusable(f"{parent.object} has no records of its own to link to", "link to another object")
         match = _match(parent.object, parent.match, schema)
         source, target = await self.type_of(object), await self.type_of(parent.object)
         associations = Associations(self.http, self.paths, source, target)

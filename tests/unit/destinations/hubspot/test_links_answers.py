@@ -238,6 +238,12 @@ def test_an_unknown_label_is_told_with_those_that_there_are() -> None:
     assert error.hint.startswith("there are no labels: make it in HubSpot")
 
 
+def test_nothing_is_linked_to_a_list() -> None:
+    told = {"list": {"listId": "15", "name": "VIPs", "objectTypeId": "0-1", "processingType": "MANUAL", "size": 1}}
+    error = described(httpx.Response(200, json=told), schema(), parent=Parent("domain", "list:VIPs"))
+    assert error.message == "list:VIPs has no records of its own to link to"
+
+
 def test_objects_that_can_not_be_associated_are_refused() -> None:
     error = described(schema(), refused("no such pair", status=400), parent=DOMAIN)
     assert error.message == "HubSpot can't associate contacts with companies"
