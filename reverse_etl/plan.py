@@ -98,7 +98,10 @@ class Plan:
 
     def summary(self, destination: Destination) -> PlanSummary:
         """What a dry run shows."""
-        requests = sum(math.ceil(group.rows / self.limits(destination, group).batch_size) for group in self.groups)
+        requests = 0
+        for group in self.groups:
+            limits = self.limits(destination, group)
+            requests += math.ceil(group.rows / limits.batch_size) * limits.calls
         requests_per_second = destination.requests_per_second
         seconds = requests / requests_per_second if requests_per_second else 0.0
         return PlanSummary(requests, round(seconds, 1), tuple(self._problems()), tuple(self._samples()))

@@ -33,7 +33,7 @@ pc = Late("pyarrow.compute")
 PATH = "bulk"
 ROWS = 100_000  # of a batch; Salesforce cuts it into batches of its own
 IN_FLIGHT = 1
-CALLS = 8  # that a job takes at least
+CALLS = 9  # that a job takes at least
 BATCH_ROWS = 10_000  # of Salesforce's own batches, of which an org has so many a day
 TRIES = 3
 MANY_LOCKED = 2_000  # rows from which those that met a lock get a job of their own
@@ -312,7 +312,7 @@ class Bulk:
 
     def _of(self, sync: str) -> Remembered:
         if sync not in self._remembered:
-            self._remembered[sync] = Remembered(self._memory, sync)
+            self._remembered[sync] = Remembered(self._memory, sync, self._clock.now().timestamp())
         return self._remembered[sync]
 
     async def _taken_up(self, known: Remembered, work: Work, carried: Carried) -> Left | None:
@@ -333,7 +333,13 @@ class Bulk:
         if job is None:
             known.drop(work)
             return None
-        return Left(work, carried, await results.read(self._jobs, job.id, work.key))
+        try:
+            return Left(work, carried, await results.read(self._jobs, job.id, work.key))
+        except DestinationError as refused:
+            if refused.status != 404:
+                raise
+            known.drop(work)  # its results are thrown away already
+            return None
 
     def _fits(self, work: Work, batch: Batch, table: Sheet) -> bool:
         return (work.object, work.operation, work.key, work.columns) == (

@@ -62,7 +62,7 @@ class Salesforce:
     def limits(self, object: str, operation: Operation, rows: int) -> Limits:
         self._planned = rows
         if self._goes_in_bulk(operation, rows):
-            return Limits(batch_size=bulk.ROWS, in_flight=bulk.IN_FLIGHT, path=bulk.PATH)
+            return Limits(batch_size=bulk.ROWS, in_flight=bulk.IN_FLIGHT, path=bulk.PATH, calls=bulk.CALLS)
         return Limits(batch_size=collections.MOST_RECORDS, in_flight=IN_FLIGHT)
 
     @property

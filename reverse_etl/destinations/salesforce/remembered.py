@@ -19,7 +19,7 @@ from reverse_etl.protocols import Memory
 
 pc = Late("pyarrow.compute")
 
-KEPT_DAYS = 7  # as long as Salesforce keeps the results of a job
+KEPT_SECONDS = 7 * 86_400.0  # as long as Salesforce keeps the results of a job
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,23 @@ class Carried:
         return cls(keys, cells)
 
 
-class Remembered:
-    """The jobs of one sync in its connection's memory, oldest first."""
+NOTHING = Carried(pa.array([], pa.uint64()), pa.array([], pa.uint64()))
 
-    def __init__(self, memory: Memory, sync: str) -> None:
+
+class Remembered:
+    """The jobs of one sync in its connection's memory, oldest first; `now`, in seconds, tells which have expired."""
+
+    def __init__(self, memory: Memory, sync: str, now: float) -> None:
         self._memory = memory
         self._name = f"bulk:{sync}"
         self._jobs: dict[int, tuple[Work, Carried]] = {}
         for told in orjson.loads(memory.get(self._name) or "[]"):
             work = Work.from_json(told)
             rows = memory.get(self._rows(work.number))
-            if rows is not None:
-                self._jobs[work.number] = (work, Carried.from_text(rows))
+            self._jobs[work.number] = (work, Carried.from_text(rows) if rows else NOTHING)
+        for work, carried in self:
+            if not len(carried.keys) or work.asked_at < now - KEPT_SECONDS:
+                self.drop(work)
         self._next = max(self._jobs, default=0) + 1
 
     def __iter__(self) -> Any:

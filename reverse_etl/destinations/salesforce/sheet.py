@@ -150,7 +150,7 @@ def _as_arrow_has_it(column: pa.Array, wanted: FieldType) -> pa.Array | None:
     return _plain_numbers(column) if pa.types.is_decimal(kind) or pa.types.is_float64(kind) else None
 
 
-def files(rows: pa.RecordBatch) -> Iterator[tuple[IO[bytes], int]]:
+def files(rows: pa.RecordBatch, most: int = MOST_BYTES) -> Iterator[tuple[IO[bytes], int]]:
     """The rows as files that Salesforce takes, one at a time, each with the number of its rows.
 
     A file has no name, is nobody else's to read, and is gone with the process.
@@ -160,22 +160,22 @@ def files(rows: pa.RecordBatch) -> Iterator[tuple[IO[bytes], int]]:
     while start < len(rows):
         with tempfile.TemporaryFile() as file:
             file.write(head)
-            taken = _fill(file, rows, start)
+            taken = _fill(file, rows, start, most)
             file.flush()
             yield file, taken
         start += taken
 
 
-def _fill(file: IO[bytes], rows: pa.RecordBatch, start: int) -> int:
-    """Writes rows from `start` on until the file is as large as it may be; says how many."""
-    step = max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE * len(rows) // max(1, rows.nbytes)))
+def _fill(file: IO[bytes], rows: pa.RecordBatch, start: int, most: int) -> int:
+    """Writes rows from `start` on until the file holds `most` bytes; says how many rows."""
+    step = max(1, min(ROWS_AT_ONCE, min(BYTES_AT_ONCE, most // 4) * len(rows) // max(1, rows.nbytes)))
     options = csv.WriteOptions(include_header=False, quoting_style="needed")
     taken = 0
     while start + taken < len(rows):
         part = rows.slice(start + taken, step)
         before = file.tell()
         csv.write_csv(part, file, write_options=options)
-        if file.tell() > MOST_BYTES and taken:
+        if file.tell() > most and taken:
             file.seek(before)
             file.truncate()
             break

@@ -149,7 +149,7 @@ def failed(code: str, message: str = "no", fields: Sequence[str] = ()) -> dict[s
 
 def batch(
     operation: Operation,
-    columns: dict[str, list[Any]],
+    columns: dict[str, Any],
     *,
     match: str = "External_Id__c",
     ids: Sequence[str | None] | None = None,
