@@ -193,6 +193,7 @@ def test_a_contact_found_by_a_secondary_address_is_recognised_by_looking_it_up()
         httpx.Response(200, json=record("77", email="bob@work.io")),
     )
     assert (verdicts(outcomes), outcomes.record_ids) == (["CREATED", "UPDATED"], ["151", "77"])
+    assert [*outcomes.remarks] == [1]
     assert dict(script.asked[1].url.params) == {"properties": "hs_object_id", "idProperty": "email"}
 
 
