@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from cryptography.fernet import Fernet
 
@@ -67,7 +69,7 @@ def rotating(scene: Scene, key: str | None) -> str:
 
 def with_key(scene: Scene, key: str | None) -> None:
     hubspot = {"type": "hubspot", "base_url": scene.sandbox.url, **APP}
-    state = {} if key is None else {"state": {"encryption_key": key}}
+    state: dict[str, Any] = {} if key is None else {"state": {"encryption_key": key}}
     scene.write_project(destinations={"hubspot": hubspot}, **state)
 
 
@@ -126,9 +128,13 @@ def test_a_key_that_is_none_is_a_problem_of_the_file_that_does_not_show_it(scene
 
 def test_P22_missing_scopes_stop_the_run_and_are_named(scene: Scene) -> None:
     open_by_app(scene)
-    scopes = frozenset({"oauth", "crm.objects.contacts.read"})
+    few = frozenset({"oauth", "crm.objects.contacts.read"})
     granting = scene.sandbox.hubspot.limits.grant
-    scene.sandbox.hubspot.limits.grant = lambda seconds, _=None: granting(seconds, scopes)  # type: ignore[method-assign]
+
+    def grant(seconds: float, scopes: frozenset[str] | None = few) -> str:
+        return granting(seconds, scopes)
+
+    scene.sandbox.hubspot.limits.grant = grant  # type: ignore[method-assign]
     run = scene.sync("people")
     assert (run["exit"], run["error"]["code"], run["pending"]) == (1, "destination_credential", 1)
     assert "crm.objects.contacts.write" in run["error"]["message"]

@@ -40,7 +40,7 @@ def test_all_of_them_find_one_project_and_are_on_its_list(tmp_path: Path) -> Non
             mine.begin(RunReport(name, f"run-of-{name}", NOW))
             assert mine.state() is not None
 
-    together(*[lambda name=name: begin(name) for name in NAMES])  # type: ignore[misc]
+    together(*[lambda name=name: begin(name) for name in NAMES])
     assert json.loads((tmp_path / ".reverse_etl/project.json").read_text())["syncs"] == NAMES
     for name in NAMES:
         with closing(ledger(tmp_path, name)) as mine:

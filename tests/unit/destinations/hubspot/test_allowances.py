@@ -190,7 +190,10 @@ def status(code: int, category: str | None = None, **headers: str) -> httpx.Resp
     return httpx.Response(code, json=body, headers=headers)
 
 
-GATEWAY = {"text": "<html>Bad Gateway</html>"}
+def gateway(code: int) -> httpx.Response:
+    return httpx.Response(code, text="<html>Bad Gateway</html>")
+
+
 TABLE: list[tuple[str, httpx.Response, type[DestinationError], int, float]] = [
     # what, the answer for ever, how a batch of two fails, after how many calls, the shortest pause between them
     ("locked", status(423), BatchRefused, 3, 2.0),
@@ -198,16 +201,16 @@ TABLE: list[tuple[str, httpx.Response, type[DestinationError], int, float]] = [
     ("migrated, back soon", status(477, **{"Retry-After": "20"}), Unavailable, 6, 20.0),
     ("migrated, back tomorrow", status(477, **{"Retry-After": "86400"}), Unavailable, 1, 0.0),
     ("an error of theirs", status(500), InDoubt, 3, 0.0),
-    ("processing limit", httpx.Response(502, **GATEWAY), BatchRefused, 2, 0.0),
+    ("processing limit", gateway(502), BatchRefused, 2, 0.0),
     ("unavailable", status(503), InDoubt, 6, 0.0),
     ("unavailable, back soon", status(503, **{"Retry-After": "7"}), InDoubt, 6, 7.0),
-    ("gateway", httpx.Response(504, **GATEWAY), BatchRefused, 2, 0.0),
-    ("down", httpx.Response(521, **GATEWAY), InDoubt, 6, 0.0),
-    ("no connection", httpx.Response(522, **GATEWAY), Unavailable, 3, 0.0),
-    ("unreachable", httpx.Response(523, **GATEWAY), InDoubt, 6, 0.0),
-    ("timeout", httpx.Response(524, **GATEWAY), BatchRefused, 2, 0.0),
-    ("TLS", httpx.Response(525, **GATEWAY), Unavailable, 3, 0.0),
-    ("a certificate", httpx.Response(526, **GATEWAY), Unavailable, 3, 0.0),
+    ("gateway", gateway(504), BatchRefused, 2, 0.0),
+    ("down", gateway(521), InDoubt, 6, 0.0),
+    ("no connection", gateway(522), Unavailable, 3, 0.0),
+    ("unreachable", gateway(523), InDoubt, 6, 0.0),
+    ("timeout", gateway(524), BatchRefused, 2, 0.0),
+    ("TLS", gateway(525), Unavailable, 3, 0.0),
+    ("a certificate", gateway(526), Unavailable, 3, 0.0),
     ("too large", status(413), BatchRefused, 1, 0.0),
     ("too long", status(414), BatchRefused, 1, 0.0),
     ("not allowed", status(405), DestinationError, 1, 0.0),
