@@ -240,10 +240,9 @@ class _Rules:
         """The fields that find a record, in the order in which they are asked; an event finds none."""
         match = self._merged.match
         if self._merged.mode == "append":
-            looks: list[tuple[str, ...]] = [("match",)] if match is not None else []
-            looks += [("mapping", field, "write") for field, entry in mapping.items() if entry.write != "always"]
-            for at in looks:
-                self._complain(at, "`mode: append` finds no record: leave it out", beside=["mode"], of_key=True)
+            looks = [("mapping", field, "write") for field, entry in mapping.items() if entry.write != "always"]
+            for at in [*looks, *([("match",)] if match is not None else [])]:
+                self._complain(at, "`mode: append` finds no record: leave it out", of_key=True)
             return ()
         if isinstance(match, list):
             if len(set(match)) < len(match):
@@ -302,8 +301,7 @@ class _Rules:
         word = self._connector.removal if self._connector is not None else None
         if self._merged.mode == "append":
             if self._own.on_removed not in (None, "ignore"):
-                message = "`mode: append` takes nothing back: leave it out"
-                self._complain(("on_removed",), message, beside=["mode"], of_key=True)
+                self._complain(("on_removed",), "`mode: append` takes nothing back: leave it out", of_key=True)
             return "ignore"
         if mirrors:
             if word is not None and self._own.on_removed not in {None, word}:
