@@ -208,7 +208,7 @@ class _Look:
             seen: list[list[LiveSample]] = [[] for _ in written]
             async with anyio.create_task_group() as tasks:
                 for parcel, samples in zip(written, seen, strict=True):
-                    tasks.start_soon(self._at, parcel.batch, before, samples)
+                    tasks.start_soon(self._at, parcel, before, samples)
             for samples in seen:
                 self._keep(samples)
 
@@ -227,10 +227,11 @@ class _Look:
             connection.unregister("asked")
         return {key: values for key, _, values in found.rows()}
 
-    async def _at(self, batch: Batch, before: Mapping[str, dict[str, str | None]], samples: list[LiveSample]) -> None:
+    async def _at(self, parcel: Parcel, before: Mapping[str, dict[str, str | None]], samples: list[LiveSample]) -> None:
         """One batch: the state of each row, in order."""
+        batch = parcel.batch
         async with self.slots:
-            beside = await self._beside(batch)
+            beside = await self._beside(batch, removal=parcel.removal)
         for at, key in enumerate(batch.keys.to_pylist()):
             samples.append(beside.judged(at, key_value(key, self.kinds)))
             record = beside.records.get(at)
@@ -238,7 +239,7 @@ class _Look:
                 self._note_drift(before[key], record)
         self._settle(len(batch))
 
-    async def _beside(self, batch: Batch) -> _Beside:
+    async def _beside(self, batch: Batch, *, removal: bool) -> _Beside:
         """The rows of a batch with their records: by remembered id, else found as a run would find them."""
         ids: list[str | None] = batch.record_ids.to_pylist()
         own = await self.resolver.by_id(batch.object, [id for id in ids if id])
@@ -248,7 +249,7 @@ class _Look:
         again = lost if self.schema.id_field is not None and batch.recreates else []
         if again or self.schema.id_field is None:
             records |= await self.resolver.by_match(batch, batch.match, lost)
-        return _Beside(self, batch, records | found, ambiguous, frozenset(again))
+        return _Beside(self, batch, records | found, ambiguous, frozenset(again), removal=removal)
 
     # --- rows that stand ----------------------------------------------------------------------------------------------
 
@@ -333,7 +334,10 @@ class _Look:
 
 
 class _Beside(Sparing):
-    """One batch beside its records. `again`: places of rows whose record is gone, so that they would go out whole."""
+    """One batch beside its records. `again`: places of rows whose record is gone, so that they would go out whole.
+
+    Rows that left the result (`removal`) get what `on_removed` sets, whatever their record has.
+    """
 
     def __init__(
         self,
@@ -342,6 +346,8 @@ class _Beside(Sparing):
         records: Mapping[int, Record],
         ambiguous: Mapping[int, Refusal],
         again: frozenset[int],
+        *,
+        removal: bool,
     ) -> None:
         super().__init__(look.resolver, batch)
         self.links = [] if batch.linked is None else batch.linked.to_pylist()  # as acknowledged
@@ -349,6 +355,7 @@ class _Beside(Sparing):
         self.records = records
         self.ambiguous = ambiguous
         self.again = again
+        self.removal = removal
         self.values = {field.name: batch.rendered(as_text, field) for field in batch.fields}
 
     def judged(self, at: int, key: JSON) -> LiveSample:
@@ -366,7 +373,8 @@ class _Beside(Sparing):
             return LiveSample(key, "ambiguous", {}, reason=reason)
         if batch.operation is Operation.CREATE:
             return LiveSample(key, "kept", {})
-        kept = {} if at in self.again else self._differing(self.spare(at, record), at, record)
+        spared = [] if self.removal or at in self.again else self.spare(at, record)
+        kept = self._differing(spared, at, record)
         fields = self._differing(self._sent(at), at, record)
         return LiveSample(key, "update" if fields else "kept" if kept else "equal", fields, kept)
 

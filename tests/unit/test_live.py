@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reverse_etl.config.sync import FieldMapping
+from reverse_etl.config.sync import FieldMapping, RemovedSet
 from reverse_etl.errors import Interrupted, Throttled
 from reverse_etl.job import Unwatched
 from reverse_etl.live import same, told
@@ -380,3 +380,15 @@ def test_a_live_look_and_the_run_after_it_agree(tmp_path: Path) -> None:
     assert report.delivered.created == found.states["create"] == 3
     assert report.rejected == found.states["ambiguous"] == 1
     assert report.delivered.kept_fields == sum(found.kept_fields.values()) == 1
+
+
+def test_what_a_removed_row_is_set_to_is_written_whatever_the_record_has(tmp_path: Path) -> None:
+    house = resolving(
+        tmp_path, (1, "a@x.io", "u1", "free"), plan="on_create", on_removed=RemovedSet(set={"plan": "gone"})
+    )
+    house.go()
+    house.people((2, "b@x.io", "u2", "free"), columns=COLUMNS)
+    shown = states(look(house))
+    assert shown[1] == ("update", {"plan": ("free", "gone")}, {})
+    house.go()
+    assert house.crm.by("email")["a@x.io"]["plan"] == "gone"
