@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -145,6 +146,43 @@ def test_a_job_of_a_run_that_was_killed_speaks_for_its_rows_only_once(scene: Sce
         assert made(scene)["ada"]["LastName"] == value
 
 
+def test_asked_to_stop_a_run_leaves_its_job_to_the_next(scene: Scene) -> None:
+    scene.sandbox.salesforce.bulk.polls = 1_000_000
+    leads(scene, *PEOPLE)
+    process = started(scene)
+    wait_for(process, lambda: len(calls(scene, "GET", "jobs/ingest/750")) >= 2)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=20)
+    (run,) = json.loads(out)["runs"]
+    assert (process.returncode, run["status"], run["pending"], run["in_doubt"]) == (143, "interrupted", len(PEOPLE), 0)
+    scene.sandbox.salesforce.bulk.polls = 0
+    run = scene.sync("leads")
+    assert (run["status"], run["delivered"]["created"]) == ("succeeded", len(PEOPLE)), run
+    assert len(scene.sandbox.ledger) == len(PEOPLE)
+
+
+def test_a_job_that_takes_too_long_is_gone_on_with_by_the_next_run(scene: Scene) -> None:
+    connect(scene, bulk_patience="1ms")
+    scene.sandbox.salesforce.bulk.polls = 3
+    leads(scene, *PEOPLE)
+    run = scene.sync("leads")
+    assert (run["status"], run["error"]["code"], run["pending"]) == ("failed", "destination_bulk_running", len(PEOPLE))
+    scene.sandbox.salesforce.bulk.polls = 0
+    run = scene.sync("leads")
+    assert (run["status"], run["delivered"]["created"]) == ("succeeded", len(PEOPLE)), run
+    assert len(calls(scene, "PUT", "batches")) == 1
+
+
+def test_the_day_s_last_call_in_the_middle_of_a_job_loses_nothing(scene: Scene) -> None:
+    scene.sandbox.faults.add("throttle", method="GET", path="successfulResults", policy="daily")
+    leads(scene, *PEOPLE)
+    run = scene.sync("leads")
+    assert (run["status"], run["error"]["code"], run["pending"]) == ("partial", "daily_limit", len(PEOPLE)), run
+    run = scene.sync("leads")
+    assert (run["status"], run["delivered"]["created"]) == ("succeeded", len(PEOPLE)), run
+    assert len(calls(scene, "PUT", "batches")) == 1
+
+
 # --- rows that a job leaves, loses or refuses ------------------------------------------------------------------------
 
 
@@ -279,6 +317,12 @@ def test_an_object_that_takes_no_jobs_is_written_by_calls(scene: Scene, code: st
     assert len(calls(scene, "PATCH", "composite/sobjects")) == 3
 
 
+def test_a_dry_run_counts_the_calls_of_a_job(scene: Scene) -> None:
+    crowd(scene, 30)
+    assert scene.sync("leads", dry_run=True)["plan"]["requests"] == 9
+    assert scene.sync("leads")["requests"] <= 12
+
+
 def test_without_batches_left_for_the_day_rows_go_by_calls(scene: Scene) -> None:
     scene.sandbox.salesforce.bulk.batches = 15_000
     crowd(scene, 10)
@@ -313,7 +357,17 @@ def open_jobs(scene: Scene) -> list[Any]:
 
 def killed_when(scene: Scene, condition: Callable[[], bool]) -> None:
     """A run in a process of its own, killed as soon as the condition holds."""
-    process = subprocess.Popen(
+    process = started(scene)
+    try:
+        wait_for(process, condition)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    scene.sandbox.faults.clear()
+
+
+def started(scene: Scene) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-c", START, "sync", "leads", "--json"],
         cwd=scene.folder,
         env=scene.environment,
@@ -321,13 +375,11 @@ def killed_when(scene: Scene, condition: Callable[[], bool]) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    try:
-        end = time.monotonic() + 20
-        while not condition():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    scene.sandbox.faults.clear()
+
+
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)

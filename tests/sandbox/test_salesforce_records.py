@@ -27,6 +27,7 @@ CONTACTS: dict[str, Any] = {
     },
 }
 COLUMNS = "id text, name text, account_id text"
+FIELDS: dict[str, Any] = {"External_Id__c": "id", "LastName": "name", "Company": "company", "Email": "email"}
 
 
 @pytest.fixture(params=["never", "always"])
@@ -104,7 +105,7 @@ def test_a_link_that_can_not_be_is_refused_in_its_place_before_anything_is_writt
 
 
 def test_the_row_of_a_converted_lead_goes_to_its_contact(scene: Scene) -> None:
-    mapping = {**LEADS["mapping"], "Lead_Score__c": "score"}
+    mapping = {**FIELDS, "Lead_Score__c": "score"}
     columns = "id text, name text, company text, email text, score int"
     scene.define(LEADS, "leads", on_converted="contact", mapping=mapping)
     scene.table("leads", columns, [("a", "Ada", "Acme", "a@x.io", 1), ("b", "Bob", "Bolt", "b@x.io", 1)])
@@ -157,7 +158,7 @@ def test_removed_rows_go_to_the_recycle_bin_or_past_it(scene: Scene) -> None:
 
 def test_only_new_records_get_a_field_and_only_empty_ones_are_filled(scene: Scene) -> None:
     mapping = {
-        **LEADS["mapping"],
+        **FIELDS,
         "Company": {"column": "company", "write": "on_create"},
         "Email": {"column": "email", "write": "if_empty"},
     }
@@ -182,7 +183,8 @@ def test_an_update_finds_its_records_by_any_field_and_makes_none(scene: Scene) -
     add = scene.sandbox.salesforce.add
     add("Lead", {"Email": "a@x.io", "LastName": "Old", "Company": "Acme"})
     twice = {"Email": "b@x.io", "LastName": "Old", "Company": "Acme"}
-    add("Lead", twice), add("Lead", twice)
+    add("Lead", twice)
+    add("Lead", twice)
     mapping = {"Email": "email", "LastName": "name"}
     scene.define(LEADS, "leads", key="email", match="Email", mode="update", mapping=mapping)
     scene.table("leads", "email text, name text", [(f"{key}@x.io", "New") for key in "abc"])
