@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pyarrow as pa
@@ -266,3 +266,33 @@ def test_a_removal_in_doubt_whose_row_comes_back_is_made_good(tmp_path: Path) ->
     house.go()
     assert set(house.crm.by("email")) == {"a@x.io", "b@x.io"}
     house.idle()
+
+
+class Halfway(MemoryDestination):
+    """Settles the first row of a batch, then fails; remembers which batches it was told are stored."""
+
+    stored: ClassVar[list[list[str]]] = []
+
+    async def write(self, batch: Batch) -> Outcomes:
+        settled = Outcomes(len(batch))
+        settled.take_over([0], await super().write(batch.slice(0, 1)))
+        failure = DailyLimit("enough for today")
+        failure.answered = settled
+        raise failure
+
+    async def recorded(self, batch: Batch) -> None:
+        self.stored.append(batch.keys.to_pylist())
+
+
+def test_what_was_settled_before_a_failure_is_recorded_the_rest_waits_and_the_destination_hears_of_it() -> None:
+    book = Book()
+
+    async def scenario() -> None:
+        crm = Halfway(account=MemoryAccount(*FIELDS))
+        await deliver(iter([[parcel(["a", "b", "c"])]]), crm, book.record, Stop(), slots=1)
+
+    Halfway.stored.clear()
+    with pytest.raises(DailyLimit, match="enough"):
+        anyio.run(scenario)
+    assert book.verdicts == {"a": Verdict.CREATED}
+    assert Halfway.stored == [["a"]]
