@@ -19,7 +19,7 @@ from reverse_etl.destinations.hubspot.links import Links
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.reads import MOST_INPUTS, Records
 from reverse_etl.destinations.hubspot.write import Writing
-from reverse_etl.errors import DestinationError
+from reverse_etl.errors import DestinationError, InDoubt, ReverseEtlError
 from reverse_etl.http import Http
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Parent, Refusal
 from reverse_etl.pace import shared
@@ -97,7 +97,13 @@ class HubSpot:
         if lists.is_list(batch.object):
             return await (await self._lists.named(batch.object)).write(batch)
         known = self._schemas[batch.object].fields if batch.object in self._schemas else ()
-        return await Writing(await self._records(batch.object), batch, known).run()
+        writing = Writing(await self._records(batch.object), batch, known)
+        try:
+            return await writing.run()
+        except ReverseEtlError as failure:
+            if not isinstance(failure, InDoubt) and not failure.doubtful:  # only what was answered has been carried out
+                failure.answered = writing.outcomes
+            raise
 
     async def describe_link(self, object: str, name: str, parent: Parent) -> Field:
         self._refuse_without_records(object, "links")

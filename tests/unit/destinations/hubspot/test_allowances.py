@@ -277,3 +277,17 @@ def test_what_no_repeat_mends_is_asked_once(code: int, category: str | None) -> 
     script = Script(refused("no", status=code, category=category))
     with pytest.raises(DestinationError):
         script.run(lambda hubspot: hubspot.account())
+
+
+def test_a_batch_whose_second_call_is_not_made_any_more_tells_what_the_first_one_settled() -> None:
+    used_up = refused("You have reached your daily limit.", status=429, errorType="RATE_LIMIT", policyName="DAILY")
+    script = Script(answer([record("7", email="a@x.io")]), used_up)
+    rows = batch(Operation.UPDATE, ROWS, record_ids=["7", None], sends={"email": [True, True]})
+
+    async def write(hubspot: HubSpot) -> list[Verdict]:
+        with pytest.raises(DailyLimit) as caught:
+            await hubspot.write(rows)
+        assert caught.value.answered is not None
+        return caught.value.answered.verdicts
+
+    assert script.run(write) == [Verdict.UPDATED, Verdict.NO_ANSWER]
