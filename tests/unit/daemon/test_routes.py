@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from reverse_etl.daemon import routes
 from reverse_etl.daemon.routes import application
-from reverse_etl.daemon.signature import signed
+from reverse_etl.daemon.signature import checked, signed
 from reverse_etl.report import RunReport
 from tests.unit.daemon.desk import Desk
 
@@ -262,3 +262,34 @@ def test_S21_a_body_that_does_not_end_is_given_up(desk: Callable[..., Desk], mon
 
     answer = call(daemon, "POST", "/syncs/people/run", content=dripping())
     assert (answer.status_code, answer.json()["error"]["code"]) == (408, "too_slow")
+
+
+def test_a_state_that_cannot_be_used_is_told_as_such(desk: Callable[..., Desk]) -> None:
+    daemon = desk(people="")
+    (daemon.root / ".reverse_etl/state.db").write_bytes(b"this is no database" * 100)
+    answer = call(daemon, "GET", "/status")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "state_unusable")
+
+
+def test_S16_the_signature_is_that_of_standard_webhooks() -> None:
+    # The vector that the specification's own libraries are tested with.
+    headers = signed(
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        datetime.fromtimestamp(1614265330, UTC),
+        b'{"test": 2432232314}',
+    )
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+@pytest.mark.parametrize("key", ["whsec_not base64 at all!", KEY])
+def test_a_key_that_is_not_encoded_is_taken_as_it_is(key: str) -> None:
+    now = datetime.now(UTC)
+    assert checked(key, signed(key, "m", now, b"x"), b"x", now)[0] == "m"
+
+
+def test_S16_one_of_several_signatures_is_enough_while_keys_are_changed() -> None:
+    now = datetime.now(UTC)
+    old, new = signed("an-older-key-than-ours", "m", now, b""), signed(KEY, "m", now, b"")
+    both = {**new, "webhook-signature": f"{old['webhook-signature']} {new['webhook-signature']}"}
+    assert checked(KEY, both, b"", now)[0] == "m"
