@@ -15,12 +15,15 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from reverse_etl.errors import StateError, SyncBusy
+
+NAMING_LOOKS, NAMING_LOOK_SECONDS = 20, 0.005  # between taking a lock and writing one's name lies a moment
 
 
 class StateHome:
@@ -98,7 +101,7 @@ class StateHome:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                named = os.pread(handle, 500, 0).decode("utf-8", "replace").strip()
+                named = _holder(handle)
                 raise SyncBusy(
                     f"{sync} is held by another run{f' ({named})' if named else ''}",
                     hint="it goes on by itself; try later",
@@ -146,3 +149,13 @@ class StateHome:
                 f"{self.folder.name} can't be written: {failure.strerror or failure}",
                 hint="the state needs a folder that this user may write to, with room on its disk; nothing was sent",
             ) from failure
+
+
+def _holder(handle: int) -> str:
+    """Who holds a lock, by its text; a moment is given to one who has only just got it. Empty when it stays unsaid."""
+    for _ in range(NAMING_LOOKS):
+        named = os.pread(handle, 500, 0).decode("utf-8", "replace").strip()
+        if named:
+            return named
+        time.sleep(NAMING_LOOK_SECONDS)
+    return ""

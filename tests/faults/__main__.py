@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.faults import answers, crowds, disks, kills, sources, waves, wires  # noqa: F401  # they enter their families
+from tests.faults import answers, crowds, disks, kills, plants, sources, waves, wires  # noqa: F401  # each enters its families
 from tests.faults.campaign import campaign, document, table, write
 from tests.faults.families import FAMILIES
 
@@ -18,19 +18,23 @@ def main() -> int:
     if unknown:
         print(f"no family {', '.join(unknown)}; there are {', '.join(FAMILIES)}", file=sys.stderr)
         return 2
-    chosen = [family for id, family in FAMILIES.items() if id in options.id or not options.id]
+    chosen = [] if options.plants else [family for id, family in FAMILIES.items() if id in options.id or not options.id]
     began, played = time.monotonic(), []
     for each in campaign(chosen, options.tier, options.seed, jobs=options.jobs, package=options.package):
         played.append(each)
         print(f"{each.id} {each.seed}: {each.cycles} cycles, {each.seconds} s", file=sys.stderr, flush=True)
         if each.violations:
             print(each.told(), file=sys.stderr, flush=True)
-    print(table(played, FAMILIES))
+    print(table(played, FAMILIES) if played else "")
     bad = sum(len(each.violations) for each in played)
     print(f"\ntier {options.tier}, seed {options.seed}, {time.monotonic() - began:.0f} s: {bad} violations")
     for each in played:
         if each.violations:
             print(f"\nmake faults ID={each.id} SEED={each.seed}\n{each.told()}")
+    if options.plants or (options.tier != "smoke" and not options.id):
+        for name, by in plants.found(options.package):
+            print(f"planted: {name}: {by or 'NOT FOUND'}", flush=True)
+            bad += not by
     if options.json:
         write(options.json, document(played, FAMILIES, options.tier, options.seed))
     return 1 if bad else 0
@@ -43,6 +47,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tier", choices=("smoke", "nightly", "release"), default="smoke")
     parser.add_argument("--jobs", type=int, default=2, help="plays at a time")
     parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--plants", action="store_true", help="only plant bugs in a copy; each must be found")
     parser.add_argument("--package", type=Path, help="a folder with another copy of reverse_etl, to play against that")
     return parser.parse_args()
 

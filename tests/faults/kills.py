@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -74,7 +75,7 @@ def at_random(stage: Stage) -> None:
         if chance.random() < 0.5:
             time.sleep(chance.uniform(0.1, stage.figures["run_s"]))
         else:
-            _await_calls(stage, running, 1)
+            await_calls(stage, running, 1)
             time.sleep(chance.uniform(0.0, 0.4))
         running.kill()
         return running
@@ -150,6 +151,32 @@ def by_system_call(stage: Stage) -> None:
     chain(stage, killed)
 
 
+@family("F56", "SIGKILL while the store can't be written: answers wait to be recorded", smoke=1, nightly=3, release=10)
+def store_held(stage: Stage) -> None:
+    """Another process holds the store's only write lock: a slot that waits for its record takes no further batch."""
+    stage.ground.add(ROWS)
+    stage.ground.put()
+    stage.sync()
+    for _ in range(2):
+        changed = set(stage.ground.change(ROWS))
+        stage.ground.put()
+        mark, calls = len(stage.fake.ledger), stage.fake.writes
+        running = stage.start_sync()
+        await_calls(stage, running, 1)
+        holder = sqlite3.connect(stage.state / "state.db", timeout=10, isolation_level=None)
+        holder.execute("begin immediate")
+        time.sleep(1.5)
+        held = stage.fake.writes - calls
+        running.kill()
+        stage.cycles += stage.finish(running).code == -signal.SIGKILL
+        holder.execute("rollback")
+        holder.close()
+        stage.most("calls_while_held", held)
+        checker.heal(stage, changed=changed)
+        _repeats(stage, mark, 1, checker.IN_FLIGHT)
+    _close(stage)
+
+
 @family("F05", "SIGTERM and SIGINT, once and twice", smoke=1, nightly=5, release=20)
 def asked_to_stop(stage: Stage) -> None:
     """Asked once, a run records what was answered: nothing is sent again. Asked twice, it goes at once."""
@@ -163,7 +190,7 @@ def asked_to_stop(stage: Stage) -> None:
         stage.ground.put()
         mark = len(stage.fake.ledger)
         running = stage.start_sync()
-        _await_calls(stage, running, stage.random.randint(1, 5))
+        await_calls(stage, running, stage.random.randint(1, 5))
         running.signal(number)
         asked = time.monotonic()
         if twice:
@@ -182,7 +209,7 @@ def asked_to_stop(stage: Stage) -> None:
     _close(stage)
 
 
-def _await_calls(stage: Stage, running: Running, number: int) -> None:
+def await_calls(stage: Stage, running: Running, number: int) -> None:
     """Until so many more writing calls have arrived."""
     wanted = stage.fake.writes + number
     while stage.fake.writes < wanted and running.process.poll() is None:
@@ -197,7 +224,7 @@ def paused(stage: Stage) -> None:
     for _ in range(2):
         mark = len(stage.fake.ledger)
         running = stage.start_sync()
-        _await_calls(stage, running, stage.random.randint(1, 6))
+        await_calls(stage, running, stage.random.randint(1, 6))
         running.signal(signal.SIGSTOP)
         time.sleep(0.2)
         calls = len(stage.fake.calls)

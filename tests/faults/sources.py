@@ -15,6 +15,7 @@ from tests.faults import checker
 from tests.faults.answers import prepared, settled
 from tests.faults.families import family, needs
 from tests.faults.ground import DuckDB, SQLite
+from tests.faults.kills import await_calls
 from tests.faults.stage import Ended, Stage
 
 
@@ -173,6 +174,38 @@ def cursor(stage: Stage) -> None:
         stage.wrong("I3", f"{len(stage.fake.ledger) - before} unchanged rows were sent again")
     checker.records(stage)
     checker.silent(stage)
+
+
+@family(
+    "F55", "rows of the cursor's own value that are committed after the run that reached it, killed or not", smoke=2
+)
+def ties(stage: Stage) -> None:
+    """A whole number counts commits: what comes later with the same number is not passed over, nor sent for ever."""
+    stage.define(cursor="batch", query="select *, cast(strftime(changed_at, '%s') as bigint) as batch from people")
+    if isinstance(stage.store, SQLite):
+        stage.define(cursor="batch", query="select *, unixepoch(changed_at) as batch from people")
+    stage.ground.add(500)
+    for step in range(5):
+        now = stage.ground.now
+        stage.ground.add(300)
+        stage.ground.now = now  # the next ones come with the same number
+        stage.ground.put()
+        if step % 2:
+            running = stage.start_sync()
+            await_calls(stage, running, stage.random.randint(1, 3))
+            running.kill()
+            stage.finish(running)
+        stage.ground.add(50)
+        stage.ground.put()
+        ended = stage.sync()
+        checker.balanced(stage, ended)
+        checker.converged(stage)
+        stage.cycles += 1
+    before = len(stage.fake.ledger)
+    stage.sync()
+    if len(stage.fake.ledger) > before:
+        stage.wrong("I3", f"{len(stage.fake.ledger) - before} rows of the last value were sent again")
+    checker.records(stage)
 
 
 @family("F54", "awkward rows: no key, doubled keys, NULLs, quotes, control characters, long and foreign texts")

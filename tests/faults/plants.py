@@ -1,0 +1,122 @@
+"""The campaign tests itself: known bugs are planted in a copy of the product, and each must turn a family red."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import reverse_etl
+from tests.faults.campaign import Played, play
+from tests.faults.families import FAMILIES
+
+INSTALLED = Path(reverse_etl.__file__).parents[1]
+SEEDS = ("plant.0", "plant.1", "plant.2")
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A bug: `line` of a module becomes `bug`. One of `families` must find it within a few seeds."""
+
+    name: str
+    module: str
+    line: str
+    bug: str
+    families: tuple[str, ...]
+
+
+PLANTS = (
+    Plant(
+        "the cursor moves before the answer",
+        "run.py",
+        "                await self._deliver(made, refused, asked)\n",
+        "                if reached is not None:\n"
+        "                    moved = {'cursor_value': reached.text, 'cursor_type': reached.type_text}\n"
+        "                    self.ledger.finish(self.report, moved, state.cursor_value if state else None)\n"
+        "                await self._deliver(made, refused, asked)\n",
+        ("F53", "F55"),
+    ),
+    Plant(
+        "the batch's status is taken for every row's",
+        "deliver.py",
+        "        outcomes.take_over(places, answered)\n        doubtful",
+        "        for at in range(len(batch)):\n"
+        "            if answered.verdicts[at] is Verdict.NO_ANSWER:\n"
+        "                answered.updated(at, None)\n"
+        "        outcomes.take_over(places, answered)\n        doubtful",
+        ("F14", "F13"),
+    ),
+    Plant(
+        "the cursor is compared with a strict sign",
+        "read.py",
+        "{column} >= :cursor or",
+        "{column} > :cursor or",
+        ("F55",),
+    ),
+    Plant(
+        "the next batch is sent before the last is recorded",
+        "record.py",
+        "        await answered.stored.wait()\n",
+        "        await anyio.sleep(0)\n",
+        ("F56",),
+    ),
+    Plant(
+        "rows are recorded before they are sent",
+        "deliver.py",
+        "            answered = await self.destination.write(batch)\n",
+        "            answered = Outcomes(len(batch))\n"
+        "            for at in range(len(batch)):\n"
+        "                answered.updated(at, None)\n"
+        "            import asyncio\n"
+        "            asyncio.get_running_loop().create_task(self.destination.write(batch))\n",
+        ("F02", "F10"),
+    ),
+    Plant(
+        "a told pause is not kept",
+        "pace.py",
+        "            self._not_before = max(self._not_before, self.clock.monotonic() + seconds)\n",
+        "            self._not_before = self._not_before\n",
+        ("F11",),
+    ),
+    Plant(
+        "damaged state is taken for none",
+        "state/ledger.py",
+        "        self._verify(state, store)\n        return state",
+        "        return state",
+        ("F33", "F34"),
+    ),
+)
+
+
+@contextmanager
+def planted(plant: Plant, original: Path) -> Iterator[Path]:
+    """A folder with a copy of the product that has the bug. Raises ValueError when its line is no longer there."""
+    with tempfile.TemporaryDirectory(prefix="faults-plant-") as folder:
+        copy = Path(folder) / "reverse_etl"
+        shutil.copytree(original / "reverse_etl", copy, ignore=shutil.ignore_patterns("__pycache__"))
+        module = copy / plant.module
+        text = module.read_text()
+        if text.count(plant.line) != 1:
+            raise ValueError(f"{plant.name}: its line is not in {plant.module} any more, plant it anew")
+        module.write_text(text.replace(plant.line, plant.bug))
+        yield Path(folder)
+
+
+def found(original: Path | None = None) -> Iterator[tuple[str, str]]:
+    """Every plant, and what found it; nothing found it where the second text is empty."""
+    for plant in PLANTS:
+        with planted(plant, original or INSTALLED) as package:
+            yield plant.name, _found(plant, package)
+
+
+def _found(plant: Plant, package: Path) -> str:
+    for id in plant.families:
+        for seed in SEEDS:
+            played: Played = play(FAMILIES[id], seed, package)
+            if played.violations:
+                first = played.violations[0]
+                return f"{id} seed {seed}: {first.invariant} {first.text[:100]}"
+    return ""
