@@ -114,7 +114,7 @@ class Agenda:
             return Answer.EARLY
         due = entry.due
         entry.overdue_since = entry.overdue_since or now
-        entry.anchor = due if now - due <= PUNCTUAL else now
+        entry.anchor = due - entry.delay if now - due <= PUNCTUAL else now
         if entry.phase is not Phase.IDLE:
             entry.skips.add(due)
             entry.skipped += 1
@@ -131,6 +131,8 @@ class Agenda:
         entry = self._entries[name]
         if entry.phase is Phase.IDLE:
             self._wait(entry)
+            if isinstance(entry.sync.schedule, Every):
+                entry.anchor = self._clock.now()
             self._reckon(entry)
             return Answer.START
         entry.again = entry.phase is Phase.RUNNING
@@ -139,9 +141,10 @@ class Agenda:
     def begin(self, name: str) -> None:
         """The run starts now. An interval counts from here when it had to wait for a free place."""
         entry, now = self._entries[name], self._clock.now()
-        entry.phase, entry.phase_since = Phase.RUNNING, now
-        if isinstance(entry.sync.schedule, Every) and (entry.anchor is None or now - entry.anchor > PUNCTUAL):
+        waited = entry.phase_since is not None and now - entry.phase_since > PUNCTUAL
+        if waited and isinstance(entry.sync.schedule, Every):
             entry.anchor = now
+        entry.phase, entry.phase_since = Phase.RUNNING, now
         entry.before, entry.not_before = entry.past, None
         entry.past = Past(now, entry.past.ended_at, entry.past.good)
         self._reckon(entry)

@@ -242,6 +242,18 @@ def test_P55_times_left_out_during_a_run_stand_in_its_record(project: Scene) -> 
     assert "runs were left out: they were due from" in runs(project)[-1].notes[0]
 
 
+def test_heavy_syncs_do_not_delay_one_that_is_urgent(project: Scene) -> None:
+    project.write_project(daemon={"listen": "127.0.0.1:0", "runs": 2, "drain": "100ms"})
+    slow(project, 15.0)
+    for name in ("heavy", "heavier"):
+        project.define(name=name, schedule="every 1 day", priority="low")
+    project.define(name="light", schedule="every 1 second", priority="high", first_run="baseline")
+    with started(project) as daemon:
+        daemon.until(lambda: sum(line["event"].startswith("light: succeeded") for line in daemon.lines()) >= 2)
+        begun = {line["sync"] for line in daemon.lines() if "run begins" in line["event"]}
+        assert len(begun & {"heavy", "heavier"}) == 1, "the other one's place is kept for what is urgent"
+
+
 # --- over HTTP --------------------------------------------------------------------------------------------------------
 
 KEY = "a-key-that-nobody-guesses"

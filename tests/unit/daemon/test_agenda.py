@@ -111,6 +111,23 @@ def test_chance_delays_a_run_and_not_the_rhythm() -> None:
     assert day.times() == ["13:05", "14:05", "15:05"]
 
 
+def test_chance_does_not_add_up_over_an_intervals_runs() -> None:
+    day = Day()
+    day.define(sync(schedule="every 1 hour", jitter="5m"))
+    day.until("15:30")
+    assert day.times() == ["12:05", "13:05", "14:05", "15:05"]
+
+
+def test_a_wish_is_a_start_that_an_interval_counts_from() -> None:
+    day = Day()
+    day.define(sync(schedule="every 15 minutes"))
+    day.until("12:07")
+    day.agenda.ask("people")
+    day.begin("people")
+    day.until("12:40")
+    assert day.times() == ["12:00", "12:07", "12:22", "12:37"]
+
+
 # --- quiet hours ------------------------------------------------------------------------------------------------------
 
 
