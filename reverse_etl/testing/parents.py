@@ -57,6 +57,10 @@ class MemoryParents:
         """Raise on the so-many-th call of `link` from now (1: the next)."""
         self._faults[len(self.calls) + call] = (error, applied)
 
+    def obey(self) -> None:
+        """Forget all orders: behave from now on."""
+        self._refuse, self._faults = (lambda parent: False), {}
+
     # --- what the destination does ------------------------------------------------------------------------------------
 
     def describe(self, name: str, parent: Parent) -> Field:
@@ -85,7 +89,7 @@ class MemoryParents:
         if error is not None:
             if applied:  # and nobody knows
                 error.answered = Outcomes(len(batch))
-                for at in range(len(batch)):
+                for at in set(range(len(batch))) - set(refused):
                     error.answered.removed(at)
             raise error
         return refused

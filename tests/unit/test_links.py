@@ -384,6 +384,33 @@ def test_after_a_full_send_a_link_whose_parent_went_is_owed(tmp_path: Path) -> N
     there.idle()
 
 
+ACME, GLOBEX, UMBRELLA = "acme.io", "globex.io", "umbrella.io"  # the last one comes late
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [((ACME, None, UMBRELLA), "after"), ((GLOBEX, ACME, None), "refused"), ((ACME, UMBRELLA, GLOBEX), "after")],
+        [((GLOBEX, ACME, ACME), "refused"), ((UMBRELLA, GLOBEX, None), "before"), ((None, ACME, GLOBEX), "")],
+    ],
+)
+def test_whatever_happens_on_the_way_two_clean_runs_make_every_link_right(tmp_path: Path, steps: Any) -> None:
+    there = house(tmp_path)
+    for nth, (wanted, happens) in enumerate(steps):
+        people(there, *((at, f"p{at}@x.io", f"plan {nth}", domain) for at, domain in enumerate(wanted)))
+        if happens in ("before", "after"):
+            there.crm.parents.fail(InDoubt("cut off"), applied=happens == "after")
+        elif happens == "refused":
+            there.crm.parents.refuse(lambda parent: parent["domain"] == GLOBEX)
+        there.run()
+        there.crm.parents.obey()
+    there.crm.parents.add("companies", domain=UMBRELLA)
+    there.go()
+    there.go(refused_only=True)
+    assert links(there) == {f"p{at}@x.io": [domain] if domain else [] for at, domain in enumerate(wanted)}
+    there.idle()
+
+
 # --- several links, dry runs ----------------------------------------------------------------------------------------
 
 
