@@ -289,7 +289,7 @@ VALUES: list[tuple[str, str, str, str]] = [
     ("date", "'2026-01-31'", "first_workspace_at", "2026-01-31"),
     ("date", "'2026-01-31'", "last_active_at", "2026-01-31T00:00:00.000Z"),
     ("timestamptz", "'2026-01-31 23:30:00-05'", "first_workspace_at", "2026-02-01"),
-    ("text[]", "['CHAMPION', 'BLOCKER', 'CHAMPION']", "hs_buying_role", "CHAMPION;BLOCKER"),
+    ("text[]", "['CHAMPION', 'BLOCKER', 'CHAMPION']", "hs_buying_role", "BLOCKER;CHAMPION"),
     ("text[]", "[]", "hs_buying_role", ""),
     ("boolean", "true", "firstname", "true"),
     ("uuid", "'00000000-0000-0000-0000-00000000000A'", "firstname", "00000000-0000-0000-0000-00000000000a"),
