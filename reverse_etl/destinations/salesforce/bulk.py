@@ -31,7 +31,7 @@ from reverse_etl.protocols import Opening
 pc = Late("pyarrow.compute")
 
 PATH = "bulk"
-ROWS = 100_000  # of a batch; Salesforce cuts it into batches of its own
+ROWS = 50_000  # of a batch; Salesforce cuts it into batches of its own
 IN_FLIGHT = 1
 CALLS = 9  # that a job takes at least
 BATCH_ROWS = 10_000  # of Salesforce's own batches, of which an org has so many a day
@@ -130,6 +130,8 @@ class Bulk:
         except ReverseEtlError as failure:
             failure.answered = outcomes
             raise
+        finally:
+            pa.default_memory_pool().release_unused()  # recording needs room, too
 
     def _many_locked(self, outcomes: Outcomes) -> list[int]:
         """Rows that met a lock, when there are enough of them for another job; they are open again."""

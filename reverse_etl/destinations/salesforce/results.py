@@ -25,7 +25,7 @@ from reverse_etl.model import Batch, Field, FieldType, Operation, Outcomes, Refu
 pc = Late("pyarrow.compute")
 csv = Late("pyarrow.csv")
 
-BLOCK_BYTES = 8 * 1024 * 1024  # read at once: more than the longest record
+BLOCK_BYTES = 4 * 1024 * 1024  # read at once: more than the longest record
 SAVED, REFUSED, UNPROCESSED = "successfulResults", "failedResults", "unprocessedrecords"
 _FILES = {SAVED: ("sf__Id", "sf__Created"), REFUSED: ("sf__Id", "sf__Error"), UNPROCESSED: ()}
 _VERDICTS = {Operation.UPDATE: Verdict.UPDATED, Operation.CREATE: Verdict.CREATED, Operation.REMOVE: Verdict.REMOVED}

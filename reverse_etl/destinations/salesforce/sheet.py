@@ -59,7 +59,7 @@ class Sheet:
     def fingerprints(self, keys: pa.Array) -> tuple[pa.Array, pa.Array]:
         """Of each row two numbers: of its key, and of its cells. Two rows with the same cells say the same."""
         cells = dict(zip(self.names, self.columns, strict=True))
-        with duckdb.connect(":memory:") as connection:
+        with duckdb.connect(":memory:", config={"threads": 1}) as connection:
             connection.register("rows", pa.table([keys, *self.columns], names=[_KEY, *self.names]))
             told = ", ".join(map(quoted, cells))
             found = localdb.table(connection, f"SELECT hash({_KEY}) AS k, hash({told}) AS c FROM rows")
@@ -68,7 +68,7 @@ class Sheet:
 
 def fingerprints(keys: pa.Array) -> pa.Array:
     """A number for each key."""
-    with duckdb.connect(":memory:") as connection:
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         connection.register("rows", pa.table([keys], names=["k"]))
         return localdb.table(connection, "SELECT hash(k) AS k FROM rows").column("k").combine_chunks()
 
