@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.faults import answers, crowds, disks, kills, plants, sources, waves, wires  # noqa: F401  # each enters its families
+from tests.faults import answers, crowds, disks, kills, plants, servers, sources, waves, wires  # noqa: F401
 from tests.faults.campaign import campaign, document, table, write
 from tests.faults.families import FAMILIES
 

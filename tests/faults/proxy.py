@@ -31,7 +31,7 @@ CLEAR = Wire()
 class Proxy:
     """`choose` gives the two directions, up and down, of the nth connection."""
 
-    to: tuple[str, int]
+    to: int | str  # a port of this machine, or the path of a socket
     choose: Callable[[int], tuple[Wire, Wire]] = lambda _nth: (CLEAR, CLEAR)
     port: int = 0
     connections: int = 0
@@ -45,7 +45,7 @@ class Proxy:
         self.connections += 1
         up, down = self.choose(self.connections)
         try:
-            theirs, ours = await asyncio.open_connection(*self.to)
+            theirs, ours = await self._reached()
         except OSError:
             writer.transport.abort()
             return
@@ -57,6 +57,11 @@ class Proxy:
         finally:
             for each in (writer, ours):
                 each.transport.abort()
+
+    async def _reached(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.to, str):
+            return await asyncio.open_unix_connection(self.to)
+        return await asyncio.open_connection("127.0.0.1", self.to)
 
     async def _carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, other: asyncio.StreamWriter, wire: Wire
@@ -99,9 +104,9 @@ async def _swallowed(reader: asyncio.StreamReader) -> None:
 
 
 @contextmanager
-def proxied(host: str, port: int) -> Iterator[Proxy]:
+def proxied(to: int | str) -> Iterator[Proxy]:
     """A proxy on a free port of this machine, in a thread of this process."""
-    proxy, ready, loop = Proxy((host, port)), threading.Event(), asyncio.new_event_loop()
+    proxy, ready, loop = Proxy(to), threading.Event(), asyncio.new_event_loop()
 
     async def serve() -> None:
         server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)

@@ -33,7 +33,7 @@ def _spoiling(stage: Stage, proxy: Proxy, *, share: float, held: float) -> None:
 @family("F21", "the wire cut, half closed, swallowed after N bytes, there and back")
 def spoiled(stage: Stage) -> None:
     prepared(stage)
-    with proxied("127.0.0.1", stage.fake.port) as proxy:
+    with proxied(stage.fake.port) as proxy:
         stage.project(base_url=proxy.url)
         _spoiling(stage, proxy, share=0.6, held=1.0)
         troubled(stage, lambda _call: TRUE, runs=2)
@@ -45,7 +45,7 @@ def spoiled(stage: Stage) -> None:
 @family("F22", "a slow wire: delays of 200 ms, 100 kB a second")
 def slow(stage: Stage) -> None:
     prepared(stage)
-    with proxied("127.0.0.1", stage.fake.port) as proxy:
+    with proxied(stage.fake.port) as proxy:
         stage.project(base_url=proxy.url)
         proxy.choose = lambda _nth: (Wire(delay=0.1, rate=100_000), Wire(delay=0.1, rate=100_000))
         troubled(stage, lambda _call: TRUE, codes=(0,))
@@ -57,7 +57,7 @@ def slow(stage: Stage) -> None:
 def black_hole(stage: Stage) -> None:
     """Every request has a deadline; a run ends, and says so."""
     prepared(stage, 300)
-    with proxied("127.0.0.1", stage.fake.port) as proxy:
+    with proxied(stage.fake.port) as proxy:
         stage.project(base_url=proxy.url)
         hole = Wire(after=6_000, ending="hole", held=400.0)
         proxy.choose = lambda nth: (CLEAR, hole) if nth <= 5 else (CLEAR, CLEAR)
