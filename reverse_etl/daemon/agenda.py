@@ -27,7 +27,7 @@ class Phase(StrEnum):
     RUNNING = "running"
 
 
-class Answer(StrEnum):
+class Decision(StrEnum):
     """What came of a time that was due, or of somebody's wish."""
 
     START = "start"
@@ -72,7 +72,6 @@ class Entry:
     not_before: datetime | None = None  # another process holds the sync: what is owed is tried again from then on
     skips: Skips = field(default_factory=Skips)
     skipped: int = 0  # since the daemon started
-    run_id: str | None = None
 
 
 class Agenda:
@@ -107,26 +106,26 @@ class Agenda:
     def drop(self, name: str) -> None:
         self._entries.pop(name, None)
 
-    def ring(self, name: str) -> Answer:
+    def ring(self, name: str) -> Decision:
         """The time that an entry was due has come. START: it waits for its run from now on."""
         entry, now = self._entries[name], self._clock.now()
         if entry.due is None or now < entry.due:
-            return Answer.EARLY
+            return Decision.EARLY
         due = entry.due
         entry.overdue_since = entry.overdue_since or now
         entry.anchor = due - entry.delay if now - due <= PUNCTUAL else now
         if entry.phase is not Phase.IDLE:
             entry.skips.add(due)
             entry.skipped += 1
-            answer = Answer.SKIP
+            decision = Decision.SKIP
         else:
             self._wait(entry)
-            answer = Answer.START
+            decision = Decision.START
         self._draw(entry)
         self._reckon(entry)
-        return answer
+        return decision
 
-    def ask(self, name: str) -> Answer:
+    def ask(self, name: str) -> Decision:
         """Somebody wants a run now, whatever the schedule says. SKIP: one that waits will do, or one follows."""
         entry = self._entries[name]
         if entry.phase is Phase.IDLE:
@@ -134,9 +133,9 @@ class Agenda:
             if isinstance(entry.sync.schedule, Every):
                 entry.anchor = self._clock.now()
             self._reckon(entry)
-            return Answer.START
+            return Decision.START
         entry.again = entry.phase is Phase.RUNNING
-        return Answer.SKIP
+        return Decision.SKIP
 
     def begin(self, name: str) -> None:
         """The run starts now. An interval counts from here when it had to wait for a free place."""
@@ -152,7 +151,7 @@ class Agenda:
     def end(self, name: str, report: RunReport) -> list[str]:
         """The run has ended. Returns the syncs whose time may have changed by that, itself included."""
         entry, now = self._entries[name], self._clock.now()
-        entry.phase, entry.phase_since, entry.run_id = Phase.IDLE, None, None
+        entry.phase, entry.phase_since = Phase.IDLE, None
         entry.skips = Skips()
         if report.status is RunStatus.SKIPPED:
             entry.past, entry.not_before = entry.before, now + BUSY_ELSEWHERE
@@ -166,12 +165,6 @@ class Agenda:
             self._reckon(child)
         return [name, *(child.sync.name for child in children)]
 
-    def withdraw(self, name: str) -> None:
-        """What waits for its run doesn't get one: the program ends, or the definition is gone."""
-        entry = self._entries.get(name)
-        if entry is not None and entry.phase is Phase.WAITING:
-            entry.phase, entry.phase_since = Phase.IDLE, None
-
     def set_back(self, by: timedelta) -> None:
         """The machine's clock was set back: intervals go on by the time that has really passed."""
         now = self._clock.now()
@@ -180,6 +173,10 @@ class Agenda:
                 entry.anchor -= by
             entry.anchor = rhythm.anchored(entry.sync, entry.anchor, now)
             self._reckon(entry)
+
+    def reckon(self, name: str) -> None:
+        """Another sync has changed that this one waits for."""
+        self._reckon(self._entries[name])
 
     def held_by(self, name: str) -> list[str]:
         """The parents whose failure keeps this sync from running."""
@@ -196,10 +193,6 @@ class Agenda:
 
     def _draw(self, entry: Entry) -> None:
         entry.delay = timedelta(seconds=self._clock.jitter(entry.sync.timing.jitter.total_seconds()))
-
-    def reckon(self, name: str) -> None:
-        """Another sync has changed that this one waits for."""
-        self._reckon(self._entries[name])
 
     def _reckon(self, entry: Entry) -> None:
         sync, now = entry.sync, self._clock.now()

@@ -12,7 +12,7 @@ from anyio import to_thread
 from reverse_etl import clock
 from reverse_etl.clock import Clock
 from reverse_etl.daemon import signature
-from reverse_etl.daemon.agenda import Answer, Phase
+from reverse_etl.daemon.agenda import Decision, Phase
 from reverse_etl.daemon.books import Books
 from reverse_etl.daemon.definitions import Definitions
 from reverse_etl.daemon.life import Life
@@ -68,7 +68,7 @@ class Front:
         return sync in self.scheduler.agenda
 
     def ask(self, sync: str, reason: str) -> bool:
-        return self.scheduler.ask(sync, reason) is Answer.START
+        return self.scheduler.ask(sync, reason) is Decision.START
 
     def use(self, headers: Mapping[str, str], body: bytes) -> None:
         secret, now = self.definitions.settings.trigger_secret, self.clock.now()

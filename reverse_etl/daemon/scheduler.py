@@ -14,7 +14,7 @@ from reverse_etl.blame import blame, bug
 from reverse_etl.clock import Clock
 from reverse_etl.config.schedule import After
 from reverse_etl.config.timing import Priority
-from reverse_etl.daemon.agenda import Agenda, Answer, Entry, Phase
+from reverse_etl.daemon.agenda import Agenda, Decision, Entry, Phase
 from reverse_etl.daemon.alarms import Alarms
 from reverse_etl.daemon.definitions import Changes, Definition
 from reverse_etl.daemon.rhythm import Past
@@ -94,26 +94,26 @@ class Scheduler:
             return
         entry = self.agenda[name]
         due, missed, cut = entry.due or self._clock.now(), self.agenda.missed(name), entry.past.owed
-        answer = self.agenda.ring(name)
-        if answer is Answer.START:
+        decision = self.agenda.ring(name)
+        if decision is Decision.START:
             reason = "it was cut short" if cut else _reason(entry)
             if missed:
                 reason += f"; {missed} more {'time has' if missed == 1 else 'times have'} passed since its last run"
             self._workforce.give(Order(name, reason, due, entry.sync.timing.priority))
-        elif answer is Answer.SKIP:
+        elif decision is Decision.SKIP:
             self._tell_skipped(entry, due)
         if name in self.agenda:
             self._plan(name)
 
-    def ask(self, name: str, reason: str) -> Answer:
+    def ask(self, name: str, reason: str) -> Decision:
         """A run now, at somebody's wish. It is remembered until it begins, over a restart too."""
-        answer = self.agenda.ask(name)
+        decision = self.agenda.ask(name)
         self._remember_wish(name)
-        if answer is Answer.START:
+        if decision is Decision.START:
             entry = self.agenda[name]
             self._workforce.give(Order(name, reason, self._clock.now(), entry.sync.timing.priority))
             self._plan(name)
-        return answer
+        return decision
 
     def look(self) -> None:
         """Called every few seconds: notices a clock that was set back."""

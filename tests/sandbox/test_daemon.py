@@ -28,9 +28,10 @@ from reverse_etl.config.daemon import DaemonFile
 from reverse_etl.daemon import listener
 from reverse_etl.daemon.signature import signed
 from reverse_etl.report import RunReport
-from tests.sandbox.scene import START, Scene
+from tests.sandbox.scene import START, TOKEN, Scene
 
 PATIENCE_SECONDS = 20.0
+KEY = "a-key-that-nobody-guesses"
 
 
 class Daemon:
@@ -93,7 +94,9 @@ def started(scene: Scene, *arguments: str, **variables: str) -> Iterator[Daemon]
     finally:
         process.kill()
         process.wait()
-        assert "Traceback" not in log.read_text(), log.read_text()
+        said = log.read_text()
+        assert "Traceback" not in said, said
+        assert KEY not in said and TOKEN not in said, "S5: no secret is in any line"
 
 
 @pytest.fixture
@@ -255,8 +258,6 @@ def test_heavy_syncs_do_not_delay_one_that_is_urgent(project: Scene) -> None:
 
 
 # --- over HTTP --------------------------------------------------------------------------------------------------------
-
-KEY = "a-key-that-nobody-guesses"
 
 
 def address(daemon: Daemon) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from reverse_etl.config.schedule import After, Schedule, parse_duration, parse_schedule
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.config.timing import Timing, parse_quiet_hours
-from reverse_etl.daemon.agenda import Agenda, Answer
+from reverse_etl.daemon.agenda import Agenda, Decision
 from reverse_etl.daemon.rhythm import Past
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.testing import FakeClock
@@ -99,10 +99,10 @@ class Day:
 
     def _ring(self, name: str) -> None:
         now = self.clock.now()
-        answer = self.agenda.ring(name)
-        if answer is Answer.SKIP:
+        decision = self.agenda.ring(name)
+        if decision is Decision.SKIP:
             self.skipped.append((name, now))
-        elif answer is Answer.START:
+        elif decision is Decision.START:
             self.begin(name)
 
     def begin(self, name: str) -> None:

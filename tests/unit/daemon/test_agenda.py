@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from reverse_etl.daemon.agenda import Answer, Phase
+from reverse_etl.daemon.agenda import Decision, Phase
 from reverse_etl.daemon.rhythm import Past
 from reverse_etl.report import RunStatus
 from tests.unit.daemon.day import START, Day, at, sync
@@ -84,7 +84,7 @@ def test_a_run_that_was_killed_is_gone_on_with_at_once() -> None:
 def test_a_run_that_had_to_wait_starts_its_interval_when_it_starts() -> None:
     day = Day()
     day.define(sync(schedule="every 1 minute"))
-    assert day.agenda.ring("people") is Answer.START
+    assert day.agenda.ring("people") is Decision.START
     day.clock.advance(timedelta(seconds=40))
     day.begin("people")
     day.until("12:02")
@@ -151,7 +151,7 @@ def test_a_start_in_quiet_hours_waits_for_their_end() -> None:
 def test_a_wish_is_granted_in_quiet_hours_too() -> None:
     day = Day()
     day.define(sync(schedule="0 6 * * *", quiet="08:00-18:00"))
-    assert day.agenda.ask("people") is Answer.START
+    assert day.agenda.ask("people") is Decision.START
 
 
 # --- after others -----------------------------------------------------------------------------------------------------
@@ -235,11 +235,11 @@ def test_a_child_that_another_process_holds_is_tried_again_a_minute_later() -> N
 def test_a_wish_during_a_run_is_remembered_once() -> None:
     day = Day(lasting={"people": 5 * MINUTE})
     day.define(sync(schedule=None))
-    assert day.agenda.ask("people") is Answer.START
-    assert day.agenda.ask("people") is Answer.SKIP
+    assert day.agenda.ask("people") is Decision.START
+    assert day.agenda.ask("people") is Decision.SKIP
     assert not day.agenda["people"].again, "it has not begun: it will see the newest rows"
     day.begin("people")
-    assert day.agenda.ask("people") is Answer.SKIP
+    assert day.agenda.ask("people") is Decision.SKIP
     assert day.agenda["people"].again
 
 
