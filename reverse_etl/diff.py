@@ -88,7 +88,7 @@ class Comparison:
         )
         for nth in [row[0] for row in self.connection.execute("SELECT DISTINCT rule FROM flawed").fetchall()]:
             rule = rules[nth]
-            self._invalidate(
+            self.invalidate(
                 f"rowid IN (SELECT place FROM flawed WHERE rule = {nth})", rule.code, rule.column, rule.message
             )
 
@@ -104,59 +104,6 @@ class Comparison:
             self.connection.execute(f"UPDATE delta SET {goes} = false WHERE {known} AND {goes} AND {new} = {old}")
         differs = " OR ".join(quoted(column.goes) for column in self.shape.compared)
         self.connection.execute(f"DELETE FROM delta WHERE {known} AND NOT ({differs})")
-
-    def set_aside_clashes(self, match: PayloadColumn, *, folds_case: bool, refuse_all: bool) -> None:
-        """Rows that render to one match value: all but the one that owns the record, else the first in key order.
-
-        Owners are looked for among all acknowledged rows, read or not, except those this run has seen to be gone.
-        """
-        if not self._number("SELECT count(*) FROM delta") or self._match_is_key(match, folds_case):
-            return
-        new, acknowledged = _folded(match, match.name, folds_case), _folded(match, match.old, folds_case)
-        has_match = match.name in column_types(self.connection, "known")
-        known = _folded(match, match.name, folds_case) if has_match else "CAST(NULL AS VARCHAR)"
-        order = ", ".join(f"d.{quoted(key.name)}" for key in self.shape.typed_keys) or "d.key"
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT rowid AS place, key, {new} AS m, "
-            f"coalesce({acknowledged} = {new}, false) AS owns FROM delta WHERE {new} IS NOT NULL"
-        )
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE taken AS SELECT m, key FROM (SELECT {known} AS m, key FROM known) "
-            "WHERE m IN (SELECT m FROM wanted) AND key NOT IN (SELECT key FROM delta) "
-            "AND key NOT IN (SELECT key FROM removed)"
-        )
-        rank = "row_number() OVER (PARTITION BY w.m ORDER BY w.owns DESC, " + order + ")"
-        many = "count(*) OVER (PARTITION BY w.m)"
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE clashing AS SELECT place FROM (SELECT w.place, {rank} AS nth, {many} AS n, "
-            "w.m IN (SELECT m FROM taken) AS owned FROM wanted w JOIN delta d ON d.rowid = w.place) "
-            f"WHERE owned OR {'n > 1' if refuse_all else 'nth > 1'}"
-        )
-        message = f"another row has the same {match.field}, which finds one record only"
-        self._invalidate("rowid IN (SELECT place FROM clashing)", "invalid_match_clash", match.field, message)
-
-    def _match_is_key(self, match: PayloadColumn, folds_case: bool) -> bool:
-        """A match value that is the key itself can't come twice where keys don't."""
-        only = self.shape.keys[0]
-        return (
-            len(self.shape.keys) == 1
-            and only.type == match.type == "VARCHAR"
-            and not folds_case
-            and (match.expression == f"CAST({only.expression} AS VARCHAR)")
-        )
-
-    def forget_taken_over(self, match: PayloadColumn, *, folds_case: bool) -> None:
-        """A removed row whose record another row of the result has taken over isn't a removal: its record lives on."""
-        if match.name not in column_types(self.connection, "removed"):
-            return
-        if not self._number("SELECT count(*) FROM removed"):
-            return
-        new = _folded(match, match.name, folds_case)
-        with self.spool.payload() as payload:
-            self.connection.execute(
-                f"DELETE FROM removed WHERE {new} IN "
-                f"(SELECT {new} FROM {payload} WHERE key IS NOT NULL AND {new} IS NOT NULL)"
-            )
 
     # --- 2. what goes out ---------------------------------------------------------------------------------------------
 
@@ -397,7 +344,8 @@ class Comparison:
             f"WHERE {wanted} AND c.key IS NULL AND o.sent AND NOT o.gone"
         )
 
-    def _invalidate(self, condition: str, code: str, field: str | None, message: str) -> None:
+    def invalidate(self, condition: str, code: str, field: str | None, message: str) -> None:
+        """Move the rows of `delta` that a condition holds for to `invalid`."""
         self.connection.execute(
             f"INSERT INTO invalid SELECT key, ?, ?, ?, 1, reread FROM delta WHERE {condition}",
             [code, field, message],
@@ -406,11 +354,6 @@ class Comparison:
 
     def _number(self, sql: str) -> int:
         return number(self.connection, sql)
-
-
-def _folded(match: PayloadColumn, name: str, folds_case: bool) -> str:
-    text = canonical_text(quoted(name), match.type)
-    return f"lower(trim({text}))" if folds_case else text
 
 
 def _choices(name: str, type: str) -> str:

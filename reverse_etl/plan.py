@@ -14,7 +14,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from reverse_etl import checks, values
+from reverse_etl import checks, clashes, values
 from reverse_etl.config.sync import RemovedSet, SyncConfig
 from reverse_etl.diff import Comparison, Counts, Scope
 from reverse_etl.localdb import quoted, stream
@@ -231,8 +231,8 @@ def refuse_rows(sync: SyncConfig, comparison: Comparison, schema: ObjectSchema) 
         return
     folds = schema.fields[sync.match].folds_case
     column = shape.column(sync.match)
-    comparison.set_aside_clashes(column, folds_case=folds, refuse_all=sync.on_duplicate == "none")
-    comparison.forget_taken_over(column, folds_case=folds)
+    clashes.set_aside(comparison, column, folds_case=folds, refuse_all=sync.on_duplicate == "none")
+    clashes.forget_taken_over(comparison, column, folds_case=folds)
 
 
 def _finders(sync: SyncConfig, schema: ObjectSchema) -> tuple[str, ...]:

@@ -1,0 +1,68 @@
+"""Rows that find one record: who of them owns it, and what becomes of the others."""
+
+from __future__ import annotations
+
+from reverse_etl.diff import Comparison
+from reverse_etl.localdb import canonical_text, column_types, number, quoted
+from reverse_etl.mapping import PayloadColumn, Shape
+
+
+def set_aside(comparison: Comparison, match: PayloadColumn, *, folds_case: bool, refuse_all: bool) -> None:
+    """Rows that render to one match value: all but the one that owns the record, else the first in key order.
+
+    Owners are looked for among all acknowledged rows, read or not, except those this run has seen to be gone.
+    """
+    connection, shape = comparison.connection, comparison.shape
+    if not number(connection, "SELECT count(*) FROM delta") or _is_key(shape, match, folds_case):
+        return
+    new, acknowledged = _folded(match, match.name, folds_case), _folded(match, match.old, folds_case)
+    has_match = match.name in column_types(connection, "known")
+    known = _folded(match, match.name, folds_case) if has_match else "CAST(NULL AS VARCHAR)"
+    order = ", ".join(f"d.{quoted(key.name)}" for key in shape.typed_keys) or "d.key"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT rowid AS place, key, {new} AS m, "
+        f"coalesce({acknowledged} = {new}, false) AS owns FROM delta WHERE {new} IS NOT NULL"
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE taken AS SELECT m, key FROM (SELECT {known} AS m, key FROM known) "
+        "WHERE m IN (SELECT m FROM wanted) AND key NOT IN (SELECT key FROM delta) "
+        "AND key NOT IN (SELECT key FROM removed)"
+    )
+    rank = "row_number() OVER (PARTITION BY w.m ORDER BY w.owns DESC, " + order + ")"
+    many = "count(*) OVER (PARTITION BY w.m)"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE clashing AS SELECT place FROM (SELECT w.place, {rank} AS nth, {many} AS n, "
+        "w.m IN (SELECT m FROM taken) AS owned FROM wanted w JOIN delta d ON d.rowid = w.place) "
+        f"WHERE owned OR {'n > 1' if refuse_all else 'nth > 1'}"
+    )
+    message = f"another row has the same {match.field}, which finds one record only"
+    comparison.invalidate("rowid IN (SELECT place FROM clashing)", "invalid_match_clash", match.field, message)
+
+
+def forget_taken_over(comparison: Comparison, match: PayloadColumn, *, folds_case: bool) -> None:
+    """A removed row whose record another row of the result has taken over isn't a removal: its record lives on."""
+    connection = comparison.connection
+    if match.name not in column_types(connection, "removed") or not number(connection, "SELECT count(*) FROM removed"):
+        return
+    new = _folded(match, match.name, folds_case)
+    with comparison.spool.payload() as payload:
+        connection.execute(
+            f"DELETE FROM removed WHERE {new} IN "
+            f"(SELECT {new} FROM {payload} WHERE key IS NOT NULL AND {new} IS NOT NULL)"
+        )
+
+
+def _is_key(shape: Shape, match: PayloadColumn, folds_case: bool) -> bool:
+    """A match value that is the key itself can't come twice where keys don't."""
+    only = shape.keys[0]
+    return (
+        len(shape.keys) == 1
+        and only.type == match.type == "VARCHAR"
+        and not folds_case
+        and match.expression == f"CAST({only.expression} AS VARCHAR)"
+    )
+
+
+def _folded(match: PayloadColumn, name: str, folds_case: bool) -> str:
+    text = canonical_text(quoted(name), match.type)
+    return f"lower(trim({text}))" if folds_case else text
