@@ -32,7 +32,7 @@ def main() -> int:
         if each.violations:
             print(f"\nmake faults ID={each.id} SEED={each.seed}\n{each.told()}")
     if options.plants or (options.tier != "smoke" and not options.id):
-        for name, by in plants.found(options.package):
+        for name, by in plants.found(options.package or plants.INSTALLED):
             print(f"planted: {name}: {by or 'NOT FOUND'}", flush=True)
             bad += not by
     if options.json:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.faults.families import Family, NotHere, Tier
 from tests.faults.stage import Violation, stage
 
-KILLS = ("F01", "F02", "F03", "F04")
+KILLS = ("F01", "F02", "F03", "F04", "F42", "F56", "F61")
 
 
 @dataclass

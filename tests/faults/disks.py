@@ -159,7 +159,7 @@ def _gone(path: Path, stage: Stage) -> None:
 HARMS: tuple[Callable[[Path, Stage], None], ...] = (_flipped, _cut, _random, _gone)
 
 
-@family("F33", "state damaged: bytes flipped, cut, random, gone", smoke=2)
+@family("F33", "state damaged: bytes flipped, cut, random, gone")
 def damaged(stage: Stage) -> None:
     """An error that asks, files left alone, no call made, nothing deleted; put back, everything goes on."""
     prepared(stage)

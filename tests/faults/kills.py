@@ -67,7 +67,7 @@ def _close(stage: Stage) -> None:
     checker.silent(stage)
 
 
-@family("F01", "SIGKILL at a random moment", smoke=2, nightly=10, release=60)
+@family("F01", "SIGKILL at a random moment", nightly=10, release=60)
 def at_random(stage: Stage) -> None:
     def killed(stage: Stage, chance: random.Random) -> Running:
         """Half of the time anywhere in the run, else from the first write on."""
