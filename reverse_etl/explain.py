@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reverse_etl import clock, localdb, values
@@ -63,9 +63,13 @@ def explain(sync: SyncConfig, source: Callable[[], Source], ledger: Ledger, key:
             only = sync.mode in ("insert", "append")
             comparison.compare(Scope(complete=False, keys_only=only, doubtful=doubtful))
             comparison.set_aside(general_rules(comparison.shape))
-            return _told(sync, key, comparison, rows, refused)
+            told = _told(sync, key, comparison, rows, refused)
         finally:
             connection.close()
+    settling = next((row for row in ledger.settling() if row.key_text == key), None)
+    if told.state != "unchanged" or settling is None or settling.next_at is None:
+        return told
+    return replace(told, reason=f"{told.reason}; {settling.message}, from {clock.text(settling.next_at)}")
 
 
 def canonical_key(text: str, sync: SyncConfig) -> str:

@@ -206,7 +206,7 @@ class Recorder:
                 yield RefusedRow(
                     kind=SETTLING,
                     code=SETTLING,
-                    message="a try to send it got no answer; it is sent once more in case that one lands late",
+                    message="a try to send it got no answer, so it is sent once more in case that one lands late",
                     first_at=now,
                     last_at=now,
                     next_at=now + SETTLES,

@@ -59,6 +59,8 @@ def test_P04_rows_whose_first_try_got_no_answer_are_delivered_and_sent_once_more
     report = house.go()
     assert (report.status, report.delivered.created, house.refused()) == ("succeeded", 2, {})
     assert settling(house) == ["1", "2"]
+    told = house.explain("1")
+    assert (told.state, "sent once more in case that one lands late" in told.reason) == ("unchanged", True)
     answer(house)
 
     soon(house)
