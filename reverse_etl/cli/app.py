@@ -283,7 +283,7 @@ def daemon(
     log_format: options.Format = TEXT,
 ) -> int:
     """Run the syncs by their schedules, until SIGTERM."""
-    from reverse_etl.cli.tending import tend
+    from reverse_etl.cli import tending
 
     session = Session(project, log_level=log_level, log_format=log_format)
     if test_alert is not None:
