@@ -88,7 +88,8 @@ class Snapshot:
         Entries already in it are passed over, so repeating a fold changes nothing. `rehash` is the fingerprint's SQL
         when the mapping has changed since. Returns the last number folded, and the rows the snapshot now has.
         """
-        created = not self.path.exists()
+        if not self.path.exists():
+            self._create()
         connection = localdb.connect(self.path.parent)
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         try:
@@ -96,8 +97,6 @@ class Snapshot:
                 where = f"ATTACH {literal(str(self.path))} AS snap (STORAGE_VERSION '{STORAGE}')"
                 _patiently(lambda: connection.execute(where), wait)
                 self.path.chmod(0o600)
-                if created:
-                    self._create(connection)
                 folded = self._verify(connection, "snap")
                 connection.execute("BEGIN")
                 for schema, batches, last in _grouped(entries, folded):
@@ -123,29 +122,45 @@ class Snapshot:
                 hint="restore it from a backup, or `reverse-etl reset SYNC` to start over; the file was left alone",
             ) from failure
 
-    def _create(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _create(self) -> None:
+        """An empty snapshot appears whole or not at all: a killed process leaves no half of one in its place."""
+        fresh = self.path.with_name(f"{self.path.name}.new")
+        for left in (fresh, fresh.with_name(f"{fresh.name}.wal"), self.path.with_name(f"{self.path.name}.wal")):
+            left.unlink(missing_ok=True)
         columns = ", ".join(f"{name} {type}" for name, type in OWN_COLUMNS.items())
-        connection.execute(f"CREATE TABLE snap.rows ({columns})")
-        connection.execute("CREATE TABLE snap.meta (name VARCHAR, value VARCHAR)")
-        connection.execute(
-            "INSERT INTO snap.meta VALUES ('format', ?), ('owner', ?), ('folded_seq', '0')", [str(FORMAT), self.owner]
-        )
+        facts = [str(FORMAT), self.owner]
+        with self._explained(), duckdb.connect(":memory:") as connection:
+            connection.execute(f"ATTACH {literal(str(fresh))} AS snap (STORAGE_VERSION '{STORAGE}')")
+            fresh.chmod(0o600)
+            connection.execute(f"CREATE TABLE snap.rows ({columns})")
+            connection.execute("CREATE TABLE snap.meta (name VARCHAR, value VARCHAR)")
+            connection.execute("INSERT INTO snap.meta VALUES ('format', ?), ('owner', ?), ('folded_seq', '0')", facts)
+            connection.execute("CHECKPOINT snap; DETACH snap")
+        fresh.replace(self.path)
 
     def _verify(self, connection: duckdb.DuckDBPyConnection, name: str) -> int:
         meta = dict(connection.execute(f"SELECT name, value FROM {name}.meta").fetchall())
-        if int(meta["format"]) > FORMAT:
+        try:
+            format, folded = int(meta["format"]), int(meta["folded_seq"])
+        except (KeyError, ValueError) as failure:
+            raise StateError(
+                f"the snapshot {self.path.name} does not say what it is",
+                code="state_snapshot",
+                hint="restore it from a backup, or `reverse-etl reset SYNC` to start over; the file was left alone",
+            ) from failure
+        if format > FORMAT:
             raise StateError(
                 f"the snapshot {self.path.name} was written by a newer release",
                 code="state_newer",
                 hint="upgrade reverse-etl; the file was left alone",
             )
-        if meta["owner"] != self.owner:
+        if meta.get("owner") != self.owner:
             raise StateError(
-                f"the snapshot {self.path.name} belongs to {meta['owner']}, not to {self.owner}",
+                f"the snapshot {self.path.name} belongs to {meta.get('owner')}, not to {self.owner}",
                 code="state_mismatch",
                 hint="put the right file back, or `reverse-etl reset SYNC` to start over",
             )
-        return int(meta["folded_seq"])
+        return folded
 
 
 def overlay(
