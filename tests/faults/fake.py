@@ -121,7 +121,7 @@ class Fake:
                 if not await self._respond(call, act, writer):
                     return
                 self.watch(call, "answered")
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

@@ -111,7 +111,7 @@ def by_stage(stage: Stage) -> None:
 @family("F03", "SIGKILL while files change: spool, store, snapshot, fold", smoke=1, nightly=8, release=40)
 def by_file(stage: Stage) -> None:
     """The state's own files tell how far a run is: killed shortly after one of them appears or changes."""
-    places = ("spool/*/0.arrow", "spool/*/*.duckdb", "state.db-wal", "snapshots/*.duckdb.wal", "snapshots/*.duckdb")
+    places = ("spool/*/0.arrow", "state.db-wal", "snapshots/*.duckdb.wal", "snapshots/*.duckdb", "snapshots/*.new")
 
     def killed(stage: Stage, chance: random.Random) -> Running:
         place, pause = chance.choice(places), chance.choice((0.0, 0.001, 0.005, 0.02))
@@ -127,13 +127,10 @@ def by_file(stage: Stage) -> None:
 
 
 def _look(stage: Stage, place: str) -> set[tuple[str, int]]:
-    found = set()
-    for path in stage.state.glob(place):
-        try:
-            found.add((path.name, path.stat().st_mtime_ns))
-        except FileNotFoundError:
-            continue
-    return found
+    try:
+        return {(path.name, path.stat().st_mtime_ns) for path in stage.state.glob(place)}
+    except FileNotFoundError:  # gone between the two looks
+        return set()
 
 
 @family("F04", "SIGKILL at the k-th fsync, write, rename", smoke=1, nightly=8, release=40)

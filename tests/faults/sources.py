@@ -145,14 +145,13 @@ def _execute(stage: Stage, *statements: str) -> None:
 )
 def cursor(stage: Stage) -> None:
     """Kills between the runs; rows with equal, older and missing values arrive whenever they are committed."""
-    times = isinstance(stage.store, DuckDB)  # in SQLite they are texts, which have no lag and no future
-    stage.define(cursor={"column": "changed_at", "lag": "10m"} if times else "changed_at")
+    stage.define(cursor={"column": "changed_at", "lag": "10m"})
     now = datetime.now(UTC).replace(microsecond=0)
     stage.ground.now = now - timedelta(hours=3)
     stage.ground.add(800)
     for step in range(6):
         stage.ground.now = now - timedelta(hours=2) + timedelta(minutes=20 * step)
-        kind = stage.random.choice(("tie", "late", "future", "old values") if times else ("tie", "old values"))
+        kind = stage.random.choice(("tie", "late", "future", "old values"))
         keys = stage.ground.change(300) if kind != "tie" else stage.ground.add(250)
         if kind == "late":
             stage.ground.now -= timedelta(minutes=26)  # its own minute, and inside the lag behind the newest
@@ -180,9 +179,7 @@ def cursor(stage: Stage) -> None:
     checker.silent(stage)
 
 
-@family(
-    "F55", "rows of the cursor's own value that are committed after the run that reached it, killed or not", smoke=2
-)
+@family("F55", "rows of the cursor's own value that are committed after the run that reached it, killed or not")
 def ties(stage: Stage) -> None:
     """A whole number counts commits: what comes later with the same number is not passed over, nor sent for ever."""
     stage.define(cursor="batch", query="select *, cast(epoch(changed_at) as bigint) as batch from people")
