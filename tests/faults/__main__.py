@@ -25,6 +25,8 @@ def main() -> int:
         print(f"{each.id} {each.seed}: {each.cycles} cycles, {each.seconds} s", file=sys.stderr, flush=True)
         if each.violations:
             print(each.told(), file=sys.stderr, flush=True)
+        if options.json:  # after each play: a campaign of hours may be cut short
+            write(options.json, document(played, FAMILIES, options.tier, options.seed))
     print(table(played, FAMILIES) if played else "")
     bad = sum(len(each.violations) for each in played)
     print(f"\ntier {options.tier}, seed {options.seed}, {time.monotonic() - began:.0f} s: {bad} violations")
@@ -35,8 +37,6 @@ def main() -> int:
         for name, by in plants.found(options.package or plants.INSTALLED):
             print(f"planted: {name}: {by or 'NOT FOUND'}", flush=True)
             bad += not by
-    if options.json:
-        write(options.json, document(played, FAMILIES, options.tier, options.seed))
     return 1 if bad else 0
 
 

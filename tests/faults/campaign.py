@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 from tests.faults.families import Family, NotHere, Tier
@@ -78,11 +79,15 @@ def table(played: Sequence[Played], families: dict[str, Family]) -> str:
     return "\n".join(row.rstrip() for row in rows)
 
 
+@cache
+def _commit() -> str:
+    return subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+
+
 def document(played: Sequence[Played], families: dict[str, Family], tier: Tier, seed: str) -> dict[str, object]:
     """The same for machines, with where and of what it was made."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "commit": commit,
+        "commit": _commit(),
         "python": sys.version.split()[0],
         "machine": f"{platform.system()} {platform.machine()}",
         "tier": tier,
