@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from tests.faults.serving import served
+
 PORTAL = 4711
 TEXTS = ("email", "firstname", "lastname", "plan", "note")
 FIELDS = {**dict.fromkeys(TEXTS, "string"), "seats": "number", "score": "number", "seen_at": "datetime"}
@@ -93,7 +95,6 @@ class Fake:
         self.bearers: set[str] = set()
         self.port = 0
         self._window: deque[float] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def url(self) -> str:
@@ -273,33 +274,10 @@ def too_many(after: str | None, policy: str = "TEN_SECONDLY_ROLLING") -> Act:
 
 @contextmanager
 def running(seed: int) -> Iterator[Fake]:
-    """A fake that answers on a free port of this machine, in a thread of this process."""
+    """A fake that answers."""
     fake = Fake(seed)
-    ready = threading.Event()
-    loop = asyncio.new_event_loop()
-
-    async def serve() -> None:
-        server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, limit=2**24)
-        fake.port = server.sockets[0].getsockname()[1]
-        ready.set()
-
-    def turn() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(serve())
-        loop.run_forever()
-
-    thread = threading.Thread(target=turn, daemon=True)
-    thread.start()
-    ready.wait()
-    try:
+    with served(fake.serve, limit=2**24) as fake.port:
         yield fake
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()
 
 
 def _parts(whole: bytes, drip: float) -> Iterator[bytes]:

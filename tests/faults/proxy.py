@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
+
+from tests.faults.serving import served
 
 Ending = Literal["reset", "close", "half", "hole"]
 CHUNK = 4096
@@ -105,28 +106,7 @@ async def _swallowed(reader: asyncio.StreamReader) -> None:
 
 @contextmanager
 def proxied(to: int | str) -> Iterator[Proxy]:
-    """A proxy on a free port of this machine, in a thread of this process."""
-    proxy, ready, loop = Proxy(to), threading.Event(), asyncio.new_event_loop()
-
-    async def serve() -> None:
-        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-        proxy.port = server.sockets[0].getsockname()[1]
-        ready.set()
-
-    def turn() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(serve())
-        loop.run_forever()
-
-    thread = threading.Thread(target=turn, daemon=True)
-    thread.start()
-    ready.wait()
-    try:
+    """A proxy on a free port of this machine."""
+    proxy = Proxy(to)
+    with served(proxy.serve) as proxy.port:
         yield proxy
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()
