@@ -24,9 +24,9 @@ it to a file (`reverse-etl schema > reverse-etl.schema.json`), and begin each of
 VARIABLES = """\
 The connections, where the project remembers, and defaults for its syncs.
 
-Text values of `sources`, `destinations` and `state` may hold `${NAME}` or `${NAME:-fallback}`: the variable of the
-environment, or of a file `.env` beside `reverse_etl.yml`. One that isn't set and has no fallback is an error that names
-file, line and variable.
+Text values of `sources`, `destinations`, `state` and `daemon` may hold `${NAME}` or `${NAME:-fallback}`: the variable
+of the environment, or of a file `.env` beside `reverse_etl.yml`. One that isn't set and has no fallback is an error
+that names file, line and variable.
 """
 SYNC = """\
 The sync's name is the file's name without the ending. Exactly one of `query`, `query_file` and `table` is given. Where
