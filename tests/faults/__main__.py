@@ -45,7 +45,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--id", nargs="*", default=[], help="families to play; all of them without")
     parser.add_argument("--seed", default="1", help="7 plays seeds 7.0, 7.1, ...; 7.3 repeats one play")
     parser.add_argument("--tier", choices=("smoke", "nightly", "release"), default="smoke")
-    parser.add_argument("--jobs", type=int, default=2, help="plays at a time")
+    parser.add_argument("--jobs", type=int, default=3, help="plays at a time; many of them mostly wait")
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--plants", action="store_true", help="only plant bugs in a copy; each must be found")
     parser.add_argument("--package", type=Path, help="a folder with another copy of reverse_etl, to play against that")
