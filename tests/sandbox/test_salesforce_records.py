@@ -156,6 +156,19 @@ def test_removed_rows_go_to_the_recycle_bin_or_past_it(scene: Scene) -> None:
     assert len(calls(scene, "PUT", "batches")) >= 1
 
 
+def test_what_is_to_be_deleted_for_good_is_not_put_into_the_recycle_bin_instead(scene: Scene) -> None:
+    scene.define(LEADS, "leads", mode="mirror", guard={"max_removed": "none"}, hard=True)
+    leads(scene, "Ada", "Bob")
+    scene.sync("leads")
+    leads(scene, "Ada")
+    told = [{"errorCode": "FEATURENOTENABLED", "message": "hardDelete is not enabled"}]
+    scene.sandbox.faults.add("status", method="POST", path="ingest$", status=400, body=told)
+    run = scene.sync("leads")
+    assert (run["status"], run["error"]["code"], run["pending"]) == ("failed", "destination_no_bulk", 1), run
+    assert "Bulk API Hard Delete" in run["error"]["hint"]
+    assert sorted(made(scene)) == ["ada", "bob"]
+
+
 def test_only_new_records_get_a_field_and_only_empty_ones_are_filled(scene: Scene) -> None:
     mapping = {
         **FIELDS,

@@ -31,6 +31,7 @@ from reverse_etl.protocols import Opening
 pc = Late("pyarrow.compute")
 
 PATH = "bulk"
+HARD_DELETE = "hardDelete"
 ROWS = 50_000  # of a batch; Salesforce cuts it into batches of its own
 IN_FLIGHT = 1
 CALLS = 9  # that a job takes at least
@@ -164,6 +165,7 @@ class Bulk:
             if not places:
                 return
             if not await self._takes(batch.object, len(places)):
+                self._spare_the_recycle_bin(batch)
                 await self._few(batch, places, outcomes)
                 return
             if table.order is not None:
@@ -215,7 +217,8 @@ class Bulk:
             except DestinationError as refused:
                 if not isinstance(refused, InDoubt):
                     known.drop(work)
-                if refused.code == errors.NO_BULK:
+                if refused.code == errors.NO_BULK or work.operation == HARD_DELETE:
+                    self._spare_the_recycle_bin(batch, refused)
                     self._closed_to.add(batch.object)
                     return None
                 raise
@@ -289,7 +292,16 @@ class Bulk:
 
     def _operation(self, batch: Batch) -> str:
         operation = _OPERATIONS[batch.operation]
-        return "hardDelete" if self._hard and batch.operation is Operation.REMOVE else operation
+        return HARD_DELETE if self._hard and batch.operation is Operation.REMOVE else operation
+
+    def _spare_the_recycle_bin(self, batch: Batch, refused: DestinationError | None = None) -> None:
+        """Raises when rows would be written by calls, which can't delete for good, though they are to be."""
+        if self._operation(batch) == HARD_DELETE:
+            raise DestinationError(
+                refused.message if refused else f"destination {self._connection!r}: no bulk job can be made today",
+                hint="`hard: true` takes bulk jobs and the permission 'Bulk API Hard Delete'; the rows wait",
+                code=errors.NO_BULK,
+            ) from refused
 
     def _failure(self, job: Job | None) -> DestinationError | None:
         """Why a job ended before its time."""

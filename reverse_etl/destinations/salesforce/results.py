@@ -43,9 +43,8 @@ class Results:
         self, batch: Batch, places: Sequence[int], keys: pa.Array, field: Field | None, outcomes: Outcomes
     ) -> Settled:
         """Verdicts of the rows at these places, whose keys are `keys`; a row that two files name has none."""
-        ours = comparable(keys, field)
         saved, refused, unprocessed = (
-            _found(ours, table, field) for table in (self.saved, self.refused, self.unprocessed)
+            _found(keys, table, field) for table in (self.saved, self.refused, self.unprocessed)
         )
         if refused.null_count < len(refused):
             twice = pc.and_(saved.is_valid(), refused.is_valid())
@@ -132,11 +131,13 @@ def comparable(keys: pa.Array | pa.ChunkedArray, field: Field | None) -> pa.Arra
     return pc.utf8_lower(trimmed) if field.folds_case else trimmed
 
 
-def _found(ours: pa.Array, table: pa.Table, field: Field | None) -> pa.Array:
-    """Where in a table each of our keys stands."""
+def _found(keys: pa.Array, table: pa.Table, field: Field | None) -> pa.Array:
+    """Where in a table each of our keys stands; mostly they come back letter by letter."""
     if not len(table):
-        return pa.nulls(len(ours), pa.int32())
-    return pc.index_in(ours, value_set=comparable(table.column("key"), field))
+        return pa.nulls(len(keys), pa.int32())
+    theirs = table.column("key").combine_chunks()
+    exact = pc.index_in(keys, value_set=theirs)
+    return exact if not exact.null_count else pc.index_in(comparable(keys, field), value_set=comparable(theirs, field))
 
 
 def _number(text: str | None) -> str | None:
