@@ -92,3 +92,38 @@ def holders_killed(stage: Stage) -> None:
         stage.ground.put()
         stage.cycles += 1
     settled(stage)
+
+
+@family("F43", "reset, forget, backup and restore killed half-way")
+def commands_killed(stage: Stage) -> None:
+    """What is left is whole, or refused with 6; a reset mends what was refused, and nothing is removed for it."""
+    stage.ground.add(900)
+    stage.ground.put()
+    stage.sync()
+    archive = str(stage.folder / "backup.tar")
+    stage.tool("state", "backup", archive)
+    key = sorted(stage.ground.rows)[0]
+    for arguments in (
+        ("reset", "people", "--yes"),
+        ("forget", "people", key),
+        ("state", "backup", str(stage.folder / "other.tar")),
+        ("state", "restore", archive),
+        ("state", "restore", archive),
+    ):
+        stage.ground.add(50)
+        stage.ground.put()
+        running = stage.start(*arguments)
+        time.sleep(stage.random.uniform(0.4, 1.4))
+        running.kill()
+        stage.cycles += stage.finish(running).code == -signal.SIGKILL
+        ended = stage.sync()
+        checker.balanced(stage, ended)
+        if ended.code == 6:
+            stage.count("refused", 1)
+            stage.tool("reset", "people", "--yes")
+            ended = stage.sync()
+        if ended.code != 0:
+            stage.wrong("I2", f"after a killed {arguments[:2]} it ended with {ended.code}: {ended.out[-300:]}")
+        checker.converged(stage)
+    checker.no_deletions(stage)
+    settled(stage)
