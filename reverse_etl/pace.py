@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import anyio
 
@@ -24,10 +24,17 @@ from reverse_etl.errors import DailyLimit, Throttled
 from reverse_etl.retries import LONGEST_TOLD_PAUSE_SECONDS
 from reverse_etl.stop import unless_asked
 
+if TYPE_CHECKING:
+    from reverse_etl.protocols import Places
+
 # Their clock and ours may tick a little differently; a place is given up this much later than it would have to be.
 MARGIN_SECONDS = 0.01
 # A place given back in another thread's event loop can't wake a waiter of this one: it looks again this often.
 LOOK_AGAIN_SECONDS = 0.05
+# A place among all processes is asked for this often while there is none.
+ASK_AGAIN_SECONDS = 0.025
+# Calls of other processes are known a moment late: only when more than this share is unexplained, there are strangers.
+UNEXPLAINED = 0.1
 
 
 class Quota:
@@ -93,7 +100,8 @@ class Pace:
 
     `requests` is what is believed until the destination tells its own figure (`learn`); `most` is the user's upper
     bound, which no told figure exceeds; `reserve` is the share of the allowance left to others. `in_flight` bounds the
-    calls that are open at once. `quota` counts the same calls by the day.
+    calls that are open at once. `quota` counts the same calls by the day. `places` are those of all processes that use
+    the account together: a call then needs one of them as well.
     """
 
     def __init__(
@@ -106,9 +114,11 @@ class Pace:
         in_flight: int = 16,
         most: int | None = None,
         quota: Quota | None = None,
+        places: Places | None = None,
     ) -> None:
         self.clock = clock
         self._quota = quota
+        self._places = places
         self._told = requests
         self._per_seconds = per_seconds
         self._reserve = reserve
@@ -124,8 +134,7 @@ class Pace:
     @property
     def allowance(self) -> int:
         """Calls that may be made in one window."""
-        told = math.floor(self._told * (1.0 - self._reserve))
-        return max(1, told if self._most is None else min(told, self._most))
+        return self._share(self._told)
 
     @property
     def used(self) -> int:
@@ -137,6 +146,11 @@ class Pace:
     def requests_per_second(self) -> float:
         """The rate that can be kept up."""
         return self.allowance / self._per_seconds
+
+    def _share(self, told: int) -> int:
+        """What may be used of a told figure."""
+        share = math.floor(told * (1.0 - self._reserve))
+        return max(1, share if self._most is None else min(share, self._most))
 
     async def acquire(self) -> float:
         """Waits for a place, which is held until `release` gets what this returned.
@@ -177,17 +191,19 @@ class Pace:
         with self._lock:
             if requests is not None and requests > 0:
                 self._told = requests
+                self._tell(requests, None)
             if per_seconds is not None and per_seconds > 0:
                 self._per_seconds = per_seconds
+                self._tell(None, per_seconds)
             if remaining is not None:
-                now = self.clock.monotonic()
-                others = self._told - self._held(now, slack=self._longest) - remaining
-                self._answered.extend([now] * min(others, self._told))
+                self._note_others(remaining)
 
     def pause(self, seconds: float) -> None:
         """Nothing starts before then; a shorter pause doesn't cut a longer one, and nobody sits out a very long one."""
         with self._lock:
             self._not_before = max(self._not_before, self.clock.monotonic() + seconds)
+            if self._places is not None:
+                self._places.pause(seconds)
 
     def adopt(self, newer: Pace) -> None:
         """Takes over the settings of `newer`, made from the connection as it reads now; what was learned stays."""
@@ -196,21 +212,20 @@ class Pace:
             self._reserve = newer._reserve
             self._in_flight = newer._in_flight
             self._most = newer._most
+            self._places = newer._places
 
     def _take(self) -> float:
         """Takes a place and says 0; else for how many seconds there surely is none, inf until a call ends."""
         with self._lock:
             now = self.clock.monotonic()
+            self._hear()
             if now < self._not_before:
                 return self._pause_left(now)
             if self._open >= self._in_flight:
                 return math.inf
             free = self.allowance - self._held(now)
             if free > 0:
-                if self._quota is not None:
-                    self._quota.take()
-                self._open += 1
-                return 0.0
+                return self._start()
             # The places that must still come free: all but the last of them were answered before this one.
             live = len(self._answered) - self._expired(now)
             due = 1 - free
@@ -218,6 +233,43 @@ class Pace:
                 return math.inf
             frees_at = self._answered[self._expired(now) + due - 1] + self._per_seconds + MARGIN_SECONDS
             return max(frees_at - now, 1e-6)
+
+    def _start(self) -> float:
+        """Holds a place, among all processes too where they share the account; else says when to ask again."""
+        places = self._places
+        if places is not None and not places.take(self._told, self._per_seconds, self._share):
+            return ASK_AGAIN_SECONDS
+        try:
+            if self._quota is not None:
+                self._quota.take()
+        except DailyLimit:
+            if places is not None:
+                places.give_back()
+            raise
+        self._open += 1
+        return 0.0
+
+    def _hear(self) -> None:
+        """What other processes were told of the account counts here too."""
+        if self._places is not None:
+            heard = self._places.heard
+            self._told = heard.requests or self._told
+            self._per_seconds = heard.per_seconds or self._per_seconds
+            self._not_before = max(self._not_before, heard.not_before)
+
+    def _tell(self, requests: int | None, per_seconds: float | None) -> None:
+        if self._places is not None:
+            self._places.tell(requests, per_seconds)
+
+    def _note_others(self, remaining: int) -> None:
+        now = self.clock.monotonic()
+        others = self._told - self._held(now, slack=self._longest) - remaining
+        if self._places is None:
+            self._answered.extend([now] * min(others, self._told))
+            return
+        others -= self._places.heard.elsewhere
+        if others > self._told * UNEXPLAINED:
+            self._places.note(min(others, self._told))
 
     def _pause_left(self, now: float) -> float:
         left = self._not_before - now
@@ -233,6 +285,8 @@ class Pace:
         with self._lock:
             now = self.clock.monotonic()
             self._open -= 1
+            if self._places is not None:
+                self._places.give_back()
             self._longest = max(now - started, self._longest * 0.99)
             self._answered.append(now)
             while self._answered and self._answered[0] + self._window + self._longest <= now:

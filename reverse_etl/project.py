@@ -366,13 +366,15 @@ def _opened(
     name: str, config: ProjectConfig, memory: Memory | None = None, options: Mapping[str, bool | str] | None = None
 ) -> Destination:
     from reverse_etl.state.ledger import FleetingMemory  # noqa: PLC0415
+    from reverse_etl.state.places import places_of  # noqa: PLC0415
     from reverse_etl.state.sealed import SealedMemory  # noqa: PLC0415
 
     settings = config.destinations[name]
     connector = registry.destination(getattr(settings, "type", name))
     kept = memory or FleetingMemory(config.state.url.get_secret_value(), name)
     memory = SealedMemory(kept, config.state.encryption_keys)
-    return connector(settings, Opening(name, memory, options=options or {}))
+    places = partial(places_of, config.state.url.get_secret_value())
+    return connector(settings, Opening(name, memory, options=options or {}, places=places))
 
 
 async def _stop_on_signal(stop: Stop, *, task_status: anyio.abc.TaskStatus[None]) -> None:

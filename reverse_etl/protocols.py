@@ -5,6 +5,7 @@ A source is synchronous, as database drivers are; a destination is asynchronous,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -84,17 +85,60 @@ class Memory(Protocol):
 
 
 @dataclass(frozen=True)
+class Heard:
+    """What is known of a limiter in other processes too: its window as told, the pause asked for, others' places."""
+
+    requests: int | None = None
+    per_seconds: float | None = None
+    not_before: float = -math.inf  # by this machine's steady clock
+    elsewhere: int = 0
+
+
+class Places(Protocol):
+    """A limiter's places, counted for all processes that use the account. Never waits; any thread may call it.
+
+    Whoever takes a place gives it back after the answer; until a window later it counts as held.
+    """
+
+    @property
+    def heard(self) -> Heard: ...
+
+    def take(self, requests: int, per_seconds: float, share: Callable[[int], int]) -> bool:
+        """Whether there is a place now. `share` makes the allowance of the requests told, by default `requests`."""
+        ...
+
+    def give_back(self) -> None: ...
+
+    def note(self, strangers: int) -> None:
+        """Calls of others, which have just been found out."""
+        ...
+
+    def tell(self, requests: int | None, per_seconds: float | None) -> None:
+        """What an answer told of the window."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """No process starts a call before then."""
+        ...
+
+
+def _alone(limiter: str) -> Places | None:
+    return None
+
+
+@dataclass(frozen=True)
 class Opening:
     """What a destination is opened with beside its settings.
 
     `name` is the connection's name, for messages; `options` are what the sync sets of the keys in the connector's
-    `options`.
+    `options`; `places` gives those of a limiter by its name, where other processes use the account too.
     """
 
     name: str
     memory: Memory
     clock: Clock = SYSTEM
     options: Mapping[str, bool | str] = field(default_factory=dict)
+    places: Callable[[str], Places | None] = _alone
 
 
 class Destination(Protocol):

@@ -24,7 +24,15 @@ def _several_machines(connection: sa.Connection) -> None:
     connection.execute(sa.text("ALTER TABLE syncs ADD COLUMN incarnation TEXT"))
 
 
-MIGRATIONS = (Migration(2, "Leases, snapshots in the store, incarnations of a sync's state", _several_machines),)
+def _shared_limits(connection: sa.Connection) -> None:
+    tables.limiters.create(connection)
+    tables.places.create(connection)
+
+
+MIGRATIONS = (
+    Migration(2, "Leases, snapshots in the store, incarnations of a sync's state", _several_machines),
+    Migration(3, "Rate limits that several machines keep together", _shared_limits),
+)
 NEWEST = MIGRATIONS[-1].number
 
 

@@ -68,6 +68,26 @@ leases = sa.Table(  # PostgreSQL only: who holds a sync, by the database's clock
     sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
 )
 
+limiters = sa.Table(  # PostgreSQL only: what answers told of an account's windows, by any process
+    "limiters",
+    metadata,
+    sa.Column("limiter", sa.Text, primary_key=True),
+    sa.Column("requests", sa.Integer),
+    sa.Column("per_seconds", sa.Float),
+    sa.Column("not_before", sa.DateTime(timezone=True)),  # the pause that was asked for
+)
+
+places = sa.Table(  # PostgreSQL only: who holds how many places in a limiter's window, by the database's clock
+    "places",
+    metadata,
+    sa.Column("limiter", sa.Text, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("answered", sa.Boolean, nullable=False),  # false: given out, and perhaps not used yet
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("held_until", sa.DateTime(timezone=True), nullable=False),
+    sa.Index("places_by_limiter", "limiter", "held_until"),
+)
+
 refused = sa.Table(
     "refused",
     metadata,

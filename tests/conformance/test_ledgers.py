@@ -495,6 +495,8 @@ class TestSqlite(LedgerSuite):
             "ALTER TABLE syncs DROP COLUMN incarnation",
             "DROP TABLE bases",
             "DROP TABLE leases",
+            "DROP TABLE limiters",
+            "DROP TABLE places",
             "UPDATE meta SET value = '1' WHERE name = 'schema_version'",
         ):
             self.sql(statement)

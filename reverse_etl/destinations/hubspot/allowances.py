@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from reverse_etl.answer import Answer
 from reverse_etl.breaker import Breaker
-from reverse_etl.clock import Clock
 from reverse_etl.destinations.hubspot.config import WINDOW_SECONDS, HubSpotConfig
 from reverse_etl.destinations.hubspot.errors import daily_limit
 from reverse_etl.destinations.hubspot.paths import Bucket, bucket
 from reverse_etl.errors import DailyLimit
 from reverse_etl.pace import Pace, Quota
+from reverse_etl.protocols import Opening
 
 # What the smallest plan grants in ten seconds; answers tell the account's own figures.
 FIRST_REQUESTS = 100
@@ -31,26 +33,30 @@ UNKNOWN_DAY = timedelta(hours=1)
 class Allowances:
     """The limiters of an account, its day, and the breaker that guards it."""
 
-    def __init__(self, config: HubSpotConfig, connection: str, clock: Clock) -> None:
-        self.clock = clock
+    def __init__(self, config: HubSpotConfig, opening: Opening, account: str) -> None:
+        self.clock = clock = opening.clock
         self.zone: ZoneInfo | None = None
         self._most, self._window = config.rate_limit.window(WINDOW_SECONDS)
         reserve = config.rate_limit.reserve
         self.day = Quota(clock=clock, reserve=reserve, began=self._day_began, used_up=self._used_up)
-        self.breaker = Breaker(clock, f"HubSpot (connection {connection!r})", patience=config.patience)
+        self.breaker = Breaker(clock, f"HubSpot (connection {opening.name!r})", patience=config.patience)
         few = max(1, int(FIRST_ASSOCIATIONS * self._window / WINDOW_SECONDS))
+
+        pace = partial(_pace, account, opening)
         self._paces: Mapping[Bucket, Pace] = {
-            "ordinary": Pace(
+            "ordinary": pace(
+                "ordinary",
                 requests=self._most or FIRST_REQUESTS,
                 per_seconds=self._window,
-                clock=clock,
                 reserve=reserve,
                 most=self._most,
                 quota=self.day,
             ),
-            "search": Pace(requests=SEARCHES, per_seconds=SEARCH_SECONDS, clock=clock, reserve=reserve, quota=self.day),
-            "associations": Pace(requests=few, per_seconds=self._window, clock=clock, reserve=reserve, most=self._most),
-            "events": Pace(requests=EVENTS, per_seconds=EVENT_SECONDS, clock=clock, reserve=reserve),
+            "search": pace("search", requests=SEARCHES, per_seconds=SEARCH_SECONDS, reserve=reserve, quota=self.day),
+            "associations": pace(
+                "associations", requests=few, per_seconds=self._window, reserve=reserve, most=self._most
+            ),
+            "events": pace("events", requests=EVENTS, per_seconds=EVENT_SECONDS, reserve=reserve),
         }
 
     @property
@@ -105,6 +111,12 @@ class Allowances:
         if self.day.reserve:
             told += f", which are reserved for others (reserve: {self.day.reserve:.0%})"
         return daily_limit(told, self.zone, self.clock.now())
+
+
+def _pace(account: str, opening: Opening, bucket: Bucket, *, per_seconds: float, **settings: Any) -> Pace:
+    """A limiter of this account; where other processes use the account too, together with them."""
+    places = opening.places(f"hubspot:{account}:{bucket}:{per_seconds:g}")
+    return Pace(per_seconds=per_seconds, clock=opening.clock, places=places, **settings)
 
 
 def _number(headers: Mapping[str, str], name: str) -> int | None:

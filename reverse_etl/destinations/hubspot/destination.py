@@ -44,7 +44,7 @@ class HubSpot:
         self._schemas: dict[str, ObjectSchema] = {}
         self._oauth = config.oauth
         self._account = fingerprint(config)
-        self._allowances = shared(self._account, lambda: Allowances(config, opening.name, opening.clock))
+        self._allowances = shared(self._account, lambda: Allowances(config, opening, self._account))
         open = partial(
             Http,
             base_url=config.base_url,

@@ -44,6 +44,7 @@ class Rest:
         self._told = f"Salesforce (connection {opening.name!r})"
         self._config = config
         self._clock = opening.clock
+        self._places = opening.places
         self._transport = transport
         self._usage: tuple[int, int] | None = None  # calls of the last 24 hours, of how many; they lag a little
         self._asked_identity: auth.Identity | None = None
@@ -196,8 +197,15 @@ class Rest:
 
     def _new_pace(self) -> Pace:
         most, seconds = self._config.rate_limit.window(1.0)
+        # Without a bound of the user's there is none to share: our own figure is far above what four calls at once do.
+        limiter = f"salesforce:{auth.fingerprint(self._config)}:{seconds:g}"
         return Pace(
-            requests=most or CALLS_PER_SECOND, per_seconds=seconds, clock=self._clock, in_flight=IN_FLIGHT, most=most
+            requests=most or CALLS_PER_SECOND,
+            per_seconds=seconds,
+            clock=self._clock,
+            in_flight=IN_FLIGHT,
+            most=most,
+            places=self._places(limiter) if most else None,
         )
 
     def _new_login_pace(self) -> Pace:

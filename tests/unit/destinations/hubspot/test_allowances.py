@@ -15,7 +15,8 @@ from reverse_etl.destinations.hubspot.config import HubSpotConfig
 from reverse_etl.destinations.hubspot.paths import bucket
 from reverse_etl.errors import BatchRefused, DailyLimit, DestinationError, InDoubt, Unavailable
 from reverse_etl.model import Operation, Outcomes, Verdict
-from tests.unit.destinations.hubspot.script import EMAIL, Script, answer, batch, record, refused
+from reverse_etl.protocols import Opening
+from tests.unit.destinations.hubspot.script import EMAIL, NoMemory, Script, answer, batch, record, refused
 from tests.virtual_time import VirtualClock
 
 # --- which allowance a call uses -------------------------------------------------------------------------------------
@@ -45,7 +46,7 @@ def test_a_path_tells_which_allowance_it_uses(path: str, expected: str) -> None:
 
 def allowances(**rate_limit: Any) -> Allowances:
     config = HubSpotConfig.model_validate({"type": "hubspot", "access_token": "t", "rate_limit": rate_limit})
-    return Allowances(config, "crm", VirtualClock())
+    return Allowances(config, Opening("crm", NoMemory(), VirtualClock()), "account")
 
 
 SEARCH, LINKS, OTHER = "/crm/objects/2026-09/contacts/search", "/crm/associations/2026-09/a/b/batch/create", "/x"
