@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import IO
 
 import duckdb
@@ -59,16 +60,22 @@ class Sheet:
     def fingerprints(self, keys: pa.Array) -> tuple[pa.Array, pa.Array]:
         """Of each row two numbers: of its key, and of its cells. Two rows with the same cells say the same."""
         cells = dict(zip(self.names, self.columns, strict=True))
-        with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        with _hasher().cursor() as connection:
             connection.register("rows", pa.table([keys, *self.columns], names=[_KEY, *self.names]))
             told = ", ".join(map(quoted, cells))
             found = localdb.table(connection, f"SELECT hash({_KEY}) AS k, hash({told}) AS c FROM rows")
         return found.column("k").combine_chunks(), found.column("c").combine_chunks()
 
 
+@cache
+def _hasher() -> duckdb.DuckDBPyConnection:
+    """Opened once, as that takes longer than its work."""
+    return duckdb.connect(":memory:", config={"threads": 1})
+
+
 def fingerprints(keys: pa.Array) -> pa.Array:
     """A number for each key."""
-    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+    with _hasher().cursor() as connection:
         connection.register("rows", pa.table([keys], names=["k"]))
         return localdb.table(connection, "SELECT hash(k) AS k FROM rows").column("k").combine_chunks()
 
@@ -110,10 +117,9 @@ def _may_be_odd(column: pa.Array, field: Field) -> bool:
 
 def _plain_text(text: pa.Array, cleared: str | None) -> pa.Array:
     """Texts as cells: what is empty clears the field, and line ends are those of the file."""
-    empty = pc.equal(text, "")
-    if pc.any(empty).as_py():
-        text = pc.if_else(empty, cleared, text)
-    if pc.any(pc.match_substring(text, "\r")).as_py():
+    if pc.min(pc.binary_length(text)).as_py() == 0:
+        text = pc.if_else(pc.equal(text, ""), cleared, text)
+    if _holds(text, b"\r"):
         text = pc.replace_substring(pc.replace_substring(text, "\r\n", "\n"), "\r", "\n")
     return text
 
@@ -193,10 +199,16 @@ def _cleared(field: Field, link: Link | None) -> str | None:
 def _unsayable(text: pa.Array) -> pa.Array | None:
     """Texts that would clear the field, and those too long for a cell; None where there is none."""
     longest = pc.max(pc.binary_length(text)).as_py() or 0
-    if longest <= MOST_CHARACTERS and not pc.any(pc.match_substring(text, "#")).as_py():
+    if longest <= MOST_CHARACTERS and not _holds(text, b"#"):
         return None
     marker = pc.equal(pc.utf8_upper(pc.utf8_trim_whitespace(text)), CLEARED)
     return pc.fill_null(pc.or_(marker, pc.greater(pc.utf8_length(text), MOST_CHARACTERS)), False)
+
+
+def _holds(text: pa.Array, character: bytes) -> bool:
+    """Whether some text may hold it: a look at the memory behind the column, which can be that of more rows."""
+    buffers = text.buffers()
+    return buffers[2] is not None and character in buffers[2].to_pybytes()
 
 
 def _or(known: pa.Array, more: pa.Array | None, goes: pa.Array | None) -> pa.Array:
