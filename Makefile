@@ -19,6 +19,7 @@ venv := .venv
 bin := $(venv)/bin
 ready := $(venv)/.ready
 oldest := .venv-oldest
+WORKERS ?= 2
 code := reverse_etl tests benchmarks docs examples
 
 help:  ## List the targets
@@ -27,8 +28,8 @@ help:  ## List the targets
 demo: $(ready)  ## Watch the whole job: sample warehouse, dry run, first run, changes only, nothing new
 	@$(bin)/reverse-etl demo
 
-test: $(ready)  ## Run the whole test suite
-	@$(bin)/python -m pytest $(ARGS)
+test: $(ready)  ## Run the whole test suite, on as many cores as WORKERS says
+	@$(bin)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 faults: $(ready)  ## Break everything around real runs (TIER=smoke|nightly|release, ID=F01 SEED=7 for one)
 	@$(bin)/python -m tests.faults --tier $(or $(TIER),smoke) --seed $(or $(SEED),1) $(if $(ID),--id $(ID)) $(ARGS)
