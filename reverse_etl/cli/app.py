@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer import Argument, Option
@@ -29,7 +29,12 @@ def main() -> NoReturn:
     """The `reverse-etl` command."""
     # What is imported lives as long as the process; looking through it again and again costs a tenth of a second.
     gc.set_threshold(50_000, 20, 100)
-    sys.exit(edge.run(typer.main.get_command(app).main, sys.argv[1:]))
+    sys.exit(edge.run(_command, sys.argv[1:]))
+
+
+def _command(**called: Any) -> Any:
+    """Built here, inside the edge: whoever interrupts even that sees no traceback."""
+    return typer.main.get_command(app).main(**called)
 
 
 def _version(asked: bool) -> None:
@@ -289,6 +294,18 @@ def daemon(
     if test_alert is not None:
         return tending.send_test(session, test_alert)
     return tending.tell_health(session) if health else tending.tend(session.where)
+
+
+@app.command()
+def worker(
+    project: options.Project = None,
+    log_level: options.Level = INFO,
+    log_format: options.Format = TEXT,
+) -> int:
+    """Carry out the runs that daemons put into the queue, until SIGTERM."""
+    from reverse_etl.cli import tending
+
+    return tending.work(Session(project, log_level=log_level, log_format=log_format).where)
 
 
 @app.command()

@@ -132,7 +132,10 @@ def silent(stage: Stage) -> None:
         if any(form in content for form in forms):
             stage.wrong("I8", f"the access token stands in {place}")
     for ended in stage.ended:
-        if "Traceback" in ended.out + ended.err:
+        starting = (
+            ended.err.rstrip().endswith("KeyboardInterrupt") and "/edge.py" not in ended.err
+        )  # Python's own imports
+        if "Traceback" in ended.out + ended.err and not starting:
             stage.wrong("I10", f"a traceback was shown by {ended.arguments}: {ended.err[-300:]}")
 
 
