@@ -16,7 +16,7 @@ from reverse_etl.destinations.hubspot.errors import NotFound, Refused, refusal
 from reverse_etl.destinations.hubspot.parents import Parents
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.reads import Records
-from reverse_etl.destinations.hubspot.schema import RECORD_ID, nearest
+from reverse_etl.destinations.hubspot.schema import RECORD_ID, STANDARD, nearest
 from reverse_etl.errors import DestinationError, InDoubt, ReverseEtlError
 from reverse_etl.http import Http
 from reverse_etl.model import Batch, Field, FieldType, ObjectSchema, Outcomes, Parent, Refusal
@@ -48,10 +48,20 @@ class Links:
     type_of: Callable[[str], Awaitable[str]]
     schema_of: Callable[[str], Awaitable[ObjectSchema]]
     relations: dict[tuple[str, Parent], Relation] = field(default_factory=dict)
+    labels: dict[tuple[str, str], dict[str, Kind | None]] = field(default_factory=dict)  # by ends and field
 
     async def describe(self, object: str, name: str, parent: Parent) -> Field:
         """Raises DestinationError(code="destination_config") for a link that can't be."""
-        await self._relation(object, parent)
+        relation = await self._relation(object, parent)
+        target = relation.associations.target
+        labels = self.labels.setdefault((object, STANDARD.get(target, target)), {})
+        labels[name] = relation.label
+        for other, label in labels.items():
+            if other != name and (label == relation.label or None in (label, relation.label)):
+                raise _unusable(
+                    f"`{other}` leads to {parent.object}, too, and one of them would take off what the other has made",
+                    "give each a `label` of its own",
+                )
         return Field(name, FieldType.REFERENCE, label=parent.label or "", parent=parent)
 
     async def write(self, batch: Batch, record_ids: Sequence[str]) -> dict[int, Refusal]:
@@ -245,7 +255,7 @@ async def _gone(records: Records, ids: Iterable[str]) -> set[str]:
     wanted = list(dict.fromkeys(ids))
     if not wanted:
         return set()
-    found = await records.find(RECORD_ID, wanted, [])
+    found = await records.find(RECORD_ID, wanted, [], merged=False)
     missing = [id for id in wanted if id not in found]
     merged = {id for id in missing[:LOOKUPS] if await records.current_id(id, None) is not None}
     return set(missing) - merged
