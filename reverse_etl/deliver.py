@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import anyio
+import pyarrow as pa
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
@@ -175,17 +176,25 @@ class _Sender:
     async def _replace_missing(self, batch: Batch, outcomes: Outcomes, doubtful: set[int]) -> None:
         """Records that are gone: removed already, offered as new ones, or refused where this sync never creates."""
         gone = outcomes.places(Verdict.MISSING)
-        if gone and batch.operation is Operation.UPDATE and batch.recreates:
-            anew = replace(batch.take(gone), operation=Operation.UPSERT, sends=None)
-            for place in gone:
-                outcomes.unanswer(place)
-            await self._offer(anew, gone, outcomes, doubtful)
-            return
+        if gone and _may_be_found_anew(batch):
+            await self._find_anew(batch.take(gone), gone, outcomes, doubtful)
+            gone = outcomes.places(Verdict.MISSING)
         for place in gone:
             if batch.operation is Operation.REMOVE:
                 outcomes.removed(place)
             else:
                 outcomes.rejected(place, NO_RECORD)
+
+    async def _find_anew(self, batch: Batch, places: Sequence[int], outcomes: Outcomes, doubtful: set[int]) -> None:
+        """Rows whose remembered record is gone go out as if they had none: whole, and by what finds a record."""
+        operation = Operation.UPSERT if batch.recreates else Operation.UPDATE
+        anew = replace(batch, operation=operation, record_ids=pa.nulls(len(batch), pa.string()), sends=None)
+        parts, resolved = [Part(range(len(anew)), anew)], Outcomes(len(anew))
+        if self.resolver is not None:
+            parts = await self.resolver.parts(anew, resolved)
+        outcomes.take_over(places, resolved)
+        for part in parts:
+            await self._offer(part.batch, [places[at] for at in part.places], outcomes, doubtful)
 
     # --- links ------------------------------------------------------------------------------------------------------
 
@@ -228,7 +237,7 @@ class _Sender:
             for at, place in enumerate(places):
                 _settle_link(outcomes, place, name, refused.get(at))
             gone |= {places[at] for at, refusal in refused.items() if refusal.code == RECORD_GONE}
-        if gone and not anew and batch.operation is Operation.UPDATE and batch.recreates:
+        if gone and not anew and _may_be_found_anew(batch):
             for place in gone:
                 outcomes.missing(place)
                 del outcomes.waiting[place]
@@ -237,6 +246,11 @@ class _Sender:
             finally:
                 again = self._owed_links(batch, outcomes, gone)
             await self._link(batch, again, outcomes, doubtful, anew=True)
+
+
+def _may_be_found_anew(batch: Batch) -> bool:
+    """Whether rows of a record that is gone may go to another one."""
+    return batch.operation is Operation.UPDATE and (batch.recreates or batch.refinds)
 
 
 def _without_links(part: Part, outcomes: Outcomes) -> Part:

@@ -23,8 +23,8 @@ async def describe(destination: Destination, sync: SyncConfig) -> ObjectSchema:
                     raise
                 said = f"{failure.message} ({failure.hint})" if failure.hint else failure.message
                 problems.append(sync.problem("mapping", name, message=said, of_key=True))
-        elif entry.allow_backward and name in fields:
-            fields[name] = replace(fields[name], backward=True)
+        elif name in fields:
+            fields[name] = replace(fields[name], backward=entry.allow_backward, written=entry.write)
     if problems:
         raise ConfigError(problems, hint="correct the mapping; nothing was written")
     return replace(schema, fields=fields)

@@ -245,11 +245,14 @@ class _Look:
         own = await self.resolver.by_id(batch.object, [id for id in ids if id])
         lost = [at for at, id in enumerate(ids) if id and id not in own]
         records: dict[int, Record] = {at: own[id] for at, id in enumerate(ids) if id and id in own}
-        found, ambiguous = await self.resolver.search(batch, [at for at, id in enumerate(ids) if not id])
-        again = lost if self.schema.id_field is not None and batch.recreates else []
-        if again or self.schema.id_field is None:
+        again = lost if self.schema.id_field is not None and (batch.recreates or batch.refinds) else []
+        found, ambiguous = await self.resolver.search(batch, [*(at for at, id in enumerate(ids) if not id), *again])
+        if self.schema.id_field is None:
             records |= await self.resolver.by_match(batch, batch.match, lost)
-        return _Beside(self, batch, records | found, ambiguous, frozenset(again), removal=removal)
+        protected = await self.resolver.protected(batch)
+        return _Beside(
+            self, batch, records | found, ambiguous, again=frozenset(again), protected=protected, removal=removal
+        )
 
     # --- rows that stand ----------------------------------------------------------------------------------------------
 
@@ -345,18 +348,22 @@ class _Beside(Sparing):
         batch: Batch,
         records: Mapping[int, Record],
         ambiguous: Mapping[int, Refusal],
-        again: frozenset[int],
         *,
+        again: frozenset[int],
+        protected: frozenset[int],
         removal: bool,
     ) -> None:
-        super().__init__(look.resolver, batch)
+        anew = again if look.resolver.protects_match else frozenset[int]()
+        super().__init__(look.resolver, batch, protected | anew)
         self.links = [] if batch.linked is None else batch.linked.to_pylist()  # as acknowledged
         self.fields = look.schema.fields
         self.records = records
         self.ambiguous = ambiguous
-        self.again = again
         self.removal = removal
         self.values = {field.name: batch.rendered(as_text, field) for field in batch.fields}
+        for name, values in self.values.items():
+            for at in again:
+                self.goes[name][at] = values[at] is not None
 
     def judged(self, at: int, key: JSON) -> LiveSample:
         """What would become of a row."""
@@ -373,14 +380,12 @@ class _Beside(Sparing):
             return LiveSample(key, "ambiguous", {}, reason=reason)
         if batch.operation is Operation.CREATE:
             return LiveSample(key, "kept", {})
-        spared = [] if self.removal or at in self.again else self.spare(at, record)
+        spared = [] if self.removal else self.spare(at, record)
         kept = self._differing(spared, at, record)
         fields = self._differing(self._sent(at), at, record)
         return LiveSample(key, "update" if fields else "kept" if kept else "equal", fields, kept)
 
     def _sent(self, at: int) -> list[str]:
-        if at in self.again:
-            return [field.name for field in self.batch.fields if self.values[field.name][at] is not None]
         return [name for name, goes in self.goes.items() if goes[at]]
 
     def _differing(self, names: Sequence[str], at: int, record: Record) -> dict[str, tuple[JSON, JSON]]:

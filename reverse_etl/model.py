@@ -106,7 +106,8 @@ class Field:
     `labels` are what people see for an option, each with the value that goes out for it. `allowed_with` names another
     field and the pairs of its value and of this one's that go together. A field with a `parent` holds that record's
     match value. `one_way`: the destination moves its value through the options in their order only; `backward`: it is
-    made to go back. `is_email`: every value is an e-mail address.
+    made to go back. `is_email`: every value is an e-mail address. `written` is "if_empty" or "on_create" where the
+    mapping leaves alone what a record has.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Field:
     one_way: bool = False
     backward: bool = False
     is_email: bool = False
+    written: str = "always"
 
     @cached_property
     def by_label(self) -> dict[str, str]:
@@ -351,6 +353,7 @@ class Batch:
     sends: pa.RecordBatch | None = None
     linked: pa.RecordBatch | None = None
     recreates: bool = True  # whether a record found to be gone may be made anew
+    refinds: bool = False  # whether it may be another one, which the match value finds
     sync: str = ""
     path: str = ""  # of `Limits`
     chunk: Chunk | None = None  # the larger part that `rows` is a window on, from `start`

@@ -148,6 +148,7 @@ class Plan:
             keys=rows.column("key"),
             record_ids=rows.column("record_id"),
             recreates=self.sync.mode not in ("update", "insert") and not group.removal,
+            refinds=self.sync.mode == "update" and not group.removal,
             sends=None
             if whole
             else pa.RecordBatch.from_arrays([rows.column(column.goes) for column in payload], names=names),

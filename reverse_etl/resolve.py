@@ -81,13 +81,15 @@ class Resolver:
 
     async def parts(self, batch: Batch, outcomes: Outcomes) -> list[Part]:
         """How the rows of a batch go out; those for which nothing is to be done get their verdicts."""
-        if batch.operation not in (Operation.UPSERT, Operation.UPDATE):
+        creates = batch.operation is Operation.CREATE and len(self.matches) > 1  # by one match the destination tells
+        if batch.operation not in (Operation.UPSERT, Operation.UPDATE) and not creates:
             return [Part(range(len(batch)), batch)]
         ids: list[str | None] = batch.record_ids.to_pylist()
         records, ambiguous = await self.search(batch, [at for at, id in enumerate(ids) if id is None])
         for at, refusal in ambiguous.items():
             outcomes.rejected(at, refusal)
-        return [*_Parting(self, batch, outcomes).parts(records | await self._remembered(batch, ids))]
+        parting = _Parting(self, batch, outcomes, await self.protected(batch))
+        return [*parting.parts(records | await self._remembered(batch, ids))]
 
     async def search(self, batch: Batch, places: Sequence[int]) -> tuple[dict[int, Record], dict[int, Refusal]]:
         """The record that these rows' match values find, by place, and why a row is not told which is its own."""
@@ -111,6 +113,18 @@ class Resolver:
         records = await self._find(batch.object, match, [*wanted.values()])
         return {at: records[text] for at, text in wanted.items() if text in records}
 
+    async def protected(self, batch: Batch) -> frozenset[int]:
+        """The rows whose record keeps its own match value: it is new to us, or the row's leads to it already."""
+        if not self.protects_match or batch.operation is Operation.REMOVE:
+            return frozenset()
+        ids: list[str | None] = batch.record_ids.to_pylist()
+        goes = [True] * len(batch) if batch.sends is None else batch.sends.column(batch.match).to_pylist()
+        found = await self.by_match(
+            batch, batch.match, [at for at, id in enumerate(ids) if id is not None and goes[at]]
+        )
+        known = {at for at, record in found.items() if record["id"] == ids[at]}
+        return frozenset(known | {at for at, id in enumerate(ids) if id is None})
+
     async def _remembered(self, batch: Batch, ids: Sequence[str | None]) -> dict[int, Record]:
         """Records that we know, by place: looked at only for what they must not lose."""
         if batch.sends is None:
@@ -119,10 +133,9 @@ class Resolver:
         places = [at for at, id in enumerate(ids) if id is not None and any(mask[at] for mask in masks)]
         if self.id_field is None:
             found = await self.by_match(batch, batch.match, places)
-        else:
-            records = await self.by_id(batch.object, [ids[at] or "" for at in places])
-            found = {at: records[id] for at in places if (id := ids[at] or "") in records}
-        return {at: record for at, record in found.items() if record["id"] == ids[at]}
+            return {at: record for at, record in found.items() if record["id"] == ids[at]}
+        records = await self.by_id(batch.object, [ids[at] or "" for at in places])
+        return {at: records[id] for at in places if (id := ids[at] or "") in records}  # merged ones have another id
 
     async def _find(self, object: str, match: str, values: Sequence[str]) -> dict[str, dict[str, object]]:
         return await self.lookup.find(object, match, values, self.fields) if values else {}
@@ -131,12 +144,13 @@ class Resolver:
 class Sparing:
     """One batch beside the records of its rows: `goes` says, by field and place, what goes out of it.
 
-    `ids` are the records' as far as they are known.
+    `ids` are the records' as far as they are known; `protected` are the rows whose records keep their match value.
     """
 
-    def __init__(self, resolver: Resolver, batch: Batch) -> None:
+    def __init__(self, resolver: Resolver, batch: Batch, protected: frozenset[int]) -> None:
         self.resolver = resolver
         self.batch = batch
+        self.protected = protected
         self.ids: list[str | None] = batch.record_ids.to_pylist()
         self.goes = {
             field.name: (
@@ -153,8 +167,7 @@ class Sparing:
         kept = [name for name in self.resolver.on_create if self.goes[name][at]]
         if record is not None:
             kept += [n for n in self.resolver.if_empty if self.goes[n][at] and record.get(n) not in (None, "")]
-        protected = self.resolver.matches if self.ids[at] is None and self.resolver.protects_match else ()
-        for name in (*kept, *protected):
+        for name in (*kept, *(self.resolver.matches if at in self.protected else ())):
             self.goes[name][at] = False
         return kept
 
@@ -162,8 +175,8 @@ class Sparing:
 class _Parting(Sparing):
     """The ways in which the rows of a batch go out, and the verdicts of those that needn't."""
 
-    def __init__(self, resolver: Resolver, batch: Batch, outcomes: Outcomes) -> None:
-        super().__init__(resolver, batch)
+    def __init__(self, resolver: Resolver, batch: Batch, outcomes: Outcomes, protected: frozenset[int]) -> None:
+        super().__init__(resolver, batch, protected)
         self.outcomes = outcomes
 
     def parts(self, records: Mapping[int, Record]) -> Iterator[Part]:
@@ -172,10 +185,12 @@ class _Parting(Sparing):
         for at, id in enumerate(self.ids):
             if at in self.outcomes.refusals:
                 continue
-            if id is not None or at in records:
+            if at in records and self.batch.operation is Operation.CREATE:
+                self.outcomes.skipped(at, str(records[at]["id"]))
+            elif id is not None or at in records:
                 if self._is_left(at, records.get(at)):
                     there.append(at)
-            elif self.batch.operation is Operation.UPSERT:
+            elif self.batch.operation is not Operation.UPDATE:
                 absent[self._first_match(at)].append(at)
             else:
                 self.outcomes.rejected(at, NO_RECORD)

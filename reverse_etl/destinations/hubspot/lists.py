@@ -147,7 +147,7 @@ class Members:
         joining = [*dict.fromkeys(id for id in now if id)]
         leaving = {old for old, new in zip(before, now, strict=True) if old and old != new and (new or leaves)}
         if leaving and not leaves:  # the id of a merged record may lead to the one that is about to join
-            leaving &= {*await self._records.find(RECORD_ID, sorted(leaving), [])}
+            leaving &= {*await self._records.find(RECORD_ID, sorted(leaving), [], merged=False)}
         try:
             told = await self._change(joining, leaving)
         except Refused as refused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from reverse_etl.http import Http
 
 MOST_INPUTS = 100
 OTHER_EMAILS = "hs_additional_emails"
+# Ids that a read doesn't name, asked for singly: they may have been merged into others.
+LOOKUPS = 20
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,13 @@ class Records:
     paths: Paths
     type: str
 
-    async def find(self, match: str, values: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, object]]:
-        """Records by match value (as given): "id" and the fields asked for. A contact answers to any of its e-mails."""
+    async def find(
+        self, match: str, values: Sequence[str], fields: Sequence[str], *, merged: bool = True
+    ) -> dict[str, dict[str, object]]:
+        """Records by match value (as given): "id" and the fields asked for. A contact answers to any of its e-mails.
+
+        `merged`: a record that was merged into another is found by its old id, too, with the "id" that it has now.
+        """
         folds = match == "email" and self.type in CONTACTS
         wanted = list(dict.fromkeys([match, *fields, *([OTHER_EMAILS] if folds else [])]))
         found: dict[str, dict[str, object]] = {}
@@ -35,6 +42,8 @@ class Records:
                 properties = result.get("properties") or {}
                 record = {"id": str(result["id"]), **{name: properties.get(name) for name in fields}}
                 found.update(dict.fromkeys(_keys(result, match, folds), record))
+        if match == RECORD_ID and merged:
+            found |= await self._merged([id for id in distinct if id not in found], found.keys() - set(distinct), found)
         asked = ((value, fold(value) if folds else value) for value in values)
         return {value: found[key] for value, key in asked if key in found}
 
@@ -46,6 +55,13 @@ class Records:
         except NotFound:
             return None
         return str(body_of(answer).get("id"))
+
+    async def _merged(
+        self, ids: Sequence[str], strangers: Collection[str], found: Mapping[str, dict[str, object]]
+    ) -> dict[str, dict[str, object]]:
+        """What these ids lead to, of the `strangers` that the answers named beside what was asked for."""
+        now = {id: await self.current_id(id, None) for id in (ids[:LOOKUPS] if strangers else ())}
+        return {id: found[other] for id, other in now.items() if other is not None and other in strangers}
 
     async def _read(self, match: str, values: Sequence[str], properties: Sequence[str]) -> list[Mapping[str, Any]]:
         body: dict[str, Any] = {

@@ -204,8 +204,7 @@ class Writing:
     async def _update_existing(self) -> None:
         """Upsert: a record found through another unique value becomes the row's, unless it is another row's already."""
         match = self.batch.match
-        others = [told.record_id for told, _ in self.conflicts.values() if told.property != match and told.record_id]
-        records = await self.records.find(RECORD_ID, others, [match]) if others else {}
+        records = await self._existing(match)
         targets: dict[str, int] = {}
         for position, (conflict, reason) in self.conflicts.items():
             record_id = conflict.record_id
@@ -219,11 +218,31 @@ class Writing:
         reasons = {position: reason for position, (_, reason) in self.conflicts.items()}
         self.conflicts = {}
         positions = list(targets.values())
-        sent = [self.calls[position].sent(position) for position in positions]
+        sent = [self._spared(position, records.get(id, {})) for id, position in targets.items()]
         await self._deliver(Call(Operation.UPDATE, None, positions, list(targets), sent))
         for position in positions:
             if self.outcomes.verdicts[position] is Verdict.MISSING:
                 self.outcomes.rejected(position, reasons[position])
+
+    async def _existing(self, match: str) -> dict[str, dict[str, object]]:
+        """What decides whose the records are that were there already, and what of them stays."""
+        if_empty = [field.name for field in self.batch.fields if field.written == "if_empty"]
+        known = (told for told, _ in self.conflicts.values() if if_empty or told.property != match)
+        ids = [told.record_id for told in known if told.record_id]
+        return await self.records.find(RECORD_ID, ids, [match, *if_empty]) if ids else {}
+
+    def _spared(self, position: int, record: Mapping[str, object]) -> Properties:
+        """What a row sends to a record that is there after all: not what it only writes to new or empty fields."""
+        sent = self.calls[position].sent(position)
+        kept = {
+            field.name
+            for field in self.batch.fields
+            if field.name in sent
+            and (field.written == "on_create" or (field.written == "if_empty" and record.get(field.name)))
+        }
+        if kept:
+            self.outcomes.kept[position] = len(kept)
+        return {name: value for name, value in sent.items() if name not in kept}
 
     async def _set_again(self) -> None:
         """The second half of a move back. Until it is answered for, its rows have no verdict."""
