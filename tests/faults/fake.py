@@ -24,6 +24,7 @@ PORTAL = 4711
 TEXTS = ("email", "firstname", "lastname", "plan", "note")
 FIELDS = {**dict.fromkeys(TEXTS, "string"), "seats": "number", "score": "number", "seen_at": "datetime"}
 MATCH = "email"
+ON_THE_WAY = 0.05  # seconds: a call that had left when the pause was told
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class Fake:
         self.latency = 0.01
         self.allowance: tuple[int, float] = (10_000, 10.0)
         self.not_before = 0.0
+        self.told_at = 0.0
+        self.caller_since = 0.0  # when the process that calls was started
         self.script: Callable[[Call], Act] = lambda _call: TRUE
         self.refuses: Callable[[dict[str, str]], str | None] = lambda _values: None
         self.watch: Callable[[Call, str], None] = lambda _call, _moment: None
@@ -104,6 +107,10 @@ class Fake:
         """The record with this key as it is now; None without one."""
         record_id = self.by_key.get(key)
         return None if record_id is None else self.records[record_id]
+
+    def new_caller(self) -> None:
+        """Another process calls from now on; a pause binds the one that was told of it."""
+        self.not_before, self.caller_since = 0.0, time.monotonic()
 
     def heal(self) -> None:
         """No more faults, from the next call on."""
@@ -145,7 +152,7 @@ class Fake:
             number = self.writes if verb and verb != "read" else 0
             bearer = headers.get("authorization", "").removeprefix("Bearer ")
             call = Call(number, time.monotonic(), method, path, verb, inputs, bearer)
-            call.early = call.at < self.not_before
+            call.early = self.told_at + ON_THE_WAY < call.at < self.not_before
             self._window.append(call.at)
             while self._window[0] < call.at - self.allowance[1]:
                 self._window.popleft()
@@ -168,13 +175,15 @@ class Fake:
         if act.status is not None:
             status, raw = act.status, act.body
         call.status = status
-        if "retry-after" in act.headers and act.headers["retry-after"].isdecimal():
-            self.not_before = max(self.not_before, time.monotonic() + float(act.headers["retry-after"]))
+        told = act.headers.get("retry-after", "")
+        if told.isdecimal() and call.at >= self.caller_since:
+            self.not_before = max(self.not_before, time.monotonic() + float(told))
+            self.told_at = time.monotonic()
         head = f"HTTP/1.1 {status} {_phrase(status)}\r\ncontent-type: application/json;charset=utf-8\r\n"
-        told = {"content-length": str(len(raw)), "x-hubspot-correlation-id": f"c-{len(self.calls)}", **self._limits()}
-        told |= act.headers
+        fields = {"content-length": str(len(raw)), "x-hubspot-correlation-id": f"c-{len(self.calls)}", **self._limits()}
+        fields |= act.headers
         whole = (
-            head.encode() + b"".join(f"{name}: {value}\r\n".encode() for name, value in told.items()) + b"\r\n" + raw
+            head.encode() + b"".join(f"{name}: {value}\r\n".encode() for name, value in fields.items()) + b"\r\n" + raw
         )
         if act.cut is not None:
             writer.write(whole[: int(len(whole) * act.cut)])

@@ -138,7 +138,7 @@ class Stage:
 
     def start(self, *arguments: str, prefix: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> Running:
         """The tool as a process in a session of its own; `prefix` starts it under another command."""
-        self.fake.not_before = 0.0  # a pause binds the process that was told of it
+        self.fake.new_caller()
         out = self.folder.parent / f"out-{len(self.ended)}-{time.monotonic_ns()}"
         with out.open("wb") as stdout, out.with_suffix(".err").open("wb") as stderr:
             process = subprocess.Popen(
