@@ -73,7 +73,7 @@ wheel: $(ready)  ## Build the wheel into dist/
 	@$(bin)/python -m hatchling build -t wheel
 
 lock: .venv-lock/bin/uv  ## Resolve the newest releases anew into requirements/*.txt, with hashes and without addresses
-	@$(resolve) -q pyproject.toml requirements/dev.in --extra postgres --upgrade -o requirements/dev.txt
+	@$(resolve) -q pyproject.toml requirements/dev.in --extra postgres --extra workers --upgrade -o requirements/dev.txt
 	@$(resolve) -q pyproject.toml requirements/oldest.in --extra postgres --upgrade --resolution lowest-direct -o requirements/oldest.txt
 
 clean:  ## Remove environments, caches and what runs have left in the clone

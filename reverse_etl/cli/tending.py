@@ -33,6 +33,15 @@ def tend(project: str | None) -> int:
     return anyio.run(serve, _root(project), os.environ, _Discretion())
 
 
+def work(project: str | None) -> int:
+    """Carries out runs from the queue until SIGTERM or SIGINT, and returns the exit code."""
+    try:
+        from reverse_etl.daemon import worker
+    except ModuleNotFoundError as missing:
+        refuse(f"workers need {missing.name}: pip install 'reverse-etl[workers]'")
+    return anyio.run(worker.work, _root(project), os.environ, _Discretion())
+
+
 def tell_health(session: Session) -> int:
     """Asks the project's daemon how it is, as a container's health check does; 0 when it is well."""
     root = _root(session.where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -52,6 +52,10 @@ class DaemonFile(Settings):
     token: Key | None = Field(None, description="whoever looks must send `Authorization: Bearer` and this")
     trigger_secret: Key | None = Field(None, description="key that requests to run a sync are signed with")
     runs: Annotated[int, Field(ge=1, le=64)] = Field(4, description="how many syncs may run at the same time")
+    workers: Literal["here", "queue"] = Field(
+        "here",
+        description="who runs what is due: this process, or `reverse-etl worker` processes (state in PostgreSQL)",
+    )
     drain: Seconds = Field("20s", validate_default=True, description="how long runs may go on after SIGTERM")
     alerts: dict[Name, Channel] = Field({}, description="channels that alerts go to, by name; each has a `type`")
 

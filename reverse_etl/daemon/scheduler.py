@@ -22,6 +22,7 @@ from reverse_etl.daemon.workforce import Order, Workforce
 from reverse_etl.errors import ReverseEtlError
 from reverse_etl.job import Observer
 from reverse_etl.model import Problem
+from reverse_etl.project import Project
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.stop import Stop
 
@@ -44,6 +45,12 @@ class Watcher(Protocol):
     def ended(self, entry: Entry, report: RunReport) -> None: ...
 
 
+class Away(Protocol):
+    """Has a run carried out elsewhere, and waits for its report."""
+
+    async def carry_out(self, project: Project, order: Order, stop: Stop) -> RunReport: ...
+
+
 class Scheduler:
     """One project's syncs in their time. Everything here happens on the event loop, one thing after the other."""
 
@@ -57,6 +64,7 @@ class Scheduler:
         self._alarms: Alarms
         self._workforce: Workforce
         self._wishes: dict[str, None] = {}
+        self.away: Away | None = None  # who has runs carried out in other processes
         self._drift = clock.now().timestamp() - clock.monotonic()
 
     def attach(self, alarms: Alarms, workforce: Workforce) -> None:
@@ -150,7 +158,10 @@ class Scheduler:
         try:
             if definition is None:
                 return _gone(report)
-            report = await definition.project.carry_out(order.sync, stop, observer)
+            if self.away is None:
+                report = await definition.project.carry_out(order.sync, stop, observer)
+            else:
+                report = await self.away.carry_out(definition.project, order, stop)
             await self._note_skips(definition, report)
         except ReverseEtlError as failure:
             blame(report, failure)
@@ -162,7 +173,7 @@ class Scheduler:
 
     def run_ended(self, order: Order, report: RunReport) -> None:
         name = order.sync
-        log.log(LEVELS.get(report.status, logging.WARNING), "%s", _told(report), extra=_extra(report))
+        log.log(LEVELS.get(report.status, logging.WARNING), "%s", told(report), extra=_extra(report))
         if name not in self.agenda:
             return
         entry = self.agenda[name]
@@ -245,7 +256,7 @@ def _gone(report: RunReport) -> RunReport:
     return report
 
 
-def _told(report: RunReport) -> str:
+def told(report: RunReport) -> str:
     """A run's end in one line, for a person who is woken up by it."""
     took = ((report.finished_at or report.started_at) - report.started_at).total_seconds()
     if report.error is not None:

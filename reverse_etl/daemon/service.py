@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -31,11 +32,13 @@ from reverse_etl.daemon.signature import Used
 from reverse_etl.daemon.systemd import READY, STOPPING, WATCHDOG, Notifier
 from reverse_etl.daemon.workforce import Pool
 from reverse_etl.errors import ConfigError, ReverseEtlError
+from reverse_etl.model import Problem
 from reverse_etl.report import RunReport
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # how soon a changed file is noticed
+HANDED_OVER = 10_000  # runs that workers may have at the same time
 DRAINED, TERMINATED = 0, 128
 ROWS_SECONDS = 60.0  # how often rows that stand refused are looked at
 OWN_THREADS, THREADS_A_RUN = 16, 4  # the daemon's own looks must never wait for a warehouse
@@ -93,7 +96,7 @@ class Service:
         changes = await to_thread.run_sync(self.definitions.read) or Changes()
         self._refuse_unusable()
         listener = Listener(self.definitions.settings)
-        async with anyio.create_task_group() as tasks:
+        async with self._workers(), anyio.create_task_group() as tasks:
             self.scheduler.attach(self._alarms, self.pool)
             self._alarms.start()
             await self._begin(changes, tasks)
@@ -109,6 +112,21 @@ class Service:
             await listener.stop()
             tasks.cancel_scope.cancel()
         return code
+
+    @asynccontextmanager
+    async def _workers(self) -> AsyncIterator[None]:
+        """With `workers: queue`, other processes carry runs out for as long as this lasts."""
+        if self.definitions.settings.workers == "here":
+            yield
+            return
+        try:
+            from reverse_etl.daemon.queue import Office, Queue, url_of  # noqa: PLC0415  # an optional extra
+        except ModuleNotFoundError as missing:
+            message = f"`queue` needs {missing.name}: pip install 'reverse-etl[workers]'"
+            raise ConfigError([Problem("reverse_etl.yml", 0, 0, "daemon.workers", message)]) from missing
+        async with Queue(url_of(self.definitions)).open() as queue:
+            self.scheduler.away = Office(queue)
+            yield
 
     async def _begin(self, changes: Changes, tasks: anyio.abc.TaskGroup) -> None:
         last = await to_thread.run_sync(Books(self.definitions.current).last_runs)
@@ -129,7 +147,7 @@ class Service:
         """Places for runs, and threads for them: a run reads, compares and records in threads of its own."""
         places = self.definitions.settings.runs
         to_thread.current_default_thread_limiter().total_tokens = OWN_THREADS + THREADS_A_RUN * places
-        self.pool.resize(places)
+        self.pool.resize(places if self.scheduler.away is None else HANDED_OVER)
 
     def _front(self) -> Front:
         return Front(
@@ -208,7 +226,8 @@ class Service:
 
     async def _end(self, number: int) -> int:
         """Let runs finish; those that can't in time stop where the next ones go on."""
-        seconds = self.definitions.settings.drain
+        # What workers do goes on without the daemon.
+        seconds = self.definitions.settings.drain if self.scheduler.away is None else 0.0
         self.life.ready = False
         self._alarms.stop()
         waiting, running = sorted(self.pool.waiting), sorted(self.pool.running)

@@ -78,12 +78,12 @@ class Daemon:
 
 
 @contextmanager
-def started(scene: Scene, *arguments: str, **variables: str) -> Iterator[Daemon]:
-    """`reverse-etl daemon` in the scene's folder, ended by the test or killed with its block."""
+def started(scene: Scene, *arguments: str, command: str = "daemon", **variables: str) -> Iterator[Daemon]:
+    """`reverse-etl daemon`, or another command, in the scene's folder, ended by the test or killed with its block."""
     log = scene.folder / f"log-{time.monotonic_ns()}"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-c", START, "daemon", "--log-format", "json", *arguments],
+            [sys.executable, "-c", START, command, "--log-format", "json", *arguments],
             cwd=scene.folder,
             env=scene.environment | {"REVERSE_ETL_LOG_LEVEL": "info"} | variables,
             stdout=subprocess.DEVNULL,

@@ -1,0 +1,165 @@
+"""Runs that other processes carry out: orders in the state's PostgreSQL, in procrastinate's tables.
+
+An order waits once a sync, and runs alone by its sync's lock; what came of it is left for whoever gave it. The lease
+in the state protects the sync itself, whatever happens here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import anyio
+import psycopg
+from anyio import to_thread
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
+from procrastinate.jobs import Job, Status
+
+from reverse_etl.blame import blame
+from reverse_etl.clock import SYSTEM
+from reverse_etl.config.timing import Priority
+from reverse_etl.daemon.definitions import Definitions
+from reverse_etl.daemon.workforce import Order
+from reverse_etl.errors import ConfigError, StateError, SyncBusy
+from reverse_etl.model import JSON, Problem
+from reverse_etl.project import Project
+from reverse_etl.report import RunReport
+from reverse_etl.stop import Stop
+
+NAME = "reverse_etl"
+TASK = "reverse_etl.run"
+URGENCY: dict[Priority, int] = {"high": 10, "normal": 0, "low": -10}
+LOOK_SECONDS = 0.5  # how soon the end of a run is noticed
+OUTCOMES = "queue"  # where in the state's memory runs' reports are left
+_PREPARING = 0x72657473  # of an advisory lock: the tables are made once
+_DRIVER = re.compile(r"^postgresql(\+\w+)?://")
+
+
+def url_of(definitions: Definitions) -> str:
+    """Where the queue is. Raises ConfigError where there is none."""
+    problems = definitions.broken.get("reverse_etl.yml")
+    if problems:
+        raise ConfigError(list(problems), hint="correct these and start again")
+    url = next((each.project.config.state.url.get_secret_value() for each in definitions.current.values()), None)
+    if url is None:
+        raise ConfigError([Problem("syncs", 0, 0, "", "there is no sync that can be read, so nothing to work at")])
+    if _DRIVER.match(url) is None:
+        message = "workers need the state in PostgreSQL: postgresql+psycopg://..."
+        raise ConfigError([Problem("reverse_etl.yml", 0, 0, "state.url", message)])
+    return url
+
+
+class Queue:
+    """The orders in one state. Open it before use."""
+
+    def __init__(self, url: str) -> None:
+        self._address = _DRIVER.sub("postgresql://", url)
+        self.app = App(connector=PsycopgConnector(conninfo=self._address, min_size=1, max_size=4))
+        self._there: frozenset[int] = frozenset()
+        self._looked = 0.0
+        self._looking = anyio.Lock()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Queue]:
+        """Raises StateError when the database can't be reached."""
+        try:
+            await self._prepare()
+            await self.app.open_async()
+        except (psycopg.Error, ConnectorException) as failure:
+            raise StateError(
+                f"the queue in the state's database can't be used: {str(failure).splitlines()[0]}",
+                hint="check state.url, and whether the database is up",
+            ) from failure
+        try:
+            yield self
+        finally:
+            await self.app.close_async()
+
+    async def put(self, order: Order) -> int:
+        """The order's number; that of one which waits already, if there is one."""
+        deferrer = self.app.configure_task(
+            TASK, queue=NAME, lock=order.sync, queueing_lock=order.sync, priority=URGENCY[order.priority]
+        )
+        while True:
+            try:
+                return await deferrer.defer_async(sync=order.sync, reason=order.reason, due=order.due.isoformat())
+            except AlreadyEnqueued:
+                waiting = await self.app.job_manager.list_jobs_async(queueing_lock=order.sync, status="todo")
+                for job in waiting:
+                    if job.id is not None:
+                        return job.id
+
+    async def has_ended(self, number: int) -> bool:
+        """One look serves all who wait."""
+        async with self._looking:
+            if time.monotonic() - self._looked > LOOK_SECONDS:
+                jobs = await self.app.job_manager.list_jobs_async(queue=NAME)
+                self._there = frozenset(job.id for job in jobs if job.id is not None)
+                self._looked = time.monotonic()
+            return number not in self._there and time.monotonic() - self._looked < LOOK_SECONDS
+
+    async def stalled(self, seconds: float) -> Iterable[Job]:
+        """Orders whose worker has not been heard of for so long."""
+        return await self.app.job_manager.get_stalled_jobs(queue=NAME, seconds_since_heartbeat=seconds)
+
+    async def put_back(self, job: Job) -> bool:
+        """For another worker to take. Returns whether it was this call that did it."""
+        try:
+            await self.app.job_manager.retry_job(job)
+        except UniqueViolation:  # a younger order of the sync waits, and does as well
+            await self.app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
+        except ConnectorException:  # another worker has been quicker
+            return False
+        return True
+
+    async def _prepare(self) -> None:
+        async with await psycopg.AsyncConnection.connect(self._address, autocommit=True) as connection:
+            await connection.execute("SELECT pg_advisory_lock(%s)", [_PREPARING])
+            found = await (await connection.execute("SELECT to_regclass('procrastinate_jobs')")).fetchone()
+            if found is None or found[0] is None:
+                await connection.execute(self.app.schema_manager.get_schema().encode())
+
+
+class Office:
+    """Hands a run to the queue and waits for what comes of it: `scheduler.CarryOut` for runs that workers do."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    async def carry_out(self, project: Project, order: Order, stop: Stop) -> RunReport:
+        """The run's report. Raises SyncBusy when the daemon ends before the run does."""
+        number = await self._queue.put(order)
+        while not await self._queue.has_ended(number):
+            if stop.asked:
+                raise SyncBusy(f"{order.sync} is with the workers", hint="it runs without the daemon")
+            await anyio.sleep(LOOK_SECONDS)
+        return await to_thread.run_sync(outcome, project, order.sync, number)
+
+
+def leave(project: Project, number: int, report: RunReport) -> None:
+    """Keep what came of an order for whoever gave it."""
+    with project.store() as store:
+        if store is not None:
+            text = json.dumps(report.to_json() | {"exit_code": report.exit_code})
+            store.remember(OUTCOMES, str(number), text)
+
+
+def outcome(project: Project, sync: str, number: int) -> RunReport:
+    """What `leave` kept, once."""
+    with project.store() as store:
+        found = None if store is None else store.remembered(OUTCOMES, str(number))
+        if store is not None and found is not None:
+            store.remember(OUTCOMES, str(number), None)
+            document: dict[str, JSON] = json.loads(found)
+            return RunReport.from_json(document)
+    latest = project.runs(sync, limit=1)
+    if latest and latest[0].finished_at is not None:
+        return latest[0]
+    report = RunReport(sync, "", SYSTEM.now())
+    report.finished_at = report.started_at
+    blame(report, SyncBusy(f"the order to run {sync} was taken back", hint="the next time that it is due it runs"))
+    return report

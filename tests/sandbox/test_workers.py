@@ -1,0 +1,132 @@
+"""One daemon, several workers, PostgreSQL and the sandbox: processes of their own."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+import sqlalchemy as sa
+
+from reverse_etl.config.timing import Priority
+from reverse_etl.daemon.queue import NAME, TASK, Queue
+from reverse_etl.daemon.workforce import Order
+from reverse_etl.errors import StateError
+from tests.sandbox.scene import Scene
+from tests.sandbox.test_daemon import started
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def project(scene: Scene, postgres: str) -> Scene:
+    scene.write_project(daemon={"listen": "127.0.0.1:0", "workers": "queue", "runs": 2}, state={"url": postgres})
+    scene.people(("ada@example.com", "Ada", 1))
+    return scene
+
+
+def test_workers_run_what_the_daemon_schedules_and_everybody_ends_when_asked(project: Scene) -> None:
+    project.define(schedule="every 1 second")
+    with ExitStack() as stack:
+        workers = [stack.enter_context(started(project, command="worker")) for _ in range(2)]
+        daemon = stack.enter_context(started(project))
+        daemon.until_said("people: succeeded")
+        daemon.until(lambda: sum(line["event"].startswith("people: succeeded") for line in daemon.lines()) >= 3)
+        assert daemon.terminate() == 0
+        assert any(worker.said("people: run begins: every 1 second") for worker in workers)
+        assert [worker.terminate() for worker in workers] == [0, 0]
+    assert project.contacts("firstname") == {"ada@example.com": "Ada"}
+
+
+def test_a_daemon_that_ends_leaves_its_orders_to_the_workers(project: Scene) -> None:
+    project.define(schedule="every 1 hour")
+    with started(project) as daemon:
+        daemon.until_said("people: run begins")
+        assert daemon.terminate() == 0
+    with started(project, command="worker") as worker:
+        worker.until_said("people: succeeded")
+        assert worker.terminate() == 0
+    assert project.contacts("firstname") == {"ada@example.com": "Ada"}
+
+
+def test_workers_need_a_state_that_others_reach(scene: Scene) -> None:
+    scene.write_project()
+    scene.define()
+    with started(scene, command="worker") as worker:
+        assert worker.ends() == 2
+        assert "workers need the state in PostgreSQL" in worker.errors()
+
+
+# --- the queue --------------------------------------------------------------------------------------------------------
+
+
+def order(sync: str, priority: Priority = "normal") -> Order:
+    return Order(sync, "asked for", NOON, priority)
+
+
+def test_an_order_waits_once_a_sync(postgres: str) -> None:
+    async def scenario() -> None:
+        async with Queue(postgres).open() as queue, Queue(postgres).open() as other:
+            first = await queue.put(order("people"))
+            assert await other.put(order("people")) == first
+            assert await other.put(order("companies")) != first
+
+    anyio.run(scenario)
+
+
+def test_urgent_orders_are_taken_first_and_a_sync_is_run_by_one_worker_at_a_time(postgres: str) -> None:
+    async def scenario() -> None:
+        async with Queue(postgres).open() as queue:
+            for name, priority in (("slow", "low"), ("usual", "normal"), ("drip", "high")):
+                await queue.put(order(name, priority))  # type: ignore[arg-type]
+            jobs = queue.app.job_manager
+            worker = await jobs.register_worker()
+            taken = [await jobs.fetch_job(queues=[NAME], worker_id=worker) for _ in range(2)]
+            assert [job.lock for job in taken if job is not None] == ["drip", "usual"]
+            await queue.put(order("drip", "high"))  # waits until the first one has ended
+            following = await jobs.fetch_job(queues=[NAME], worker_id=worker)
+            assert following is not None
+            assert following.lock == "slow"
+            assert await jobs.fetch_job(queues=[NAME], worker_id=worker) is None
+
+    anyio.run(scenario)
+
+
+@pytest.mark.parametrize("younger", [False, True])
+def test_P37_a_dead_worker_s_run_is_put_back_once(postgres: str, younger: bool) -> None:
+    async def scenario() -> None:
+        async with Queue(postgres).open() as queue:
+            number = await queue.put(order("people"))
+            jobs = queue.app.job_manager
+            dead = await jobs.register_worker()
+            await jobs.fetch_job(queues=[NAME], worker_id=dead)
+            if younger:
+                number = await queue.put(order("people"))
+            assert list(await queue.stalled(30)) == []
+            _execute(postgres, "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
+            (stalled,) = await queue.stalled(30)
+            assert await queue.put_back(stalled)
+            assert list(await queue.stalled(30)) == []
+            alive = await jobs.register_worker()
+            taken = await jobs.fetch_job(queues=[NAME], worker_id=alive)
+            assert taken is not None
+            assert (taken.id, taken.task_name) == (number, TASK)
+            assert await jobs.fetch_job(queues=[NAME], worker_id=alive) is None
+
+    anyio.run(scenario)
+
+
+def test_a_database_that_is_not_there_is_told_in_a_sentence() -> None:
+    async def scenario() -> None:
+        with pytest.raises(StateError, match="the queue in the state's database can't be used"):
+            async with Queue("postgresql+psycopg://nobody@127.0.0.1:1/none").open():
+                raise AssertionError("it is open")
+
+    anyio.run(scenario)
+
+
+def _execute(url: str, sql: str) -> None:
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text(sql))
