@@ -8,7 +8,7 @@ from anyio import to_thread
 
 from reverse_etl.checks import check_fields
 from reverse_etl.config.sync import SyncConfig
-from reverse_etl.describe import describe
+from reverse_etl.describe import described
 from reverse_etl.errors import ConfigError, DestinationError, ReverseEtlError, SourceError
 from reverse_etl.mapping import Shape, shape_of
 from reverse_etl.model import Problem
@@ -31,7 +31,8 @@ async def inspect(
     opened = destination()
     try:
         await opened.account()
-        problems += check_fields(sync, await describe(opened, sync), shape)
+        schema, found = await described(opened, sync)
+        problems += [*found, *check_fields(sync, schema, shape)]
     except ConfigError as failure:
         problems += failure.problems
     except DestinationError as failure:

@@ -191,3 +191,10 @@ def test_two_links_to_one_record_by_labels_of_their_own_go_their_own_ways(scene:
     people(scene, {"email": "a@example.com", "domain": "acme.io", "other": "globex.io"})
     scene.sync("people")
     assert links(scene) == {"a@example.com": {"acme.io": ["Primary"], "globex.io": ["Partner"]}}
+
+
+def test_a_link_that_cannot_be_hides_no_other_problem(scene: Scene) -> None:
+    define(scene, {"company": {**COMPANY, "label": "Primry"}, "nme": "first_name", "createdate": "title"})
+    people(scene, {"email": "a@example.com"})
+    said = " ".join(scene.cli("check", "--connect").stdout.split())
+    assert all(f"found: {name}" in said for name in ("company", "nme", "createdate")), said
