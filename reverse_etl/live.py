@@ -287,8 +287,9 @@ class _Look:
         for name in self.steady:
             value = acknowledged.get(name)
             field = self.schema.fields[name]
-            before = told(value, field)
-            if value is not None and not same(before, told(record.get(name), field), field):
+            if value is None or (field.type is FieldType.CHOICES and value.startswith(";")):  # added to what was ticked
+                continue
+            if not same(told(value, field), told(record.get(name), field), field):
                 self.drift[name] += 1
 
     def _steady(self, names: Sequence[str]) -> list[str]:

@@ -99,6 +99,18 @@ def test_a_contact_found_by_its_address_after_all_keeps_what_it_has(scene: Scene
     assert (run["delivered"]["created"], run["delivered"]["updated"], run["delivered"]["kept_fields"]) == (1, 1, 2)
 
 
+def test_choices_that_were_added_to_others_have_not_drifted(scene: Scene) -> None:
+    options = [{"label": each.upper(), "value": each, "displayOrder": at} for at, each in enumerate("abc")]
+    made = {"name": "topics", "label": "Topics", "type": "enumeration", "fieldType": "checkbox", "options": options}
+    call(scene, "POST", "/crm/properties/2026-09/contacts", {**made, "groupName": "contactinformation"})
+    define(scene, {"topics": "title"})
+    scene.sandbox.hubspot.add("contacts", {"email": "a@example.com", "topics": "a"})
+    people(scene, {"email": "a@example.com", "title": ";B"}, {"email": "b@example.com", "title": "A;b"})
+    scene.sync("people")
+    assert scene.contacts("topics") == {"a@example.com": "a;b", "b@example.com": "a;b"}
+    assert scene.sync("people", dry_run=True, live=True)["plan"]["live"]["drift_fields"] == {}
+
+
 # --- protected addresses ---------------------------------------------------------------------------------------------
 
 PROTECTED = {"field": "email", "secondary": "protect"}
