@@ -186,16 +186,19 @@ def ties(stage: Stage) -> None:
     if isinstance(stage.store, SQLite):
         stage.define(cursor="batch", query="select *, unixepoch(changed_at) as batch from people")
     stage.ground.add(500)
+    now = stage.ground.now
     for step in range(5):
-        now = stage.ground.now
-        stage.ground.add(300)
-        stage.ground.now = now  # the next ones come with the same number
+        for _ in range(3):
+            now = stage.ground.now
+            stage.ground.add(100)
+        stage.ground.now = now  # the next ones come with the last number
         stage.ground.put()
         if step % 2:
             running = stage.start_sync()
             await_calls(stage, running, stage.random.randint(1, 3))
             running.kill()
             stage.finish(running)
+        stage.sync()  # the cursor has reached that number
         stage.ground.add(50)
         stage.ground.put()
         ended = stage.sync()
