@@ -488,7 +488,6 @@ class TestSqlite(LedgerSuite):
             with self.running("run-2"):
                 assert list((self.root / ".reverse_etl" / "spool").iterdir()) == []
 
-
     def test_P13_state_of_the_first_schema_is_copied_migrated_and_known(self) -> None:
         self.folded()
         for statement in (
@@ -596,7 +595,7 @@ class TestPostgres(LedgerSuite):
     def test_P36_no_request_starts_after_the_lease_s_own_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with closing(self.ledger()) as ours, ours.hold("run-1", MIDDAY) as still_held:
             asleep = time.monotonic() + lease.LASTS
-            monkeypatch.setattr(lease.time, "monotonic", lambda: asleep)
+            monkeypatch.setattr("reverse_etl.state.lease.time.monotonic", lambda: asleep)
             with pytest.raises(LeaseLost):
                 still_held()
 

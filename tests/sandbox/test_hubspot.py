@@ -381,7 +381,7 @@ def test_P04_an_insert_whose_answer_is_lost_is_sent_again_and_makes_no_second_re
 
 def test_P23_an_outage_gets_one_call_in_thirty_seconds_for_ten_minutes(sandbox: Sandbox) -> None:
     sandbox.faults.add("status", path="batch/upsert", status=503, times=None)
-    with pytest.raises(DestinationError, match="has not answered for 6.. s") as caught:
+    with pytest.raises(DestinationError, match=r"has not answered for 6.. s") as caught:
         write(sandbox, Operation.UPSERT, people(5))
     assert caught.value.doubtful
     assert len(sandbox.requests.matching("POST", "batch/upsert")) <= 5 + 600 / 30 + 1

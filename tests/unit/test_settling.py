@@ -41,7 +41,7 @@ def hesitate(house: House) -> None:
 
 
 def answer(house: House) -> None:
-    del house.destination  # type: ignore[method-assign]
+    del house.destination
 
 
 def settling(house: House) -> list[str | None]:

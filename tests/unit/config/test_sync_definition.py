@@ -179,7 +179,10 @@ def test_a_wrong_default_is_reported_where_it_stands(project: ProjectFolder) -> 
         ("  f: {value: [1]}", "9:7: should be a constant: text, a number, true or false (found: value)"),
         ("  f: {value: null}", "9:7: has no value: give it one, or leave the key out (found: value)"),
         ("  f: {column: a, write: sometimes}", "9:25: should be always, if_empty or on_create (found: sometimes)"),
-        ("  f: {column: a, object: companies}", "9:18: `object` is for a link, which has a `match: {field: column}`, too"),
+        (
+            "  f: {column: a, object: companies}",
+            "9:18: `object` is for a link, which has a `match: {field: column}`, too",
+        ),
         ("  f: {match: {domain: a, name: b}}", "9:7: "),
         ("  f: {match: {domain: a}, column: a}", "9:27: `column` makes no sense for a link: leave it out"),
         ("  f: {column: a, nulls: skip}", "9:25: should be clear or ignore (found: skip)"),
