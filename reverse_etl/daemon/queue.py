@@ -93,14 +93,15 @@ class Queue:
                     if job.id is not None:
                         return job.id
 
-    async def has_ended(self, number: int) -> bool:
-        """One look serves all who wait."""
+    async def has_ended(self, number: int, given: float) -> bool:
+        """Whether an order isn't there any more that was `given` then. One look serves all who wait."""
         async with self._looking:
-            if time.monotonic() - self._looked > LOOK_SECONDS:
+            now = time.monotonic()
+            if not given < self._looked or now - self._looked > LOOK_SECONDS:
+                self._looked = now
                 jobs = await self.app.job_manager.list_jobs_async(queue=NAME)
                 self._there = frozenset(job.id for job in jobs if job.id is not None)
-                self._looked = time.monotonic()
-            return number not in self._there and time.monotonic() - self._looked < LOOK_SECONDS
+            return number not in self._there
 
     async def stalled(self, seconds: float) -> Iterable[Job]:
         """Orders whose worker has not been heard of for so long."""
@@ -133,7 +134,8 @@ class Office:
     async def carry_out(self, project: Project, order: Order, stop: Stop) -> RunReport:
         """The run's report. Raises SyncBusy when the daemon ends before the run does."""
         number = await self._queue.put(order)
-        while not await self._queue.has_ended(number):
+        given = time.monotonic()
+        while not await self._queue.has_ended(number, given):
             if stop.asked:
                 raise SyncBusy(f"{order.sync} is with the workers", hint="it runs without the daemon")
             await anyio.sleep(LOOK_SECONDS)

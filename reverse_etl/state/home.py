@@ -64,6 +64,12 @@ class StateHome:
             self._write(project)
         return str(project["id"])
 
+    def belong(self, owner: str) -> None:
+        """The store that this folder was just made for had been claimed on another machine a moment before."""
+        project = self.project()
+        if project is not None:
+            self._write(project | {"id": owner})
+
     def leave(self, sync: str) -> None:
         """The sync has no state any more."""
         project = self.project()

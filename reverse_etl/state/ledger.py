@@ -90,10 +90,12 @@ class Ledger:
         store = self._opened()
         with self.home.alone():
             store.prepare()
-            owner = store.project_id()
+            owner, is_new = store.project_id(), self.home.project() is None
             project_id = self.home.enter(self.sync, owner)
             if owner is None:
-                store.claim(project_id)
+                claimed = store.claim(project_id)
+                if claimed != project_id and is_new:
+                    self.home.belong(claimed)
         store.begin(report, self.identity)
 
     def note_keys(self, kinds: Sequence[str]) -> None:

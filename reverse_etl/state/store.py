@@ -23,6 +23,8 @@ from reverse_etl.standing import SETTLING, Acknowledgement, RefusedRow, SyncStat
 from reverse_etl.state import engine, lease, migrations, tables
 from reverse_etl.state.snapshot import Entry, encode
 
+MAKING = 0x7265746C  # of PostgreSQL's advisory locks: the tables are made once
+_CLAIM = sa.text("INSERT INTO meta (name, value) VALUES ('project_id', :value) ON CONFLICT (name) DO NOTHING")
 _ADD_ENTRIES = sa.insert(tables.journal)
 
 
@@ -41,6 +43,8 @@ class StateStore:
         """Create or migrate the tables. Raises StateError when the store is damaged or of a newer release."""
         self._keep_older()
         with self._writing() as connection:
+            if not self.embedded:  # on several machines first runs may begin together
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MAKING)))
             found = migrations.version(connection)
             migrations.refuse_newer(found, self.place)
             if found < migrations.NEWEST:
@@ -74,10 +78,12 @@ class StateStore:
             )
             return found
 
-    def claim(self, project_id: str) -> None:
-        """Write down whose store this is, once."""
+    def claim(self, project_id: str) -> str:
+        """Write down whose store this is, once. Returns what stands there: another machine may have been first."""
         with self._writing() as connection:
-            connection.execute(sa.insert(tables.meta).values(name="project_id", value=project_id))
+            connection.execute(_CLAIM, {"value": project_id})
+            mine = sa.select(tables.meta.c.value).where(tables.meta.c.name == "project_id")
+            return str(connection.scalar(mine))
 
     # --- a run's life -------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -575,6 +577,23 @@ class TestPostgres(LedgerSuite):
                 pass
         with self.on_another_machine(), self.running("run-3"):
             pass
+
+    def test_first_runs_that_begin_together_on_several_machines_make_one_state(self) -> None:
+        machines, together = [f"machine-{number}" for number in range(4)], threading.Barrier(4)
+
+        def first_run(machine: str) -> None:
+            home = StateHome(self.root / machine)
+            (self.root / machine).mkdir()
+            with closing(Ledger(home, self.url, machine, {"key": ["email"]})) as ledger:
+                together.wait()
+                with ledger.hold(f"run of {machine}", MIDDAY):
+                    ledger.begin(RunReport(machine, f"run of {machine}", MIDDAY))
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(first_run, machines))
+        for machine in machines:
+            with closing(Ledger(StateHome(self.root / machine), self.url, machine, {"key": ["email"]})) as ledger:
+                assert ledger.state() is not None
 
     def test_P36_a_run_that_lost_its_lease_commits_nothing(self) -> None:
         with closing(self.ledger()) as ours, ours.hold("run-1", MIDDAY) as still_held:

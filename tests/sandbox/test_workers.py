@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
@@ -71,6 +72,16 @@ def test_an_order_waits_once_a_sync(postgres: str) -> None:
             first = await queue.put(order("people"))
             assert await other.put(order("people")) == first
             assert await other.put(order("companies")) != first
+
+    anyio.run(scenario)
+
+
+def test_an_order_that_was_just_given_is_not_taken_for_one_that_has_ended(postgres: str) -> None:
+    async def scenario() -> None:
+        async with Queue(postgres).open() as queue:
+            assert await queue.has_ended(1, time.monotonic())  # a look at a queue that is empty yet
+            number = await queue.put(order("people"))
+            assert not await queue.has_ended(number, time.monotonic())
 
     anyio.run(scenario)
 
