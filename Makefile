@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check fast format format-check lint types layers lock bench bench-memory test-oldest picture reference wheel clean
+.PHONY: help demo cluster-demo test faults check fast format format-check lint types layers lock bench bench-memory test-oldest picture reference wheel clean
 
 new_enough := import sys, venv, ensurepip; raise SystemExit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -27,6 +27,9 @@ help:  ## List the targets
 
 demo: $(ready)  ## Watch the whole job: sample warehouse, dry run, first run, changes only, nothing new
 	@$(bin)/reverse-etl demo
+
+cluster-demo: $(ready)  ## One daemon, three workers, PostgreSQL; a worker is killed on the way (a minute or two)
+	@$(bin)/python -W ignore -m examples.several_machines
 
 test: $(ready)  ## Run the whole test suite, on as many cores as WORKERS says
 	@$(bin)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)

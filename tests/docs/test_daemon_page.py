@@ -50,7 +50,7 @@ def test_every_event_is_explained() -> None:
 
 
 def test_the_alerts_shown_are_a_project_file(tmp_path: Path) -> None:
-    (shown,) = blocks("yaml")
+    _, shown = blocks("yaml")
     (tmp_path / "reverse_etl.yml").write_text(PROJECT + shown)
     env = {
         "SLACK_WEBHOOK": "https://hooks.slack.com/services/T/B/x",
@@ -59,6 +59,13 @@ def test_the_alerts_shown_are_a_project_file(tmp_path: Path) -> None:
     }
     config, _ = files.load(tmp_path, env, only=[], daemon=True)
     assert list(config.daemon.alerts) == ["ops", "pager", "mail"]
+
+
+def test_the_workers_shown_are_a_project_file(tmp_path: Path) -> None:
+    shown, _ = blocks("yaml")
+    (tmp_path / "reverse_etl.yml").write_text(PROJECT + shown)
+    config, _ = files.load(tmp_path, {"STATE_PASSWORD": "hunter2"}, only=[], daemon=True)
+    assert (config.daemon.workers, config.daemon.runs) == ("queue", 4)
 
 
 def test_the_request_shown_is_signed_right(monkeypatch: pytest.MonkeyPatch) -> None:
