@@ -140,7 +140,7 @@ class Pool:
         order = place.order
         report = await self._carry_out(order, place.stop)
         del self._busy[order.sync]
-        if report.status is RunStatus.INTERRUPTED:
+        if self._closed and report.status is RunStatus.INTERRUPTED:
             self._cut.append(order.sync)
         self._listener.run_ended(order, report)
         self._changed.set()

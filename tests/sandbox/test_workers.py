@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 import sqlalchemy as sa
+import yaml
 
 from reverse_etl.config.timing import Priority
 from reverse_etl.daemon.queue import NAME, TASK, Queue
@@ -49,6 +50,28 @@ def test_a_daemon_that_ends_leaves_its_orders_to_the_workers(project: Scene) -> 
         worker.until_said("people: succeeded")
         assert worker.terminate() == 0
     assert project.contacts("firstname") == {"ada@example.com": "Ada"}
+
+
+def test_a_run_that_is_not_done_in_time_is_cut_and_gone_on_with_by_another_worker(scene: Scene, postgres: str) -> None:
+    scene.write_project(daemon={"listen": "127.0.0.1:0", "workers": "queue", "drain": "1s"}, state={"url": postgres})
+    quick = (scene.folder / "reverse_etl.yml").read_text()
+    settings = yaml.safe_load(quick)
+    settings["destinations"]["hubspot"]["rate_limit"] = {"requests": 1, "per": "60s"}
+    scene.write("reverse_etl.yml", yaml.safe_dump(settings))
+    scene.people(("ada@example.com", "Ada", 1))
+    scene.define(schedule="every 1 hour")
+    with started(scene) as daemon:
+        with started(scene, command="worker") as worker:
+            worker.until_said("people: run begins")
+            time.sleep(1)  # it waits for its second call's place
+            assert worker.terminate() == 143
+            assert worker.said("people: interrupted")
+        scene.write("reverse_etl.yml", quick)
+        with started(scene, command="worker") as other:
+            other.until_said("people: succeeded")
+            assert other.terminate() == 0
+        daemon.until_said("people: succeeded")
+        assert daemon.terminate() == 0
 
 
 def test_workers_need_a_state_that_others_reach(scene: Scene) -> None:
