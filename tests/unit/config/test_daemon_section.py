@@ -74,7 +74,7 @@ def test_S1_another_address_needs_a_token(project: ProjectFolder) -> None:
         ("trigger_secret: short", "9:19: should have at least 16 characters"),
         ("runs: 0", "9:9: should be greater than or equal to 1"),
         ("drain: soon", "9:10: should be a duration such as 10s or 1m"),
-        ("workers: 4", "9:3: there is no key `workers` here"),
+        ("workers: 4", "9:12: should be here or queue"),
         ("alerts: {ops: {type: slak, url: https://e.com}}", "9:24: should be slack or webhook or email"),
         ("alerts: {ops: {type: slack}}", "9:12: `url` is missing here"),
         ("alerts: {ops: {type: slack, url: http://e.com/x}}", "9:36: should start with https://"),
