@@ -78,11 +78,6 @@ class Ledger:
         holder = f"run {run_id}, process {os.getpid()} on {platform.node()}, since {clock.text(now)}"
         with self._alone(holder) as still_held:
             self.home.sweep(self.sync)
-            older = store_of(self.url)
-            if older is not None:
-                older.close()
-                if older.is_older:
-                    self._opened().prepare()
             yield still_held
 
     def begin(self, report: RunReport) -> None:
