@@ -177,8 +177,9 @@ async def _write_all(warehouse: str, address: str) -> None:
     from reverse_etl import localdb
     from reverse_etl.destinations.salesforce import Salesforce
     from reverse_etl.destinations.salesforce.config import SalesforceConfig
-    from reverse_etl.model import Batch, Operation, Verdict
+    from reverse_etl.model import Batch, Operation
     from reverse_etl.protocols import Opening
+    from reverse_etl.verdicts import Verdict
 
     auth = {"flow": "client_credentials", "client_id": "app", "client_secret": "secret"}
     config = SalesforceConfig.model_validate({"type": "salesforce", "login_url": address, "auth": auth})

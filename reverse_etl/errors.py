@@ -27,7 +27,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reverse_etl.model import Outcomes, Problem
+    from reverse_etl.model import Problem
+    from reverse_etl.verdicts import Outcomes
 
 
 class ReverseEtlError(Exception):

@@ -27,7 +27,7 @@ from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import DestinationError
 from reverse_etl.localdb import column_types, quoted, table
 from reverse_etl.mapping import PayloadColumn, key_kinds
-from reverse_etl.model import JSON, Batch, Field, FieldType, Limits, ObjectSchema, Operation, Refusal
+from reverse_etl.model import JSON, Batch, Field, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.plan import Parcel, Plan
 from reverse_etl.protocols import OTHERS, Destination, Lookup
 from reverse_etl.report import LiveSample, LiveSummary
@@ -35,6 +35,7 @@ from reverse_etl.resolve import Resolver, Sparing, lookup_of
 from reverse_etl.standing import key_value
 from reverse_etl.stop import Stop
 from reverse_etl.values import NUMERIC, as_text, canonical
+from reverse_etl.verdicts import Refusal
 
 UNCHANGED = 1_000  # acknowledged rows that aren't sent, looked at for drift
 SAMPLES = 20

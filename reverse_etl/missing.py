@@ -12,8 +12,9 @@ from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import ConfigError, DestinationError
 from reverse_etl.inspect import asked_shape
 from reverse_etl.mapping import PayloadColumn
-from reverse_etl.model import Field, FieldType, Refusal
+from reverse_etl.model import Field, FieldType
 from reverse_etl.protocols import Destination, FieldMaker, NewField, Source
+from reverse_etl.verdicts import Refusal
 
 
 @dataclass(frozen=True)

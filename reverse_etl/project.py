@@ -24,10 +24,11 @@ from reverse_etl.config.project import ProjectConfig, SourceConfig
 from reverse_etl.config.schedule import After
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import ConfigError, Interrupted
-from reverse_etl.model import JSON, ObjectSchema, Problem, Refusal
+from reverse_etl.model import JSON, ObjectSchema, Problem
 from reverse_etl.protocols import Destination, Memory, NewField, Opening, Source
 from reverse_etl.report import RunReport
 from reverse_etl.standing import RefusedRow
+from reverse_etl.verdicts import Refusal
 
 if TYPE_CHECKING:
     from reverse_etl.explain import Explanation
@@ -326,7 +327,7 @@ class Project:
     @contextmanager
     def store(self) -> Iterator[StateStore | None]:
         """The project's books, to look into; None before the first run."""
-        from reverse_etl.state.ledger import store_of  # noqa: PLC0415
+        from reverse_etl.state.memory import store_of  # noqa: PLC0415
 
         store = store_of(self.config.state.url.get_secret_value())
         try:
@@ -365,7 +366,7 @@ def gravest(reports: Sequence[RunReport]) -> int:
 def _opened(
     name: str, config: ProjectConfig, memory: Memory | None = None, options: Mapping[str, bool | str] | None = None
 ) -> Destination:
-    from reverse_etl.state.ledger import FleetingMemory  # noqa: PLC0415
+    from reverse_etl.state.memory import FleetingMemory  # noqa: PLC0415
     from reverse_etl.state.places import places_of  # noqa: PLC0415
     from reverse_etl.state.sealed import SealedMemory  # noqa: PLC0415
 

@@ -17,9 +17,10 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from reverse_etl.clock import SYSTEM, Clock
-from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Parent, Query, Refusal
+from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent, Query
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
+from reverse_etl.verdicts import Outcomes, Refusal
 
 if TYPE_CHECKING:
     import duckdb

@@ -19,7 +19,7 @@ from reverse_etl.cursor import Bound
 from reverse_etl.late import Late
 from reverse_etl.localdb import quoted, stream
 from reverse_etl.mapping import Shape, key_kinds
-from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
+from reverse_etl.model import Batch, Operation
 from reverse_etl.plan import CHUNK, KEYS_SHOWN, Parcel, Plan
 from reverse_etl.protocols import LINK_IN_DOUBT, Ledger
 from reverse_etl.report import RunReport
@@ -34,6 +34,7 @@ from reverse_etl.standing import (
     settling_slot_of,
     slot_of,
 )
+from reverse_etl.verdicts import DELIVERED, Outcomes, Refusal, Verdict
 
 pc = Late("pyarrow.compute")
 

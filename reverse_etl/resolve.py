@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import DestinationError
-from reverse_etl.model import Batch, ObjectSchema, Operation, Outcomes, Refusal
+from reverse_etl.model import Batch, ObjectSchema, Operation
 from reverse_etl.protocols import OTHERS, Destination, Lookup
 from reverse_etl.values import as_text
+from reverse_etl.verdicts import Outcomes, Refusal
 
 Record = Mapping[str, object]
 

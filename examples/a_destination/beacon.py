@@ -14,10 +14,11 @@ from reverse_etl import values
 from reverse_etl.answer import Answer
 from reverse_etl.errors import AuthError, BatchRefused, DestinationError, InDoubt, Throttled
 from reverse_etl.http import Http
-from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema, Operation, Outcomes, Refusal
+from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.pace import Pace
 from reverse_etl.protocols import Opening, Traffic
 from reverse_etl.urls import BaseUrl
+from reverse_etl.verdicts import Outcomes, Refusal
 
 
 class BeaconConfig(BaseModel):

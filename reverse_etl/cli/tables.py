@@ -12,11 +12,12 @@ from reverse_etl.cli.screen import Block, Part, Span, Table, line
 
 if TYPE_CHECKING:
     from reverse_etl.missing import MissingField
-    from reverse_etl.model import Field, ObjectSchema, Problem, Refusal
+    from reverse_etl.model import Field, ObjectSchema, Problem
     from reverse_etl.project import SyncStatus
     from reverse_etl.report import RunReport
     from reverse_etl.standing import RefusedRow
     from reverse_etl.state.archive import Archived, Finding
+    from reverse_etl.verdicts import Refusal
 
 _STATUS_STYLE = {"succeeded": "good", "failed": "bad", "guarded": "bad"}
 _STATE_STYLE = {"unchanged": "good", "rejected": "bad", "invalid": "bad"}

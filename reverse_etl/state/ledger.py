@@ -7,7 +7,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, Sync
 from reverse_etl.state import engine, lease
 from reverse_etl.state.copies import Copies
 from reverse_etl.state.home import StateHome
+from reverse_etl.state.memory import FleetingMemory, LastingMemory
 from reverse_etl.state.snapshot import Snapshot, overlay
 from reverse_etl.state.store import StateStore
 
@@ -337,65 +338,3 @@ def _always() -> None:
 
 def _told(identity: str) -> str:
     return ", ".join(f"{name} {value}" for name, value in json.loads(identity).items())
-
-
-class LastingMemory:
-    """A connection's memory in the store."""
-
-    def __init__(self, ledger: Ledger, connection: str) -> None:
-        self._ledger = ledger
-        self._connection = connection
-
-    def get(self, name: str) -> str | None:
-        return self._ledger.remembered(self._connection, name)
-
-    def put(self, name: str, value: str | None) -> None:
-        self._ledger.remember(self._connection, name, value)
-
-
-class FleetingMemory:
-    """A memory for dry runs and looks: knows what runs have kept, and keeps nothing beyond the process.
-
-    But for a newer refresh token, where there is a store: it has ended the one before, and belongs to no sync.
-    """
-
-    def __init__(self, url: str, connection: str) -> None:
-        self._url = url
-        self._connection = connection
-        self._values: dict[str, str | None] = {}
-
-    def get(self, name: str) -> str | None:
-        return self._values[name] if name in self._values else self._kept(name)
-
-    def put(self, name: str, value: str | None) -> None:
-        self._values[name] = value
-        if name.startswith("refresh_token") and self._is_there():
-            with closing(StateStore(self._url)) as store:
-                store.remember(self._connection, name, value)
-
-    def _is_there(self) -> bool:
-        store = store_of(self._url)
-        if store is not None:
-            store.close()
-        return store is not None
-
-    def _kept(self, name: str) -> str | None:
-        store = store_of(self._url)
-        if store is None:
-            return None
-        try:
-            return store.remembered(self._connection, name)
-        finally:
-            store.close()
-
-
-def store_of(url: str) -> StateStore | None:
-    """The project's store for looking, None before its first run."""
-    file = engine.sqlite_file(url)
-    if file is not None and not file.exists():
-        return None
-    store = StateStore(url, read_only=file is not None)
-    if not store.check():
-        store.close()
-        return None
-    return store

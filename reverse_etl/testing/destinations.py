@@ -25,8 +25,9 @@ import pyarrow as pa
 import pytest
 
 from reverse_etl.errors import DestinationError
-from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Verdict
+from reverse_etl.model import Batch, Operation
 from reverse_etl.protocols import Destination, Lookup
+from reverse_etl.verdicts import DELIVERED, Outcomes, Verdict
 
 T = TypeVar("T")
 Row = Mapping[str, Any]

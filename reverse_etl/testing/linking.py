@@ -22,8 +22,9 @@ import pyarrow as pa
 import pytest
 
 from reverse_etl.errors import DestinationError
-from reverse_etl.model import Batch, Field, Operation, Parent, Refusal
+from reverse_etl.model import Batch, Field, Operation, Parent
 from reverse_etl.protocols import LINK_WAITING, RECORD_GONE, Destination, Linker
+from reverse_etl.verdicts import Refusal
 
 
 class LinkerSuite:

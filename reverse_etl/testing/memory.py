@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict
 
 from reverse_etl import values
 from reverse_etl.errors import BatchRefused, DestinationError
-from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema, Operation, Outcomes, Parent, Refusal
+from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema, Operation, Parent
 from reverse_etl.protocols import Opening, Traffic
 from reverse_etl.testing.parents import MemoryParents
+from reverse_etl.verdicts import Outcomes, Refusal
 
 EMAIL = Field("email", FieldType.TEXT, identifies=True, folds_case=True)
 TURNS = 20  # of the event loop, that a call takes

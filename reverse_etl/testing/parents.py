@@ -13,8 +13,9 @@ from typing import Any
 
 from reverse_etl import values
 from reverse_etl.errors import DestinationError
-from reverse_etl.model import Batch, Field, FieldType, Outcomes, Parent, Refusal
+from reverse_etl.model import Batch, Field, FieldType, Parent
 from reverse_etl.protocols import LINK_WAITING, RECORD_GONE
+from reverse_etl.verdicts import Outcomes, Refusal
 
 Record = Mapping[str, Any]
 

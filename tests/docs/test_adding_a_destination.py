@@ -13,8 +13,9 @@ import pytest
 
 from examples.a_destination.beacon import Beacon, BeaconConfig
 from reverse_etl.errors import AuthError, BatchRefused, DestinationError, ReverseEtlError
-from reverse_etl.model import Batch, Field, FieldType, Operation, Outcomes, Verdict
+from reverse_etl.model import Batch, Field, FieldType, Operation
 from reverse_etl.protocols import Opening
+from reverse_etl.verdicts import Outcomes, Verdict
 from tests.virtual_time import VirtualClock, run
 
 ROOT = Path(__file__).parents[2]

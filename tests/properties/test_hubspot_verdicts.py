@@ -18,9 +18,10 @@ from reverse_etl.answer import Answer
 from reverse_etl.deliver import deliver
 from reverse_etl.destinations.hubspot.calls import Call
 from reverse_etl.destinations.hubspot.verdicts import read
-from reverse_etl.model import Batch, Field, FieldType, Operation, Outcomes, Verdict
+from reverse_etl.model import Batch, Field, FieldType, Operation
 from reverse_etl.plan import Parcel
 from reverse_etl.stop import Stop
+from reverse_etl.verdicts import Outcomes, Verdict
 from tests.unit.destinations.hubspot.script import EMAIL, Script, batch, invalid, record, refused
 
 FATES = st.sampled_from(["created", "updated", "refused", "left out"])

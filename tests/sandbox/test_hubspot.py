@@ -15,10 +15,11 @@ import pytest
 from reverse_etl.clock import Clock
 from reverse_etl.destinations.hubspot import HubSpot, HubSpotConfig
 from reverse_etl.errors import AuthError, BatchRefused, DailyLimit, DestinationError
-from reverse_etl.model import Batch, Operation, Outcomes, Verdict
+from reverse_etl.model import Batch, Operation
 from reverse_etl.protocols import Opening
 from reverse_etl.sandbox.hubspot.writes import Rules
 from reverse_etl.sandbox.server import Sandbox, running
+from reverse_etl.verdicts import Outcomes, Verdict
 from tests.unit.destinations.hubspot.script import NoMemory
 
 T = TypeVar("T")

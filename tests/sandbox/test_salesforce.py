@@ -16,9 +16,10 @@ from reverse_etl.clock import Clock
 from reverse_etl.destinations.salesforce import Salesforce
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
 from reverse_etl.errors import AuthError, BatchRefused, DailyLimit, DestinationError
-from reverse_etl.model import Batch, Operation, Outcomes, Verdict
+from reverse_etl.model import Batch, Operation
 from reverse_etl.protocols import Opening
 from reverse_etl.sandbox.server import Sandbox, running
+from reverse_etl.verdicts import Outcomes, Verdict
 from tests.unit.destinations.salesforce.org import RememberedInMemory, new_process
 
 T = TypeVar("T")

@@ -13,10 +13,11 @@ import pytest
 
 from reverse_etl.deliver import deliver
 from reverse_etl.errors import AuthError, DailyLimit, InDoubt, Interrupted, PluginError, Throttled, Unavailable
-from reverse_etl.model import Batch, Operation, Outcomes, Verdict
+from reverse_etl.model import Batch, Operation
 from reverse_etl.plan import Parcel
 from reverse_etl.stop import Stop
 from reverse_etl.testing import MemoryAccount, MemoryDestination
+from reverse_etl.verdicts import Outcomes, Verdict
 from tests.house import FIELDS, House, sync
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from reverse_etl.errors import InDoubt
-from reverse_etl.model import Batch, Outcomes
+from reverse_etl.model import Batch
 from reverse_etl.protocols import Destination
 from reverse_etl.retries import doubt
 from reverse_etl.testing import MemoryDestination
+from reverse_etl.verdicts import Outcomes
 from tests.house import House, sync
 
 NUMBERED = "id INTEGER, email VARCHAR, plan VARCHAR, n INTEGER"

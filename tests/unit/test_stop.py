@@ -8,11 +8,12 @@ import pytest
 
 from reverse_etl.deliver import deliver
 from reverse_etl.errors import AuthError, InDoubt, Interrupted
-from reverse_etl.model import Batch, Outcomes, Verdict
+from reverse_etl.model import Batch
 from reverse_etl.pace import Pace
 from reverse_etl.plan import Parcel
 from reverse_etl.stop import Stop, unless_asked
 from reverse_etl.testing import MemoryAccount, MemoryDestination
+from reverse_etl.verdicts import Outcomes, Verdict
 from tests.house import FIELDS
 from tests.unit.test_deliver import Book, parcel
 from tests.unit.test_http import Destination, client, ok

@@ -21,10 +21,11 @@ from reverse_etl.destinations.hubspot.reads import MOST_INPUTS, Records
 from reverse_etl.destinations.hubspot.write import Writing
 from reverse_etl.errors import DestinationError, InDoubt, ReverseEtlError
 from reverse_etl.http import Http
-from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Parent, Refusal
+from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent
 from reverse_etl.pace import shared
 from reverse_etl.protocols import NewField, Opening, Traffic
 from reverse_etl.retries import Budget
+from reverse_etl.verdicts import Outcomes, Refusal
 
 IN_FLIGHT = 4
 

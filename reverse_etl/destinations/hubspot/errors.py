@@ -18,7 +18,7 @@ import orjson
 from reverse_etl.answer import Answer
 from reverse_etl.errors import AuthError, BatchRefused, DailyLimit, DestinationError, InDoubt, Throttled, Unavailable
 from reverse_etl.http import SESSION
-from reverse_etl.model import Refusal
+from reverse_etl.verdicts import Refusal
 
 LOCKED_SECONDS = 2.0
 FEW_TRIES = 3

@@ -18,8 +18,9 @@ from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.schema import field_of, nearest
 from reverse_etl.errors import AuthError, DestinationError
 from reverse_etl.http import Http
-from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema, Outcomes
+from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema
 from reverse_etl.values import as_text
+from reverse_etl.verdicts import Outcomes
 
 LIMITS = Limits(batch_size=500, in_flight=4)
 MODES = frozenset({"append"})

@@ -19,9 +19,10 @@ from reverse_etl.destinations.hubspot.reads import Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, STANDARD, nearest
 from reverse_etl.errors import DestinationError, InDoubt, ReverseEtlError
 from reverse_etl.http import Http
-from reverse_etl.model import Batch, Field, FieldType, ObjectSchema, Outcomes, Parent, Refusal
+from reverse_etl.model import Batch, Field, FieldType, ObjectSchema, Parent
 from reverse_etl.protocols import LINK_WAITING, RECORD_GONE
 from reverse_etl.values import as_text
+from reverse_etl.verdicts import Outcomes, Refusal
 
 # Properties by which a record can't sensibly be found.
 UNFIT = frozenset({FieldType.BOOLEAN, FieldType.DATE, FieldType.DATETIME, FieldType.TIME, FieldType.CHOICES})

@@ -22,8 +22,9 @@ from reverse_etl.destinations.hubspot.reads import Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, STANDARD
 from reverse_etl.errors import DestinationError
 from reverse_etl.http import Http
-from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema, Operation, Outcomes, Refusal
+from reverse_etl.model import Batch, Field, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.values import as_text
+from reverse_etl.verdicts import Outcomes, Refusal
 
 PREFIX = "list:"
 LIMITS = Limits(batch_size=500, in_flight=4)

@@ -21,8 +21,9 @@ from reverse_etl.destinations.hubspot.calls import fold
 from reverse_etl.destinations.hubspot.errors import listed
 from reverse_etl.destinations.hubspot.reads import Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID
-from reverse_etl.model import Field, FieldType, Refusal
+from reverse_etl.model import Field, FieldType
 from reverse_etl.protocols import LINK_WAITING
+from reverse_etl.verdicts import Refusal
 
 MOST_CHARACTERS = 2_600  # of the values in one search; what is around them takes the rest
 MOST_VALUES = 100

@@ -16,8 +16,9 @@ from reverse_etl.destinations.hubspot.errors import Refused, listed, refusal
 from reverse_etl.destinations.hubspot.paths import Paths
 from reverse_etl.destinations.hubspot.schema import STANDARD, field_of
 from reverse_etl.http import Http
-from reverse_etl.model import Field, FieldType, Refusal
+from reverse_etl.model import Field, FieldType
 from reverse_etl.protocols import NewField
+from reverse_etl.verdicts import Refusal
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 MOST_NAME_CHARACTERS = 100

@@ -22,7 +22,8 @@ from reverse_etl.destinations.hubspot.reads import Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, nearest
 from reverse_etl.destinations.hubspot.verdicts import Reading, blamed, read
 from reverse_etl.errors import DestinationError
-from reverse_etl.model import DELIVERED, Batch, Operation, Outcomes, Refusal, Verdict
+from reverse_etl.model import Batch, Operation
+from reverse_etl.verdicts import DELIVERED, Outcomes, Refusal, Verdict
 
 # How often the innocent rows of a refused request are sent again without the guilty before it is left to be halved.
 RESENDS = 3

@@ -25,8 +25,9 @@ from reverse_etl.destinations.salesforce.results import Results
 from reverse_etl.destinations.salesforce.sheet import Sheet
 from reverse_etl.errors import DestinationError, InDoubt, ReverseEtlError
 from reverse_etl.late import Late
-from reverse_etl.model import Batch, Field, Operation, Outcomes, Verdict
+from reverse_etl.model import Batch, Field, Operation
 from reverse_etl.protocols import Opening
+from reverse_etl.verdicts import Outcomes, Verdict
 
 pc = Late("pyarrow.compute")
 

@@ -17,8 +17,9 @@ from reverse_etl.destinations.salesforce import collections, errors, soql
 from reverse_etl.destinations.salesforce.links import Link
 from reverse_etl.destinations.salesforce.rest import Rest
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt
-from reverse_etl.model import Batch, Operation, Outcomes, Refusal
+from reverse_etl.model import Batch, Operation
 from reverse_etl.stop import unless_asked
+from reverse_etl.verdicts import Outcomes, Refusal
 
 # Rows a call when rows that met a lock are offered again, and the longest pause before it, in seconds.
 AGAIN = ((200, 1.0), (50, 4.0), (10, 10.0), (1, 20.0), (1, 30.0))

@@ -15,7 +15,8 @@ from reverse_etl.answer import Answer
 from reverse_etl.destinations.salesforce.auth import full_id
 from reverse_etl.destinations.salesforce.errors import ForRow, Rule, of_row
 from reverse_etl.destinations.salesforce.links import Link
-from reverse_etl.model import Batch, FieldType, Operation, Outcomes, Refusal
+from reverse_etl.model import Batch, FieldType, Operation
+from reverse_etl.verdicts import Outcomes, Refusal
 
 MOST_RECORDS = 200
 

@@ -14,8 +14,9 @@ from reverse_etl.destinations.salesforce import collections, soql
 from reverse_etl.destinations.salesforce.calls import Calls, remembered
 from reverse_etl.destinations.salesforce.links import Describe
 from reverse_etl.destinations.salesforce.rest import Rest
-from reverse_etl.model import Batch, Operation, Outcomes, Refusal, Verdict
+from reverse_etl.model import Batch, Operation
 from reverse_etl.values import as_text
+from reverse_etl.verdicts import Outcomes, Refusal, Verdict
 
 CODE = "CANNOT_UPDATE_CONVERTED_LEAD"
 CONTACT, CONTACT_ID = "Contact", "ConvertedContactId"

@@ -12,8 +12,9 @@ from reverse_etl.destinations.salesforce import bulk, calls, collections, conver
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
 from reverse_etl.errors import DestinationError
-from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Outcomes, Parent, Verdict
+from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent
 from reverse_etl.protocols import OTHERS, Opening, Traffic
+from reverse_etl.verdicts import Outcomes, Verdict
 
 # What a call with 200 records takes at a usual org, triggers and flows included; only estimates stand on it.
 USUAL_SECONDS = 0.5

@@ -25,7 +25,7 @@ from reverse_etl.errors import (
     Throttled,
     Unavailable,
 )
-from reverse_etl.model import Refusal
+from reverse_etl.verdicts import Refusal
 
 # `code` of our errors; each stands with its remedy in docs/errors.md.
 SESSION = "destination_session"

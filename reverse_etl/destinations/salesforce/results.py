@@ -20,7 +20,8 @@ from reverse_etl.destinations.salesforce.errors import ForRow, Rule, of_row
 from reverse_etl.destinations.salesforce.jobs import Jobs
 from reverse_etl.errors import InDoubt
 from reverse_etl.late import Late
-from reverse_etl.model import Batch, Field, FieldType, Operation, Outcomes, Refusal, Verdict
+from reverse_etl.model import Batch, Field, FieldType, Operation
+from reverse_etl.verdicts import Outcomes, Refusal, Verdict
 
 pc = Late("pyarrow.compute")
 csv = Late("pyarrow.csv")

@@ -14,8 +14,9 @@ from reverse_etl.destinations.hubspot.allowances import Allowances
 from reverse_etl.destinations.hubspot.config import HubSpotConfig
 from reverse_etl.destinations.hubspot.paths import bucket
 from reverse_etl.errors import BatchRefused, DailyLimit, DestinationError, InDoubt, Unavailable
-from reverse_etl.model import Operation, Outcomes, Verdict
+from reverse_etl.model import Operation
 from reverse_etl.protocols import Opening
+from reverse_etl.verdicts import Outcomes, Verdict
 from tests.unit.destinations.hubspot.script import EMAIL, NoMemory, Script, answer, batch, record, refused
 from tests.virtual_time import VirtualClock
 

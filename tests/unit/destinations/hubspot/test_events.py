@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from reverse_etl.destinations.hubspot.events import ENVELOPE, LIMITS, event_id
 from reverse_etl.errors import AuthError, BatchRefused, DestinationError
-from reverse_etl.model import Batch, Field, FieldType, ObjectSchema, Operation, Verdict
+from reverse_etl.model import Batch, Field, FieldType, ObjectSchema, Operation
+from reverse_etl.verdicts import Verdict
 from tests.unit.destinations.hubspot.script import Script, answer, batch, refused
 
 NAME = "pe123_opened"

@@ -12,7 +12,8 @@ import pytest
 
 from reverse_etl.destinations.hubspot import HubSpot
 from reverse_etl.errors import AuthError, DestinationError
-from reverse_etl.model import Batch, Field, FieldType, Operation, Parent, Refusal, Verdict
+from reverse_etl.model import Batch, Field, FieldType, Operation, Parent
+from reverse_etl.verdicts import Refusal, Verdict
 from tests.unit.destinations.hubspot.script import Script, answer, fault, refused
 
 DOMAIN = Parent("domain", "companies")

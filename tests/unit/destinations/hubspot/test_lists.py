@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from reverse_etl.errors import DestinationError, InDoubt
-from reverse_etl.model import Batch, Operation, Outcomes, Verdict
+from reverse_etl.model import Batch, Operation
+from reverse_etl.verdicts import Outcomes, Verdict
 from tests.unit.destinations.hubspot.script import (
     EMAIL,
     RECORD_ID,

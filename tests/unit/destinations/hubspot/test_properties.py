@@ -9,8 +9,9 @@ import pytest
 
 from reverse_etl.destinations.hubspot import HubSpot
 from reverse_etl.errors import AuthError, InDoubt
-from reverse_etl.model import Field, FieldType, Refusal
+from reverse_etl.model import Field, FieldType
 from reverse_etl.protocols import Destination, FieldMaker, NewField
+from reverse_etl.verdicts import Refusal
 from tests.unit.destinations.hubspot.script import Script, refused
 
 SEATS = NewField("seats", "Seats", "number", "number", "contactinformation")

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt, Throttled
-from reverse_etl.model import Batch, Field, FieldType, Operation, Outcomes, Verdict
+from reverse_etl.model import Batch, Field, FieldType, Operation
 from reverse_etl.retries import TRIES
+from reverse_etl.verdicts import Outcomes, Verdict
 from tests.unit.destinations.hubspot.script import (
     APP_ID,
     EMAIL,

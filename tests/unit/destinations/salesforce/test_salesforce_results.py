@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from reverse_etl.destinations.salesforce.results import Results, _table, comparable, fault_in
 from reverse_etl.errors import InDoubt
-from reverse_etl.model import Field, FieldType, Operation, Outcomes, Verdict
+from reverse_etl.model import Field, FieldType, Operation
+from reverse_etl.verdicts import Outcomes, Verdict
 from tests.unit.destinations.salesforce.org import FIELDS, batch
 
 KEY = FIELDS["External_Id__c"]

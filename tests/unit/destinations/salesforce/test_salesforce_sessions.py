@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from reverse_etl.destinations.salesforce import Salesforce
 from reverse_etl.destinations.salesforce.auth import full_id, identity_in
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, Throttled
-from reverse_etl.model import Operation, Verdict
+from reverse_etl.model import Operation
+from reverse_etl.verdicts import Verdict
 from tests.unit.destinations.salesforce.org import (
     DATA,
     INSTANCE,

@@ -22,7 +22,8 @@ from reverse_etl.errors import (
     Throttled,
     Unavailable,
 )
-from reverse_etl.model import Batch, Operation, Outcomes, Refusal, Verdict
+from reverse_etl.model import Batch, Operation
+from reverse_etl.verdicts import Outcomes, Refusal, Verdict
 from tests.unit.destinations.salesforce.org import DATA, FIELDS, RECORDS, UPSERT, Org, batch, failed, refused, saved
 
 A, B, C = (full_id(f"00Q00000000000{letter}") for letter in "ABC")
