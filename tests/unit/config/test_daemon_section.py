@@ -55,7 +55,7 @@ def test_an_address_is_a_host_and_a_port(project: ProjectFolder, listen: str, ho
     assert (found.host, found.port, found.only_here) == (host, port, True)
 
 
-def test_S1_another_address_needs_a_token(project: ProjectFolder) -> None:
+def test_S01_another_address_needs_a_token(project: ProjectFolder) -> None:
     assert complaint(project, "listen: 0.0.0.0:8780").startswith(
         "reverse_etl.yml:9:11: needs a `token` beside it: others than this machine can reach this address"
     )

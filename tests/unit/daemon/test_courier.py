@@ -114,7 +114,7 @@ def test_old_news_and_what_is_none_are_not_sent_after_a_restart(post: Callable[.
     assert post().run(page={"ops": [old, {"sync": "x"}, 7]}) == []
 
 
-def test_S5_no_secret_is_in_a_message(post: Callable[..., Post], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_S05_no_secret_is_in_a_message(post: Callable[..., Post], monkeypatch: pytest.MonkeyPatch) -> None:
     office = post()
     told: list[Alert] = []
     monkeypatch.setattr(channels, "send", lambda channel, alerts, *_: told.extend(alerts))

@@ -169,7 +169,7 @@ def test_a_child_whose_parent_is_gone_is_broken_and_stays(desk: Desk) -> None:
     assert desk.definitions.broken == {}
 
 
-def test_S5_every_configuration_is_learned_from(desk: Desk) -> None:
+def test_S05_every_configuration_is_learned_from(desk: Desk) -> None:
     desk.define("a")
     desk.look()
     assert any("hubspot" in config.destinations for config in desk.learned)

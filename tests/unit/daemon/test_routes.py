@@ -125,20 +125,20 @@ def test_metrics_are_prometheus_text(desk: Callable[..., Desk]) -> None:
 # --- who may ----------------------------------------------------------------------------------------------------------
 
 
-def test_S2_looking_on_loopback_needs_no_login(desk: Callable[..., Desk]) -> None:
+def test_S02_looking_on_loopback_needs_no_login(desk: Callable[..., Desk]) -> None:
     assert call(desk(), "GET", "/status").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/status"])
 @pytest.mark.parametrize("header", ["", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x"])
-def test_S2_another_address_asks_for_the_token(desk: Callable[..., Desk], path: str, header: str) -> None:
+def test_S02_another_address_asks_for_the_token(desk: Callable[..., Desk], path: str, header: str) -> None:
     daemon = desk(LOCKED)
     answer = call(daemon, "GET", path, host="etl.example.com", authorization=header)
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert call(daemon, "GET", path, host="etl.example.com", authorization=f"Bearer {TOKEN}").status_code == 200
 
 
-def test_S2_every_route_asks_for_a_token_or_a_signature(desk: Callable[..., Desk]) -> None:
+def test_S02_every_route_asks_for_a_token_or_a_signature(desk: Callable[..., Desk]) -> None:
     daemon = desk(LOCKED, people="")
     walked = application(daemon.front(), daemon.definitions.settings).routes
     assert len(walked) == 5
@@ -150,13 +150,13 @@ def test_S2_every_route_asks_for_a_token_or_a_signature(desk: Callable[..., Desk
 
 
 @pytest.mark.parametrize("host", ["evil.example.com", "127.0.0.1.evil.example.com", "evil.example.com:8780", "[::2]"])
-def test_S3_a_name_that_is_not_its_own_is_refused_on_loopback(desk: Callable[..., Desk], host: str) -> None:
+def test_S03_a_name_that_is_not_its_own_is_refused_on_loopback(desk: Callable[..., Desk], host: str) -> None:
     answer = call(desk(people=""), "GET", "/status", host=host)
     assert (answer.status_code, answer.json()["error"]["code"]) == (421, "unknown_host")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8780", "localhost", "LOCALHOST:8780", "[::1]:8780", "etl.internal"])
-def test_S3_its_own_names_and_those_allowed_are_taken(desk: Callable[..., Desk], host: str) -> None:
+def test_S03_its_own_names_and_those_allowed_are_taken(desk: Callable[..., Desk], host: str) -> None:
     assert call(desk("daemon: {allowed_hosts: [etl.internal]}\n"), "GET", "/healthz", host=host).status_code == 200
 
 
@@ -228,7 +228,7 @@ def test_S16_used_ids_are_forgotten_when_their_signature_is_no_good_any_more(des
     assert list(daemon.notebook.page("signatures")) == ["message-2"]
 
 
-def test_S2_without_a_key_nobody_can_ask(desk: Callable[..., Desk]) -> None:
+def test_S02_without_a_key_nobody_can_ask(desk: Callable[..., Desk]) -> None:
     answer = ask(desk(people=""))
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "no_trigger_secret")
 

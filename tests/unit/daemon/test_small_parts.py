@@ -37,14 +37,14 @@ def test_what_is_written_is_there_after_a_restart(notebook: Notebook, tmp_path: 
     assert (again.page("asked"), again.page("told")) == ({"people": True}, {})
 
 
-def test_S7_the_notebook_is_its_owners_alone(notebook: Notebook, tmp_path: Path) -> None:
+def test_S07_the_notebook_is_its_owners_alone(notebook: Notebook, tmp_path: Path) -> None:
     notebook.write("asked", {"people": True})
     folder = tmp_path / ".reverse_etl"
     assert stat.S_IMODE((folder / "daemon.json").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_S7_a_link_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_S07_a_link_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".reverse_etl").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StateError, match="is a link"):
