@@ -17,6 +17,15 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
+from reverse_etl.redaction import SECRETS
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests() -> Iterator[None]:
+    """What one test's project holds as a secret is plain text in the next one's."""
+    yield
+    SECRETS.forget()
+
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave right after the summary, with its exit code.

@@ -16,9 +16,10 @@ import typer
 from reverse_etl.cli import render
 from reverse_etl.cli.details import write_details
 from reverse_etl.cli.screen import Block, PlainScreen
-from reverse_etl.cli.session import REDACTOR, print_json
+from reverse_etl.cli.session import print_json
 from reverse_etl.cli.streams import guard_standard_streams
 from reverse_etl.errors import ConfigError, ReverseEtlError
+from reverse_etl.redaction import SECRETS
 
 USAGE, BUG, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 
@@ -48,7 +49,7 @@ class _Termination:
 
 def run(command: Callable[..., Any], arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit code; everything that went wrong has been said."""
-    guard_standard_streams(REDACTOR)
+    guard_standard_streams(SECRETS)
     termination = _Termination()
     termination.listen()
     wants_json = "--json" in _options(arguments)
@@ -119,7 +120,7 @@ def _say_bug(failure: Exception, arguments: Sequence[str], wants_json: bool) -> 
         place = "the details are above"
     else:
         project = _given(arguments, "--project", "REVERSE_ETL_PROJECT")
-        place = f"the details are in {write_details(details, REDACTOR, project)}"
+        place = f"the details are in {write_details(details, project)}"
     _say("bug", f"this is a bug in reverse-etl: {type(failure).__name__}; {place}", "please report it", wants_json)
 
 

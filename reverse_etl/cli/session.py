@@ -15,12 +15,9 @@ from reverse_etl.cli.options import LogFormat, LogLevel
 from reverse_etl.cli.progress import Reports
 from reverse_etl.cli.render import Commands
 from reverse_etl.cli.screen import Block, PlainScreen, Screen
-from reverse_etl.cli.streams import Redactor, secrets_in
 
 if TYPE_CHECKING:
     from reverse_etl.project import Project, SyncResult
-
-REDACTOR = Redactor()
 
 
 class Session:
@@ -37,7 +34,7 @@ class Session:
         from reverse_etl.cli.log import configure
 
         self.where = project
-        configure(log_level, log_format, lambda details: write_details(details, REDACTOR, self.where))
+        configure(log_level, log_format, lambda details: write_details(details, self.where))
         self.json = json
         self.commands = Commands(project if project != os.environ.get("REVERSE_ETL_PROJECT") else None)
         self.screen: Screen = open_screen()
@@ -47,7 +44,6 @@ class Session:
         from reverse_etl.project import Project
 
         project = Project.load(self.where, only=only, every_connection=every_connection)
-        REDACTOR.learn(secrets_in(project.config))
         self.where = str(project.root)
         return project
 

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TextIO, cast
-from urllib.parse import quote, unquote, urlsplit
 
-MASK = "********"
-SHORTEST_SECRET = 6  # masking anything shorter would hide words that have nothing to do with it
-
-
-class Redactor:
-    """Replaces known secrets, in the forms in which they travel, by a mask."""
-
-    def __init__(self) -> None:
-        self._forms: list[str] = []
-
-    def learn(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)}
-        self._forms = sorted(forms.union(self._forms), key=len, reverse=True)
-
-    def clean(self, text: str) -> str:
-        for form in self._forms:
-            text = text.replace(form, MASK)
-        return text
+from reverse_etl.redaction import Redactor
 
 
 class Outlet:
@@ -92,35 +71,3 @@ def _nowhere(number: int) -> TextIO:
             os.dup2(handle, number)
             os.close(handle)
     return Path(os.devnull).open("w" if number else "r", encoding="utf-8")
-
-
-def secrets_in(config: object) -> Iterator[str]:
-    """Every secret within pydantic models, mappings and lists; of a URL with a password, the password as well."""
-    reveal = getattr(config, "get_secret_value", None)  # told by shape: `--help` must not wait for pydantic
-    if reveal is not None:
-        yield from _secrets_of(str(reveal()))
-    elif fields := getattr(type(config), "model_fields", None):
-        yield from secrets_in([getattr(config, name) for name in fields])
-    elif isinstance(config, Mapping):
-        yield from secrets_in(list(config.values()))
-    elif isinstance(config, list | tuple | set | frozenset):
-        for value in config:
-            yield from secrets_in(value)
-
-
-def _secrets_of(value: str) -> Iterator[str]:
-    if "://" not in value:
-        yield value
-        return
-    address = urlsplit(value)
-    if address.password:
-        yield from (value, address.password, unquote(address.password))
-    elif address.query:
-        yield value
-
-
-def _forms(secret: str) -> Iterator[str]:
-    yield secret
-    yield quote(secret, safe="")
-    yield json.dumps(secret)[1:-1]
-    yield base64.b64encode(secret.encode()).decode().rstrip("=")

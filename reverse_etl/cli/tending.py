@@ -12,13 +12,11 @@ import anyio
 
 from reverse_etl.cli.edge import refuse
 from reverse_etl.cli.screen import line
-from reverse_etl.cli.session import REDACTOR, Session
-from reverse_etl.cli.streams import secrets_in
+from reverse_etl.cli.session import Session
 from reverse_etl.clock import SYSTEM
 from reverse_etl.config import files
 from reverse_etl.config.alerts import Channel
 from reverse_etl.config.daemon import DaemonFile
-from reverse_etl.config.project import ProjectConfig
 from reverse_etl.daemon import channels
 from reverse_etl.daemon.alerts import Alert
 from reverse_etl.daemon.notebook import running_at
@@ -30,7 +28,7 @@ UNWELL = 1
 
 def tend(project: str | None) -> int:
     """Runs until SIGTERM or SIGINT, and returns the exit code."""
-    return anyio.run(serve, _root(project), os.environ, _Discretion())
+    return anyio.run(serve, _root(project), os.environ)
 
 
 def work(project: str | None) -> int:
@@ -39,7 +37,7 @@ def work(project: str | None) -> int:
         from reverse_etl.daemon import worker
     except ModuleNotFoundError as missing:
         refuse(f"workers need {missing.name}: pip install 'reverse-etl[workers]'")
-    return anyio.run(worker.work, _root(project), os.environ, _Discretion())
+    return anyio.run(worker.work, _root(project), os.environ)
 
 
 def tell_health(session: Session) -> int:
@@ -92,19 +90,8 @@ def _asked(address: str, settings: DaemonFile) -> tuple[int, str]:
 
 def _settings(root: Path) -> DaemonFile:
     config, _ = files.load(root, os.environ, only=[], daemon=True)
-    REDACTOR.learn(secrets_in(config))
     return config.daemon
 
 
 def _root(project: str | None) -> Path:
     return files.find_root(Path.cwd(), os.environ, project=None if project is None else Path(project))
-
-
-class _Discretion:
-    """What the daemon learns of secrets, and how it keeps them."""
-
-    def learn(self, config: ProjectConfig) -> None:
-        REDACTOR.learn(secrets_in(config))
-
-    def clean(self, text: str) -> str:
-        return REDACTOR.clean(text)

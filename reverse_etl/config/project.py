@@ -21,6 +21,7 @@ from reverse_etl.config.words import Name, checked_name
 from reverse_etl.errors import PluginError
 from reverse_etl.model import Problem
 from reverse_etl.protocols import Destination
+from reverse_etl.redaction import SECRETS, secrets_in
 
 M = TypeVar("M", bound=BaseModel)
 Connector = Callable[[str], type[Destination]]
@@ -182,6 +183,7 @@ class ReadProject:
         if written is not None and written.values == "hashes":
             self._complain(("state", "values"), "`hashes` is not supported yet", nearest="keep")
         url = url_of_environment or (written or StateFile()).url.get_secret_value()
+        SECRETS.learn(secrets_in(SecretStr(url)))
         try:
             keys = written.encryption_key if written is not None else ()
             return StateConfig(url=SecretStr(absolute_state(url, self._root)), encryption_keys=keys)
@@ -266,6 +268,8 @@ class ReadProject:
             whole = self._places.place_of(at)[0]
             # What a model says of the whole may only be about the variables that are missing.
             problems += [problem for problem in found if not problems or problem.line != whole]
+        else:
+            SECRETS.learn(secrets_in(validated))
         self.problems += problems
         return None if problems else validated
 

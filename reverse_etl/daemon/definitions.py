@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from reverse_etl.config import files
 from reverse_etl.config.daemon import DaemonFile
-from reverse_etl.config.project import ProjectConfig
 from reverse_etl.config.schedule import After
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import ConfigError
@@ -41,18 +40,17 @@ class Changes:
 
 
 class Definitions:
-    """Reads files when they have changed. `learn` hears of every configuration, as its secrets must never be shown.
+    """Reads files when they have changed.
 
     Synchronous, for a worker thread; what it holds is replaced whole, never changed, so that others may look at it.
     """
 
-    def __init__(self, root: Path, env: Mapping[str, str], learn: Callable[[ProjectConfig], None]) -> None:
+    def __init__(self, root: Path, env: Mapping[str, str]) -> None:
         self.root = root
         self.current: Mapping[str, Definition] = {}
         self.broken: Mapping[str, Sequence[Problem]] = {}  # by sync, or by file where no sync is to blame
         self.settings = DaemonFile()
         self._env = env
-        self._learn = learn
         self._marks: dict[Path, Mark] = {}
 
     def read(self) -> Changes | None:
@@ -91,7 +89,6 @@ class Definitions:
         except ConfigError as failure:
             broken[files.PROJECT_FILE] = failure.problems
             return self.settings, self._legible()
-        self._learn(config)
         return config.daemon, True
 
     def _legible(self) -> bool:
@@ -117,7 +114,6 @@ class Definitions:
             else:
                 parts = [*([name] for name in guilty), [name for name in names if name not in guilty]]
             return {name: each for part in parts for name, each in self._load(part, broken).items()}
-        self._learn(config)
         project = Project(config, syncs)
         return {name: Definition(sync, project) for name, sync in syncs.items()}
 

@@ -8,14 +8,12 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 import anyio.abc
 from anyio import to_thread
 
 from reverse_etl.clock import SYSTEM
-from reverse_etl.config.project import ProjectConfig
 from reverse_etl.daemon.alarms import ApSchedulerAlarms
 from reverse_etl.daemon.alerts import Known, Watch
 from reverse_etl.daemon.books import Books
@@ -33,6 +31,7 @@ from reverse_etl.daemon.systemd import READY, STOPPING, WATCHDOG, Notifier
 from reverse_etl.daemon.workforce import Pool
 from reverse_etl.errors import ConfigError, ReverseEtlError
 from reverse_etl.model import Problem
+from reverse_etl.redaction import SECRETS
 from reverse_etl.report import RunReport
 
 log = logging.getLogger(__name__)
@@ -47,14 +46,7 @@ WISHES = "asked"  # runs that were asked for and have not begun
 TOLD, UNSENT = "told", "unsent"  # what people know of each sync; alerts that have not arrived
 
 
-class Discretion(Protocol):
-    """What must not be shown: every configuration is learned from, every text for people is cleaned."""
-
-    def learn(self, config: ProjectConfig) -> None: ...
-    def clean(self, text: str) -> str: ...
-
-
-async def serve(root: Path, env: Mapping[str, str], discretion: Discretion) -> int:
+async def serve(root: Path, env: Mapping[str, str]) -> int:
     """Runs the project's syncs until SIGTERM or SIGINT; the exit code says whether everything could be finished.
 
     Raises ConfigError when reverse_etl.yml can't be used, SyncBusy when another daemon has the project.
@@ -62,18 +54,16 @@ async def serve(root: Path, env: Mapping[str, str], discretion: Discretion) -> i
     notebook = Notebook(root)
     notebook.open()
     with notebook.alone() as lock, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        service = Service(root, env, discretion, notebook, lock)
+        service = Service(root, env, notebook, lock)
         return await service.run(signals)
 
 
 class Service:
     """The parts, put together."""
 
-    def __init__(
-        self, root: Path, env: Mapping[str, str], discretion: Discretion, notebook: Notebook, lock: Path
-    ) -> None:
+    def __init__(self, root: Path, env: Mapping[str, str], notebook: Notebook, lock: Path) -> None:
         self.life = Life(SYSTEM)
-        self.definitions = Definitions(root, env, discretion.learn)
+        self.definitions = Definitions(root, env)
         self.notebook = notebook
         self.scheduler = Scheduler(SYSTEM)
         self.pool = Pool(1, self.scheduler.carry_out, self.scheduler, self.scheduler.priorities)
@@ -81,7 +71,7 @@ class Service:
         self.courier = Courier(
             lambda: self.definitions.settings.alerts,
             lambda page: notebook.write(UNSENT, page),
-            discretion.clean,
+            SECRETS.clean,
             SYSTEM,
         )
         self.alerts = Watch(SYSTEM, self.courier.take, lambda page: notebook.write(TOLD, page))

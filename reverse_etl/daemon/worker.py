@@ -20,7 +20,7 @@ from reverse_etl.clock import SYSTEM
 from reverse_etl.daemon.definitions import Definition, Definitions
 from reverse_etl.daemon.queue import NAME, TASK, Queue, leave, url_of
 from reverse_etl.daemon.scheduler import told
-from reverse_etl.daemon.service import OWN_THREADS, THREADS_A_RUN, Discretion
+from reverse_etl.daemon.service import OWN_THREADS, THREADS_A_RUN
 from reverse_etl.daemon.workforce import CLOSING_SECONDS
 from reverse_etl.errors import Interrupted, ReverseEtlError
 from reverse_etl.report import RunReport, RunStatus
@@ -36,13 +36,13 @@ TERMINATED = 128
 log = logging.getLogger(__name__)
 
 
-async def work(root: Path, env: Mapping[str, str], discretion: Discretion) -> int:
+async def work(root: Path, env: Mapping[str, str]) -> int:
     """Carries out runs until SIGTERM or SIGINT; the exit code says whether each could be finished.
 
     Raises ConfigError when reverse_etl.yml can't be used, StateError when the database can't be reached.
     """
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what comes of runs and outages is said here
-    definitions = Definitions(root, env, discretion.learn)
+    definitions = Definitions(root, env)
     await to_thread.run_sync(definitions.read)
     queue = Queue(url_of(definitions))
     worker = Worker(definitions, queue)

@@ -23,6 +23,7 @@ from reverse_etl.destinations.hubspot.errors import body_of, request_id, shorten
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, Throttled, Unavailable
 from reverse_etl.http import Http
 from reverse_etl.protocols import Memory, Opening
+from reverse_etl.redaction import SECRETS
 
 LIFETIME_SECONDS = 1800.0  # where the answer doesn't tell one
 USED_SHARE = 0.85  # of a token's life
@@ -116,8 +117,10 @@ class Grants:
         if isinstance(newer, str) and newer and newer != refresh_token:
             self._memory.put(self._rotated, newer)
             refresh_token = newer
+        token = str(granted["access_token"])
+        SECRETS.learn([token, refresh_token])
         return Grant(
-            token=SecretStr(str(granted["access_token"])),
+            token=SecretStr(token),
             refresh_token=SecretStr(refresh_token),
             renew_at=self._clock.monotonic() + USED_SHARE * _lifetime(granted),
         )

@@ -14,6 +14,7 @@ import orjson
 
 from reverse_etl.destinations.salesforce.config import JwtBearer
 from reverse_etl.errors import AuthError
+from reverse_etl.redaction import SECRETS
 
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 VALID_SECONDS = 180
@@ -43,7 +44,9 @@ def _pem(connection: str, auth: JwtBearer) -> bytes:
     if auth.private_key is not None:  # variables often hold it on one line
         return auth.private_key.get_secret_value().replace("\\n", "\n").encode()
     try:
-        return Path(auth.private_key_file or "").expanduser().read_bytes()
+        pem = Path(auth.private_key_file or "").expanduser().read_bytes()
+        SECRETS.learn([pem.decode("ascii", "replace")])
+        return pem
     except OSError as unreadable:
         raise AuthError(
             f"destination {connection!r}: private_key_file can't be read: {unreadable.strerror}", hint=_HINT

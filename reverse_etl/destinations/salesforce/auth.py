@@ -29,6 +29,7 @@ from reverse_etl.destinations.salesforce.config import (
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, Throttled, Unavailable
 from reverse_etl.http import Http
 from reverse_etl.protocols import Opening
+from reverse_etl.redaction import SECRETS
 from reverse_etl.urls import checked_base_url
 
 TOKEN_PATH = "/services/oauth2/token"  # noqa: S105  # a path, not a secret
@@ -121,6 +122,7 @@ class Sessions:
                 code="destination_unreadable",
                 request_id=answer.request_id,
             ) from unreadable
+        SECRETS.learn(str(given) for given in (token, granted.get("refresh_token")) if given)
         self._keep_rotated(granted.get("refresh_token"))
         return Session(SecretStr(str(token)), instance_url, identity)
 
@@ -128,6 +130,7 @@ class Sessions:
         auth = self._auth
         if isinstance(auth, JwtBearer):
             told = assertion.signed(self._name, auth, self._login_url, self._clock.now())
+            SECRETS.learn([told])
             return {"grant_type": assertion.GRANT, "assertion": told}
         form: dict[str, str] = {"grant_type": auth.flow}
         if isinstance(auth, ClientCredentials | RefreshToken):

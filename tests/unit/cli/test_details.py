@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from reverse_etl.cli.details import write_details
-from reverse_etl.cli.streams import Redactor
 
 
 def test_details_go_to_a_temporary_file_when_the_state_cannot_be_written(
@@ -23,5 +22,5 @@ def test_details_go_to_a_temporary_file_when_the_state_cannot_be_written(
         return make(suffix=".txt", dir=tmp_path)
 
     monkeypatch.setattr(tempfile, "mkstemp", refused)
-    place = write_details("what broke", Redactor(), str(tmp_path))
+    place = write_details("what broke", str(tmp_path))
     assert Path(place).read_text() == "what broke"

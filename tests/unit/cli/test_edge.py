@@ -15,8 +15,8 @@ import pytest
 
 from reverse_etl import errors
 from reverse_etl.cli import edge
-from reverse_etl.cli.streams import Redactor
 from reverse_etl.model import Problem
+from reverse_etl.redaction import SECRETS
 
 
 @pytest.fixture(autouse=True)
@@ -113,9 +113,7 @@ def test_a_bug_is_one_line_and_its_details_are_for_the_owner_only(
 def test_S05_the_details_of_a_bug_hold_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".reverse_etl").mkdir()
     monkeypatch.chdir(tmp_path)
-    redactor = Redactor()
-    redactor.learn(["canary-7f3a"])
-    monkeypatch.setattr(edge, "REDACTOR", redactor)
+    SECRETS.learn(["canary-7f3a"])
     edge.run(raising(ValueError("token canary-7f3a was refused")), ["sync"])
     (details,) = (tmp_path / ".reverse_etl").iterdir()
     assert "canary-7f3a" not in details.read_text()

@@ -6,7 +6,6 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from reverse_etl.config.project import ProjectConfig
 from reverse_etl.daemon.definitions import Changes, Definitions
 from reverse_etl.daemon.front import SIGNATURES, Front
 from reverse_etl.daemon.life import Life
@@ -54,11 +53,10 @@ class Desk:
 
     def __init__(self, root: Path, daemon: str = "", env: dict[str, str] | None = None) -> None:
         self.root = root
-        self.learned: list[ProjectConfig] = []
         self.clock = FakeClock()
         self.alarms = Clocks()
         self.write("reverse_etl.yml", PROJECT + daemon)
-        self.definitions = Definitions(root, env or {}, self.learned.append)
+        self.definitions = Definitions(root, env or {})
         self.notebook = Notebook(root)
         self.notebook.open()
         self.life = Life(self.clock)
