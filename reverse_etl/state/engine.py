@@ -49,14 +49,13 @@ def make(url: str, *, read_only: bool) -> sa.Engine:
 def writing(engine: sa.Engine, *, durable: bool) -> Iterator[sa.Connection]:
     """One transaction. `durable`: on disk before this returns.
 
-    Otherwise a power cut may undo it, though a killed process can't: enough where a harmless write is sent once more.
+    Otherwise a power cut may undo it in SQLite, though a killed process can't: enough where a harmless write is sent
+    once more. PostgreSQL waits for its disk as it is configured: a crash of the server undoes nothing.
     """
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-        elif not durable:
-            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
         yield connection
         connection.commit()
 

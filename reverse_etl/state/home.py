@@ -144,6 +144,7 @@ class StateHome:
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self.project_file)
+            harden_names(self.folder)
 
     @contextmanager
     def _written(self) -> Iterator[None]:
@@ -155,6 +156,15 @@ class StateHome:
                 f"{self.folder.name} can't be written: {failure.strerror or failure}",
                 hint="the state needs a folder that this user may write to, with room on its disk; nothing was sent",
             ) from failure
+
+
+def harden_names(folder: Path) -> None:
+    """Files that were renamed keep their new names through a power cut from here on."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _holder(handle: int) -> str:

@@ -7,7 +7,9 @@ one row of the journal; folding it into the snapshot is `snapshot.fold`'s work, 
 from __future__ import annotations
 
 import json
+import math
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,6 +25,7 @@ from reverse_etl.standing import SETTLING, Acknowledgement, RefusedRow, SyncStat
 from reverse_etl.state import engine, lease, migrations, tables
 from reverse_etl.state.snapshot import Entry, encode
 
+LOOSE_SECONDS = 1.0  # the answers of so long may be forgotten in a power cut
 MAKING = 0x7265746C  # of PostgreSQL's advisory locks: the tables are made once
 _CLAIM = sa.text("INSERT INTO meta (name, value) VALUES ('project_id', :value) ON CONFLICT (name) DO NOTHING")
 _ADD_ENTRIES = sa.insert(tables.journal)
@@ -38,6 +41,8 @@ class StateStore:
         self.engine = engine.make(url, read_only=read_only)
         self.is_older = False  # of an older release: looked at as it is, migrated by the next run
         self.lease: lease.Lease | None = None  # with which every write must be of the holder's
+        self._hardened_at = -math.inf
+        self._loose = False  # whether a power cut would undo something
 
     def prepare(self) -> None:
         """Create or migrate the tables. Raises StateError when the store is damaged or of a newer release."""
@@ -126,13 +131,20 @@ class StateStore:
             {"sync": done.sync, "seq": seq, "run_id": part.run_id, "rows": part.rows.num_rows, "body": encode(part)}
             for seq, part in enumerate(done.acknowledged, after + 1)
         ]
-        with self._writing() as connection:
+        with self._writing(durable=time.monotonic() - self._hardened_at > LOOSE_SECONDS) as connection:
             if entries:
                 connection.execute(_ADD_ENTRIES, entries)
             self._drop_refused(connection, done.sync, [*done.settled, *(row.slot for row in done.refused)])
             if done.refused:
                 connection.execute(sa.insert(tables.refused), [row.stored(done.sync) for row in done.refused])
         return after + len(entries)
+
+    def harden(self, sync: str) -> None:
+        """What has been written so far outlives a power cut from here on: before something is built upon it."""
+        if self._loose:
+            with self._writing(durable=True) as connection:
+                same = sa.update(tables.syncs).where(tables.syncs.c.sync == sync)
+                connection.execute(same.values(folded_seq=tables.syncs.c.folded_seq))
 
     def journal(self, sync: str, after: int = 0) -> Iterator[Entry]:
         """Acknowledged rows not known to be folded, oldest first."""
@@ -360,6 +372,9 @@ class StateStore:
             if self.lease is not None:
                 lease.hold_fast(connection, self.lease.sync, self.lease.token)
             yield connection
+        self._loose = self.embedded and not durable
+        if durable:
+            self._hardened_at = time.monotonic()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
