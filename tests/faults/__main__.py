@@ -5,34 +5,33 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import answers, crowds, disks, kills, plants, servers, sources, waves, wires  # noqa: F401
-from tests.faults.campaign import campaign, document, table, write
+from tests.faults import every, plants  # noqa: F401
+from tests.faults.campaign import Played, campaign, document, summary, table, write
 from tests.faults.families import FAMILIES
+
+JOBS = 4  # many plays mostly wait
 
 
 def main() -> int:
     options = _options()
     unknown = sorted(set(options.id) - FAMILIES.keys())
     if unknown:
-        print(f"no family {', '.join(unknown)}; there are {', '.join(FAMILIES)}", file=sys.stderr)
+        print(f"no family {', '.join(unknown)}; there are {', '.join(sorted(FAMILIES))}", file=sys.stderr)
         return 2
     chosen = [] if options.plants else [family for id, family in FAMILIES.items() if id in options.id or not options.id]
     began, played = time.monotonic(), []
     for each in campaign(chosen, options.tier, options.seed, jobs=options.jobs, package=options.package):
         played.append(each)
-        print(f"{each.id} {each.seed}: {each.cycles} cycles, {each.seconds} s", file=sys.stderr, flush=True)
-        if each.violations:
-            print(each.told(), file=sys.stderr, flush=True)
+        print(_line(each), file=sys.stderr, flush=True)
         if options.json:  # after each play: a campaign of hours may be cut short
             write(options.json, document(played, FAMILIES, options.tier, options.seed))
-    print(table(played, FAMILIES) if played else "")
-    bad = sum(len(each.violations) for each in played)
-    print(f"\ntier {options.tier}, seed {options.seed}, {time.monotonic() - began:.0f} s: {bad} violations")
-    for each in played:
-        if each.violations:
-            print(f"\nmake faults ID={each.id} SEED={each.seed}\n{each.told()}")
+    if played:
+        print(table(played, FAMILIES))
+        print(f"\n{summary(played, options.tier, options.seed, time.monotonic() - began)}")
+    bad = _told(played, options.tier)
     if options.plants or (options.tier != "smoke" and not options.id):
         for name, by in plants.found(options.package or plants.INSTALLED):
             print(f"planted: {name}: {by or 'NOT FOUND'}", flush=True)
@@ -40,12 +39,25 @@ def main() -> int:
     return 1 if bad else 0
 
 
+def _line(played: Played) -> str:
+    told = f"{played.id} {played.seed}: {played.cycles} cycles, {played.seconds} s, {played.cpu} s of CPU"
+    return f"{told}\n{played.told()}" if played.violations else told
+
+
+def _told(played: Sequence[Played], tier: str) -> int:
+    """Each play that was wrong, with the command that repeats it; how many wrongs there were."""
+    for each in played:
+        if each.violations:
+            print(f"\nmake faults TIER={tier} ID={each.id} SEED={each.seed}\n{each.told()}")
+    return sum(len(each.violations) for each in played)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="faults", description="Break everything around a run; nothing may be lost.")
     parser.add_argument("--id", nargs="*", default=[], help="families to play; all of them without")
     parser.add_argument("--seed", default="1", help="7 plays seeds 7.0, 7.1, ...; 7.3 repeats one play")
     parser.add_argument("--tier", choices=("smoke", "nightly", "release"), default="smoke")
-    parser.add_argument("--jobs", type=int, default=3, help="plays at a time; many of them mostly wait")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="plays at a time")
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--plants", action="store_true", help="only plant bugs in a copy; each must be found")
     parser.add_argument("--package", type=Path, help="a folder with another copy of reverse_etl, to play against that")

@@ -11,9 +11,10 @@ from math import ceil, log2
 from typing import Any
 
 from tests.faults import checker
-from tests.faults.fake import TRUE, Act, Call, running, too_many
+from tests.faults.fake import running
 from tests.faults.families import family, needs
 from tests.faults.ground import Row
+from tests.faults.scripted import TRUE, Act, Call, too_many
 from tests.faults.stage import Ended, Stage
 
 ROWS = 1200

@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable
 from typing import Any
 from urllib.parse import quote
 
-from tests.faults.fake import Entry
-from tests.faults.stage import SECRET, Ended, Stage
+from tests.faults.door import SECRET
+from tests.faults.scripted import Entry
+from tests.faults.stage import Ended, Stage
 
 IN_FLIGHT = 4 * 100
 CODES = {

@@ -19,27 +19,41 @@ class NotHere(Exception):
 
 @dataclass(frozen=True)
 class Family:
-    """`times` is how many seeds are played in each tier; `warehouse` may be `any`, then the seed chooses."""
+    """`times` is how many seeds are played in each tier; `warehouse` may be `any`, then the seed chooses.
+
+    `waits` is about how many seconds a play sits there idle: such ones begin first, beside others.
+    """
 
     id: str
     fault: str
     play: Play
     times: dict[Tier, int]
     warehouse: str = "any"
+    destination: str = "hubspot"
+    waits: float = 0.0
 
 
 FAMILIES: dict[str, Family] = {}
 
 
 def family(
-    id: str, fault: str, *, smoke: int = 1, nightly: int = 5, release: int = 20, warehouse: str = "any"
+    id: str,
+    fault: str,
+    *,
+    smoke: int = 1,
+    nightly: int = 5,
+    release: int = 20,
+    warehouse: str = "any",
+    destination: str = "hubspot",
+    waits: float = 0.0,
 ) -> Callable[[Play], Play]:
     """Enter a play into the list."""
 
     def enter(play: Play) -> Play:
         if id in FAMILIES:
             raise ValueError(f"two families are called {id}")
-        FAMILIES[id] = Family(id, fault, play, {"smoke": smoke, "nightly": nightly, "release": release}, warehouse)
+        times: dict[Tier, int] = {"smoke": smoke, "nightly": nightly, "release": release}
+        FAMILIES[id] = Family(id, fault, play, times, warehouse, destination, waits)
         return play
 
     return enter

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from tests.faults import checker
-from tests.faults.fake import Call
 from tests.faults.families import family, needs
+from tests.faults.scripted import Call
 from tests.faults.stage import Running, Stage
 
 CHAIN = 10

@@ -19,10 +19,12 @@ from typing import Any
 
 import yaml
 
-from tests.faults.fake import Fake, running
+from tests.faults.door import SECRET
+from tests.faults.fake import Fake
 from tests.faults.ground import DuckDB, Ground, SQLite, Store
+from tests.faults.org import Org
+from tests.faults.scripted import Scripted, answering
 
-SECRET = "pat-canary-7f3e9c1d5b"
 TOOL = Path(sys.executable).with_name("reverse-etl")
 LONGEST = 90.0
 PEOPLE: dict[str, Any] = {
@@ -30,10 +32,8 @@ PEOPLE: dict[str, Any] = {
     "query": "select * from people",
     "key": "email",
     "destination": "crm",
-    "object": "contacts",
-    "match": "email",
-    "mapping": {"email": "email", "firstname": "firstname", "seats": "seats"},
 }
+FAKES: dict[str, type[Fake | Org]] = {"hubspot": Fake, "salesforce": Org}
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,15 @@ class Stage:
     """One case's own world. What it finds wrong goes to `violations`, what it measures to `figures`."""
 
     folder: Path
-    fake: Fake
+    fake: Scripted
     random: random.Random
     store: Store
     package: Path | None = None
+    small: bool = False  # of the smoke tier: everything once, few kills
     violations: list[Violation] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     cycles: int = 0
+    kills: int = 0
     ended: list[Ended] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -120,13 +122,14 @@ class Stage:
 
     # --- the project --------------------------------------------------------------------------------------------------
 
-    def project(self, *, base_url: str | None = None, **more: Any) -> None:
-        destination = {"type": "hubspot", "access_token": "${CRM_TOKEN}", "base_url": base_url or self.fake.url}
+    def project(self, *, base_url: str | None = None, settings: Mapping[str, Any] | None = None, **more: Any) -> None:
+        """The project file; `settings` are the connection's beside those that it always has."""
+        destination = self.fake.settings(base_url or self.fake.url) | dict(settings or {})
         document = {"sources": {"warehouse": {"url": self.store.url}}, "destinations": {"crm": destination}, **more}
         (self.folder / "reverse_etl.yml").write_text(yaml.safe_dump(document))
 
     def define(self, name: str = "people", **changes: Any) -> None:
-        document = {key: value for key, value in {**PEOPLE, **changes}.items() if value is not None}
+        document = {key: value for key, value in {**PEOPLE, **self.fake.people, **changes}.items() if value is not None}
         (self.folder / "syncs").mkdir(exist_ok=True)
         (self.folder / "syncs" / f"{name}.yml").write_text(yaml.safe_dump(document))
 
@@ -156,6 +159,7 @@ class Stage:
         """Wait for a command, and keep what it said for the checks."""
         ended = running.wait(seconds)
         self.ended.append(ended)
+        self.kills += ended.code == -signal.SIGKILL
         running.out.unlink()
         running.out.with_suffix(".err").unlink()
         return ended
@@ -190,7 +194,14 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(seed: str, *, warehouse: str = "duckdb", package: Path | None = None) -> Iterator[Stage]:
+def stage(
+    seed: str,
+    *,
+    warehouse: str = "duckdb",
+    destination: str = "hubspot",
+    package: Path | None = None,
+    small: bool = False,
+) -> Iterator[Stage]:
     """A stage in a folder of its own, taken down afterwards. `seed` decides everything that is decided by chance.
 
     `package` is a folder with another copy of the product, to be played against instead of the installed one.
@@ -201,7 +212,8 @@ def stage(seed: str, *, warehouse: str = "duckdb", package: Path | None = None) 
     chance = random.Random(seed)
     stores: dict[str, Store] = {"duckdb": DuckDB(folder), "sqlite": SQLite(folder)}
     try:
-        with running(chance.randrange(2**32)) as fake:
-            yield Stage(folder, fake, chance, stores[warehouse], package)
+        fake = FAKES[destination](chance.randrange(2**32))
+        with answering(fake):
+            yield Stage(folder, fake, chance, stores[warehouse], package, small)
     finally:
         shutil.rmtree(root, ignore_errors=True)

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from tests.faults import checker, plants
-from tests.faults.fake import Entry
-from tests.faults.stage import SECRET, Ended, Stage, stage
+from tests.faults.door import SECRET
+from tests.faults.scripted import Entry
+from tests.faults.stage import Ended, Stage, stage
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from tests.faults import checker
 from tests.faults.answers import HTML, WRONG, prepared, settled, sometimes
-from tests.faults.fake import Act, too_many
 from tests.faults.families import family, needs
 from tests.faults.ground import Row
+from tests.faults.scripted import Act, too_many
 from tests.faults.stage import Stage
 
 

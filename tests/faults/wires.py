@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tests.faults.answers import prepared, settled, troubled
-from tests.faults.fake import TRUE
 from tests.faults.families import family
 from tests.faults.proxy import CLEAR, Ending, Proxy, Wire, proxied
+from tests.faults.scripted import TRUE
 from tests.faults.stage import Stage
 
 ENDINGS: tuple[Ending, ...] = ("reset", "close", "half", "hole")
