@@ -613,14 +613,13 @@ class TestPostgres(LedgerSuite):
 
     def test_P36_no_request_starts_after_the_lease_s_own_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with closing(self.ledger()) as ours, ours.hold("run-1", MIDDAY) as still_held:
-            asleep = time.monotonic() + lease.LASTS
+            asleep = time.monotonic() + lease.RUN.lasts
             monkeypatch.setattr("reverse_etl.state.lease.time.monotonic", lambda: asleep)
             with pytest.raises(LeaseLost):
                 still_held()
 
     def test_a_lease_is_kept_alive_while_its_run_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lease, "LASTS", 0.6)
-        monkeypatch.setattr(lease, "BEAT", 0.1)
+        monkeypatch.setattr(lease, "RUN", lease.Term(lasts=0.6, beat=0.1))
         with self.running("run-1"), self.on_another_machine():
             for _ in range(4):
                 time.sleep(0.25)
@@ -628,8 +627,7 @@ class TestPostgres(LedgerSuite):
                     raise AssertionError("two machines hold one sync")
 
     def test_P37_a_dead_holder_is_replaced_when_its_lease_has_run_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lease, "LASTS", 0.3)
-        monkeypatch.setattr(lease, "BEAT", 60.0)  # dead: it never beats
+        monkeypatch.setattr(lease, "RUN", lease.Term(lasts=0.3, beat=60.0))  # dead: it never beats
         with closing(self.ledger()) as dead, dead.hold("run-1", MIDDAY), self.on_another_machine():
             time.sleep(0.35)
             with self.running("run-2") as ledger:
