@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from reverse_etl.stop import Stop
 
 STRICT = re.compile(r"(?<![<>-])>\s*:cursor\b|:cursor\s*<(?![=>])")
+STOPS = (signal.SIGINT, signal.SIGTERM)
 GRAVEST = (2, 6, 130, 143, 1, 4, 3, 5)
 
 
@@ -156,11 +157,11 @@ class Project:
         """One run of one sync, for callers that have their own way of stopping it."""
         from reverse_etl.run import run  # noqa: PLC0415
 
-        return await run(self._job(self._named(name), Wishes(), stop, observer))
+        return await run(self._job(self.named(name), Wishes(), stop, observer))
 
     def keep(self, report: RunReport) -> None:
         """Store a run's report again: something has become known of it since it ended."""
-        with closing(self._ledger(self._named(report.sync))) as ledger:
+        with closing(self._ledger(self.named(report.sync))) as ledger:
             ledger.keep(report)
 
     # --- looking ------------------------------------------------------------------------------------------------------
@@ -213,14 +214,14 @@ class Project:
 
     def rejected(self, sync: str) -> list[RefusedRow]:
         """Rows that are not delivered, and why: rejected, invalid and in doubt."""
-        with closing(self._ledger(self._named(sync))) as ledger:
+        with closing(self._ledger(self.named(sync))) as ledger:
             return ledger.refused()
 
     def explain(self, sync: str, key: str) -> Explanation:
         """One key's story. Raises ConfigError for a key that isn't one of this sync's form."""
         from reverse_etl.explain import explain  # noqa: PLC0415  # needs the local database: only when asked to
 
-        named = self._named(sync)
+        named = self.named(sync)
         with closing(self._ledger(named)) as ledger:
             try:
                 return explain(named, partial(self._source, named), ledger, key, _run_id())
@@ -246,7 +247,7 @@ class Project:
         """Fields that the sync's mapping needs and its object lacks, as they would be made. Makes nothing."""
         from reverse_etl.missing import missing_fields  # noqa: PLC0415  # reads Arrow schemas: only when asked to
 
-        named = self._named(sync)
+        named = self.named(sync)
         return anyio.run(
             missing_fields, named, partial(self._source, named), partial(_opened, named.destination, self.config)
         )
@@ -255,20 +256,20 @@ class Project:
         """Make fields that `missing_fields` gave; the refused ones by name, with the destination's reasons."""
         from reverse_etl.missing import make_fields  # noqa: PLC0415
 
-        named = self._named(sync)
+        named = self.named(sync)
         return anyio.run(make_fields, named, partial(_opened, named.destination, self.config), fields)
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
     def reset(self, sync: str) -> None:
         """Forget a sync's snapshot, cursor and lists, unreadable ones too; touches nothing at the destination."""
-        self._ledger(self._named(sync)).reset()
+        self._ledger(self.named(sync)).reset()
 
     def forget(self, sync: str, key: str) -> bool:
         """Remove one key from state and lists. Returns whether anything was known of it."""
         from reverse_etl.explain import canonical_key  # noqa: PLC0415
 
-        named = self._named(sync)
+        named = self.named(sync)
         with closing(self._ledger(named)) as ledger:
             return ledger.forget(canonical_key(key, named), _run_id(), clock.SYSTEM.now())
 
@@ -292,7 +293,7 @@ class Project:
 
     def _chosen(self, names: Sequence[str], tag: str | None) -> list[SyncConfig]:
         """The syncs asked for, parents first. A disabled one only runs when named."""
-        wanted = [self._named(name) for name in dict.fromkeys(names)] or [s for s in self.syncs.values() if s.enabled]
+        wanted = [self.named(name) for name in dict.fromkeys(names)] or [s for s in self.syncs.values() if s.enabled]
         if tag is not None:
             wanted = [sync for sync in wanted if tag in sync.tags]
             if not wanted:
@@ -303,7 +304,8 @@ class Project:
         parents = {sync.name: sync.schedule.syncs if isinstance(sync.schedule, After) else () for sync in wanted}
         return [by_name[name] for name in TopologicalSorter(parents).static_order() if name in by_name]
 
-    def _named(self, name: str) -> SyncConfig:
+    def named(self, name: str) -> SyncConfig:
+        """A sync's definition. Raises ConfigError when the project has none of this name."""
         if name not in self.syncs:
             known = ", ".join(self.syncs) or "none"
             raise ConfigError([Problem("", 0, 0, name, f"there is no such sync; the project has {known}")])
@@ -380,7 +382,7 @@ def _opened(
 
 async def _stop_on_signal(stop: Stop, *, task_status: anyio.abc.TaskStatus[None]) -> None:
     """The first SIGINT or SIGTERM lets what is under way be answered and recorded; a second one ends the process."""
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with _handlers_kept(), anyio.open_signal_receiver(*STOPS) as signals:
         task_status.started()
         async for number in signals:
             if stop.asked:
@@ -390,6 +392,18 @@ async def _stop_on_signal(stop: Stop, *, task_status: anyio.abc.TaskStatus[None]
             stop.ask(
                 Interrupted(f"interrupted by {name}", hint="the next run goes on from here", exit_code=128 + number)
             )
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Whoever calls us as a library gets its own handlers back, which the event loop would replace by the defaults."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: it wasn't set from Python, and can't be
+                signal.signal(number, handler)
 
 
 def _run_id() -> str:
