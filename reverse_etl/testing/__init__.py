@@ -16,12 +16,13 @@ pytest.register_assert_rewrite(
 from reverse_etl.testing.clock import FakeClock, Forgetful
 from reverse_etl.testing.destinations import DestinationSuite
 from reverse_etl.testing.linking import LinkerSuite
-from reverse_etl.testing.memory import MemoryAccount, MemoryConfig, MemoryDestination, Written
+from reverse_etl.testing.memory import Applied, MemoryAccount, MemoryConfig, MemoryDestination, Written
 from reverse_etl.testing.parents import MemoryParents
 from reverse_etl.testing.sources import AWKWARD_TEXT, SourceSuite, refused
 
 __all__ = [
     "AWKWARD_TEXT",
+    "Applied",
     "DestinationSuite",
     "FakeClock",
     "Forgetful",

@@ -3,6 +3,7 @@
 account = MemoryAccount(Field("email", FieldType.TEXT, identifies=True), Field("plan", FieldType.TEXT))
 account.refuse(lambda record: record.get("plan") == "gold", code="SOLD_OUT")
 account.fail(InDoubt("cut off"), call=3, applied=True)
+account.fail(InDoubt("cut off"), call=4, late=True)  # carried out when `account.land()` says so
 MemoryDestination(account=account)
 """
 
@@ -41,12 +42,27 @@ class Written:
     applied: bool
 
 
+@dataclass(frozen=True)
+class Applied:
+    """A row that was carried out, in the order they were: what it asked for, and the record since then.
+
+    `record` is None when it was removed, `record_id` empty for an event.
+    """
+
+    operation: Operation
+    key: str
+    record_id: str
+    row: Record
+    record: Record | None
+
+
 @dataclass
 class _Fault:
-    error: DestinationError
+    error: BaseException
     call: int
     last: int
     applied: bool
+    late: bool
 
 
 class MemoryAccount:
@@ -67,6 +83,8 @@ class MemoryAccount:
         self.records: dict[str, Record] = {}
         self.events: dict[tuple[str, str], Record] = {}
         self.writes: list[Written] = []
+        self.applied: list[Applied] = []
+        self.down: DestinationError | None = None
         self.described = 0
         self.under_way = 0
         self.most_under_way = 0
@@ -75,6 +93,8 @@ class MemoryAccount:
         self._refusals: list[tuple[Condition, Refusal]] = []
         self._poison: Condition = lambda record: False
         self._unanswered: dict[str, int] = {}
+        self._unheard: dict[str, int] = {}
+        self._under_way: list[Batch] = []
         self._extra_answers = 0
         self._faults: list[_Fault] = []
 
@@ -88,23 +108,39 @@ class MemoryAccount:
         """A batch that holds such a row is refused whole, without a word on which row it was."""
         self._poison = when
 
-    def leave_out(self, *keys: str, times: int = 1) -> None:
-        """The answer says nothing of these keys, so many times; they are not written either."""
-        self._unanswered |= dict.fromkeys(keys, times)
+    def leave_out(self, *keys: str, times: int = 1, applied: bool = False) -> None:
+        """The answer says nothing of these keys, so many times; they are written all the same when `applied`."""
+        (self._unheard if applied else self._unanswered).update(dict.fromkeys(keys, times))
 
-    def fail(self, error: DestinationError, *, call: int, times: int = 1, applied: bool = False) -> None:
-        """Raise on the so-many-th call of `write` from now (1: the next), and on those after it, `times` in all."""
+    def fail(
+        self, error: BaseException, *, call: int, times: int = 1, applied: bool = False, late: bool = False
+    ) -> None:
+        """Raise on the so-many-th call of `write` from now (1: the next), and on those after it, `times` in all.
+
+        What the call asked for is carried out before that when `applied`, when `late` not before `land` is called. An
+        error that isn't one of a destination ends the run on the spot, as if its process had been killed.
+        """
         first = self._calls + call
-        self._faults.append(_Fault(error, first, first + times - 1, applied))
+        self._faults.append(_Fault(error, first, first + times - 1, applied, late))
+
+    def go_down(self, error: DestinationError) -> None:
+        """From now on every call fails, whatever it asks for; nothing is carried out."""
+        self.down = error
+
+    def land(self) -> None:
+        """Carry out what came late, in its order."""
+        landing, self._under_way = self._under_way, []
+        for batch in landing:
+            self._carry_out(batch, [*batch.records(_plain)], Outcomes(len(batch)))
 
     def answer_with_too_many(self, extra: int = 1) -> None:
         """From now on every answer has more verdicts than rows (or fewer, when negative)."""
         self._extra_answers = extra
 
     def obey(self) -> None:
-        """Forget all orders: behave from now on."""
-        self._refusals, self._faults, self._unanswered = [], [], {}
-        self._poison, self._extra_answers = (lambda record: False), 0
+        """Forget all orders: behave from now on. What is to come late still does."""
+        self._refusals, self._faults, self._unanswered, self._unheard = [], [], {}, {}
+        self._poison, self._extra_answers, self.down = (lambda record: False), 0, None
 
     # --- a look inside ----------------------------------------------------------------------------------------------
 
@@ -137,62 +173,93 @@ class MemoryAccount:
         self.writes.append(Written(batch.operation, batch.object, batch.keys.to_pylist(), rows, ids, applied))
         outcomes = Outcomes(len(batch) + self._extra_answers)
         if applied and not self._extra_answers:
-            for position, row in enumerate(rows):
-                self._write_row(batch, position, row, outcomes)
+            self._carry_out(batch, rows, outcomes)
+        if fault is not None and fault.late:
+            self._under_way.append(batch)
         if fault is not None:
             raise fault.error
         if poisoned:
             raise BatchRefused("the batch was refused", code="BAD_BATCH", request_id="request-1")
         return outcomes
 
+    def _carry_out(self, batch: Batch, rows: Sequence[Record], outcomes: Outcomes) -> None:
+        for position, row in enumerate(rows):
+            key = batch.keys[position].as_py()
+            if _once_less(self._unanswered, key):
+                continue
+            verdict = Outcomes(1) if _once_less(self._unheard, key) else outcomes
+            self._write_row(batch.slice(position, 1), 0 if verdict is not outcomes else position, row, verdict)
+
     def _write_row(self, batch: Batch, position: int, row: Record, outcomes: Outcomes) -> None:
-        key = batch.keys[position].as_py()
-        if self._unanswered.get(key, 0) > 0:
-            self._unanswered[key] -= 1
-            return
+        """One row, alone in its batch; its verdict goes to `position`."""
         refusal = next((refusal for when, refusal in self._refusals if when(row)), None)
         if refusal is not None:
             outcomes.rejected(position, refusal)
             return
         if batch.operation is Operation.APPEND:
-            self._append(batch.sync, key, row)
+            self._append(batch, row)
             outcomes.created(position)
             return
-        record_id = batch.record_ids[position].as_py() if batch.operation in _BY_ID else None
-        found = record_id or self._find(batch.match, batch.match_values(_plain)[position])
+        record_id = batch.record_ids[0].as_py() if batch.operation in _BY_ID else None
+        value = batch.match_values(_plain)[0]
+        found = record_id or self._find(batch.match, value)
         if batch.operation is Operation.REMOVE:
-            self._remove(position, found, outcomes)
+            self._remove(batch, position, found, outcomes)
+        elif refusal := self._contradiction(batch, row, record_id, found):
+            outcomes.rejected(position, refusal)
         elif found is None or found not in self.records:
             self._make(batch, position, row, outcomes)
         elif batch.operation is Operation.CREATE:
             outcomes.skipped(position, found)
         else:
-            self._change(found, row)
+            self._change(batch, found, row)
             outcomes.updated(position, found)
 
-    def _append(self, sync: str, key: str, row: Record) -> None:
+    def _contradiction(self, batch: Batch, row: Record, record_id: str | None, found: str | None) -> Refusal | None:
+        """A row that says nothing of which record it is about, or gives a record another one's identifying value."""
+        if record_id is None and batch.match_values(_plain)[0] in (None, ""):
+            return Refusal("NO_MATCH_VALUE", f"the row has no {batch.match}", "request-1")
+        if record_id is not None and record_id not in self.records:
+            return None
+        for name, value in row.items():
+            holder = self._find(name, value) if self.fields[name].identifies and value is not None else None
+            if holder not in (None, found) and batch.operation is not Operation.CREATE:
+                return Refusal("DUPLICATE_VALUE", f"another record has this {name}", "request-1")
+        return None
+
+    def _append(self, batch: Batch, row: Record) -> None:
         """An event is known by its sync and key: of several only the first is kept."""
-        self.events.setdefault((sync, key), {name: value for name, value in row.items() if value is not None})
+        key = batch.keys[0].as_py()
+        self.events.setdefault((batch.sync, key), {name: value for name, value in row.items() if value is not None})
+        self.applied.append(Applied(batch.operation, key, "", row, self.events[batch.sync, key]))
 
     def _make(self, batch: Batch, position: int, row: Record, outcomes: Outcomes) -> None:
         if batch.operation is Operation.UPDATE:
             outcomes.missing(position)
             return
-        outcomes.created(position, self.add(**{name: value for name, value in row.items() if value is not None}))
+        record_id = self.add(**{name: value for name, value in row.items() if value is not None})
+        self._note(batch, record_id, row)
+        outcomes.created(position, record_id)
 
-    def _change(self, record_id: str, row: Record) -> None:
+    def _change(self, batch: Batch, record_id: str, row: Record) -> None:
         record = self.records[record_id]
         for name, value in row.items():
             if value is None:
                 record.pop(name, None)
             else:
                 record[name] = value
+        self._note(batch, record_id, row)
 
-    def _remove(self, position: int, found: str | None, outcomes: Outcomes) -> None:
+    def _remove(self, batch: Batch, position: int, found: str | None, outcomes: Outcomes) -> None:
         if found is None or self.records.pop(found, None) is None:
             outcomes.missing(position)
         else:
+            self._note(batch, found, {})
             outcomes.removed(position)
+
+    def _note(self, batch: Batch, record_id: str, row: Record) -> None:
+        record = {**self.records[record_id]} if record_id in self.records else None
+        self.applied.append(Applied(batch.operation, batch.keys[0].as_py(), record_id, row, record))
 
     def _find(self, match: str, value: Any) -> str | None:
         wanted = self._folded(match, value)
@@ -202,6 +269,14 @@ class MemoryAccount:
 
     def _folded(self, match: str, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) and self.fields[match].folds_case else value
+
+
+def _once_less(orders: dict[str, int], key: str) -> bool:
+    """Whether an order about a key still holds; if so, once less from now on."""
+    if orders.get(key, 0) <= 0:
+        return False
+    orders[key] -= 1
+    return True
 
 
 class MemoryConfig(BaseModel):
@@ -287,6 +362,8 @@ class MemoryDestination:
         self._traffic.requests += 1
         for _ in range(TURNS):
             await anyio.lowlevel.checkpoint()
+        if self.at.down is not None:
+            raise self.at.down
 
 
 def _plain(column: pa.Array, field: Field) -> list[Any]:
