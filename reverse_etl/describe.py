@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from reverse_etl.config.sync import SyncConfig
@@ -34,7 +35,20 @@ async def described(destination: Destination, sync: SyncConfig) -> tuple[ObjectS
                 fields[name] = Field(name, FieldType.REFERENCE, parent=entry.parent)
         elif name in fields:
             fields[name] = replace(fields[name], backward=entry.allow_backward, written=entry.write)
+    problems += _set_twice(sync, fields)
     return replace(schema, fields=fields), problems
+
+
+def _set_twice(sync: SyncConfig, fields: Mapping[str, Field]) -> Iterator[Problem]:
+    """A lookup that the mapping sets under two names: as a link, and by the parent's own id or as another link."""
+    known: dict[str, str] = {}
+    for name in sync.mapping:
+        field = fields.get(name)
+        if field is not None:
+            first = known.setdefault(field.sets or name, name)
+            if first != name:
+                message = f"`{first}` and `{name}` set the same field of {sync.object}: map one of them"
+                yield sync.problem("mapping", name, message=message, of_key=True)
 
 
 async def _link(destination: Destination, sync: SyncConfig, name: str, parent: Parent) -> Field:

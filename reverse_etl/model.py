@@ -107,7 +107,7 @@ class Field:
     field and the pairs of its value and of this one's that go together. A field with a `parent` holds that record's
     match value. `one_way`: the destination moves its value through the options in their order only; `backward`: it is
     made to go back. `is_email`: every value is an e-mail address. `written` is "if_empty" or "on_create" where the
-    mapping leaves alone what a record has.
+    mapping leaves alone what a record has. `sets` is the field that a link changes under a name of its own.
     """
 
     name: str
@@ -129,6 +129,7 @@ class Field:
     backward: bool = False
     is_email: bool = False
     written: str = "always"
+    sets: str | None = None
 
     @cached_property
     def by_label(self) -> dict[str, str]:

@@ -89,6 +89,17 @@ def test_a_row_whose_parent_is_not_there_waits_for_it_and_the_others_arrive(scen
         ({"Acount": {"match": {"External_Id__c": "account_id"}}}, "did you mean 'Account'?"),
         ({"Account": {"match": {"Name": "account_id"}}}, "External ID"),
         ({"Account": {"object": "Lead", "match": {"External_Id__c": "account_id"}}}, "it leads to Account"),
+        (
+            {"Account": {"match": {"External_Id__c": "account_id"}}, "AccountId": "account_id"},
+            "`Account` and `AccountId` set the same field of Contact: map one of them",
+        ),
+        (
+            {
+                "AccountId": {"match": {"External_Id__c": "account_id"}},
+                "Account": {"match": {"External_Id__c": "account_id"}},
+            },
+            "`AccountId` and `Account` set the same field of Contact: map one of them",
+        ),
     ],
 )
 def test_a_link_that_can_not_be_is_refused_in_its_place_before_anything_is_written(

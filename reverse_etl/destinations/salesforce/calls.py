@@ -1,5 +1,7 @@
 """The write path for few rows: calls of sObject Collections, up to 200 records each.
 
+Rows that are more than one call takes go in several, a few at once, those of one parent together.
+
 A row that met a lock, or a limit of a trigger that others of its call used up, is offered again within the run: a few
 times, those of one parent together, in smaller and smaller calls, one call at a time.
 """
@@ -15,7 +17,7 @@ from reverse_etl import values
 from reverse_etl.clock import Clock
 from reverse_etl.destinations.salesforce import collections, errors, soql
 from reverse_etl.destinations.salesforce.links import Link
-from reverse_etl.destinations.salesforce.rest import Rest
+from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt
 from reverse_etl.model import Batch, Operation
 from reverse_etl.stop import unless_asked
@@ -60,9 +62,28 @@ class Calls:
     async def write_all(
         self, batch: Batch, links: Mapping[str, Link], places: Sequence[int], outcomes: Outcomes
     ) -> None:
-        """As many calls as the rows at these places take; one that is refused as a whole is halved."""
-        for start in range(0, len(places), collections.MOST_RECORDS):
-            await self._halving(batch, links, places[start : start + collections.MOST_RECORDS], outcomes)
+        """As many calls as the rows at these places take, a few at once; one that is refused as a whole is halved.
+
+        After a failure no further one is made; it is raised when those under way are answered.
+        """
+        places, most = _by_parent(batch, places), collections.MOST_RECORDS
+        parts = iter([places[start : start + most] for start in range(0, len(places), most)])
+        failures: list[Exception] = []
+
+        async def one_after_the_other() -> None:
+            for part in parts:
+                try:
+                    await self._halving(batch, links, part, outcomes)
+                except Exception as failure:
+                    failures.append(failure)
+                if failures:
+                    return
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(IN_FLIGHT):
+                tasks.start_soon(one_after_the_other)
+        if failures:
+            raise failures[0]
 
     async def update(self, batch: Batch, ids: Sequence[str], outcomes: Outcomes) -> None:
         """One call that updates these very records, without links."""

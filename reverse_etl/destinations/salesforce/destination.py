@@ -11,13 +11,16 @@ from pydantic import BaseModel
 from reverse_etl.destinations.salesforce import bulk, calls, collections, converted, errors, links, schema, sheet, soql
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
-from reverse_etl.errors import DestinationError
+from reverse_etl.errors import DestinationError, ReverseEtlError
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent
 from reverse_etl.protocols import OTHERS, Opening, Traffic
 from reverse_etl.verdicts import Outcomes, Verdict
 
 # What a call with 200 records takes at a usual org, triggers and flows included; only estimates stand on it.
 USUAL_SECONDS = 0.5
+# Jobs run the rules that assign territories to accounts; only a call can switch them off. Those of leads and cases run
+# in no job that doesn't name one. (REST API guide, "Assignment Rule Header"; Bulk API 2.0 guide, "Create a Job".)
+_ASSIGNED = frozenset({"account"})
 _VERBS = {
     Operation.UPSERT: "create and edit",
     Operation.CREATE: "create",
@@ -38,6 +41,7 @@ class Salesforce:
         self._name = opening.name
         self._rest = Rest(config, opening, transport)
         self._bulk_from = config.bulk_from
+        self._asked_for_bulk = "bulk_from" in config.model_fields_set
         self._past_rules = bool(opening.options.get("allow_duplicates"))
         self._hard = bool(opening.options.get("hard"))
         self._calls = calls.Calls(
@@ -62,7 +66,7 @@ class Salesforce:
 
     def limits(self, object: str, operation: Operation, rows: int) -> Limits:
         self._planned = rows
-        if self._goes_in_bulk(operation, rows):
+        if self._goes_in_bulk(object, operation, rows):
             return Limits(batch_size=bulk.ROWS, in_flight=bulk.IN_FLIGHT, path=bulk.PATH, calls=bulk.CALLS)
         return Limits(batch_size=collections.MOST_RECORDS, in_flight=IN_FLIGHT)
 
@@ -99,7 +103,7 @@ class Salesforce:
             table = await self._sheet(batch, outcomes)
             self._bulk.adopt(batch, table, outcomes)
         open = outcomes.count(Verdict.NO_ANSWER)
-        if batch.path == bulk.PATH and self._goes_in_bulk(batch.operation, open):
+        if batch.path == bulk.PATH and (self._fills_a_job(open) or self._is_for_good(batch)):
             await self._bulk.write(batch, table or await self._sheet(batch, outcomes), outcomes)
         elif open == len(batch) <= collections.MOST_RECORDS:
             await self._calls.write(batch, self._links_of(batch), outcomes)
@@ -126,7 +130,11 @@ class Salesforce:
         await self._rest.aclose()
 
     async def _write_few(self, batch: Batch, places: Sequence[int], outcomes: Outcomes) -> None:
-        await self._calls.write_all(batch, self._links_of(batch), places, outcomes)
+        try:
+            await self._calls.write_all(batch, self._links_of(batch), places, outcomes)
+        except ReverseEtlError as failure:
+            failure.answered = outcomes
+            raise
 
     async def _write_locked(self, batch: Batch, outcomes: Outcomes) -> None:
         await self._calls.write_locked(batch, self._links_of(batch), outcomes)
@@ -144,24 +152,35 @@ class Salesforce:
                     outcomes.missing(place)
         return sheet.sheet_of(batch, ids, self._links_of(batch))
 
+    def _is_for_good(self, batch: Batch) -> bool:
+        return self._hard and batch.operation is Operation.REMOVE
+
     def _links_of(self, batch: Batch) -> dict[str, links.Link]:
         known = {field.name: self._links.get((batch.object.lower(), field.name)) for field in batch.fields}
         return {name: link for name, link in known.items() if link is not None}
 
-    def _goes_in_bulk(self, operation: Operation, rows: int) -> bool:
-        """From so many rows on a job takes fewer calls; with few calls left, from fewer rows.
+    def _goes_in_bulk(self, object: str, operation: Operation, rows: int) -> bool:
+        """Which way the rows of a run go.
 
-        Only a job deletes past the recycle bin, and only a call may pass a duplicate rule.
+        Only a job deletes past the recycle bin, and only a call may pass a duplicate rule, or spare an account the
+        rules that assign it: for those a job must be asked for, or calls be scarce.
         """
-        if operation is Operation.REMOVE and self._hard:
-            return True
-        if self._past_rules and operation is not Operation.REMOVE:
+        if operation is Operation.REMOVE:
+            return self._hard or self._fills_a_job(rows)
+        if self._past_rules:
             return False
+        spared = object.lower() in _ASSIGNED and not self._asked_for_bulk
+        return self._calls_are_scarce(rows) if spared else self._fills_a_job(rows)
+
+    def _fills_a_job(self, rows: int) -> bool:
+        """From so many rows on a job takes fewer calls; with few calls left, from fewer rows."""
         if isinstance(self._bulk_from, str):
             return self._bulk_from == "always"
-        needed = math.ceil(rows / collections.MOST_RECORDS)
-        left = self._rest.calls_left
-        return rows >= self._bulk_from or (left is not None and left < 2 * needed and needed > bulk.CALLS)
+        return rows >= self._bulk_from or self._calls_are_scarce(rows)
+
+    def _calls_are_scarce(self, rows: int) -> bool:
+        needed, left = math.ceil(rows / collections.MOST_RECORDS), self._rest.calls_left
+        return left is not None and left < 2 * needed and needed > bulk.CALLS
 
     def _permit(self, batch: Batch) -> None:
         """Raises what makes this batch pointless before a call is spent on it."""

@@ -71,6 +71,7 @@ async def describe(describe: Describe, connection: str, object: str, name: str, 
         clearable=reference.clearable,
         max_length=key.max_length,
         parent=parent,
+        sets=relation.reference,
     )
     return link, made
 

@@ -127,7 +127,7 @@ def field_of(told: Mapping[str, Any]) -> Field:
         name=told["name"],
         type=kind,
         label=told.get("label") or "",
-        identifies=unique or told["type"] == "id",
+        identifies=(unique and bool(told.get("externalId"))) or told["type"] == "id",
         folds_case=unique and kind is FieldType.TEXT and not told.get("caseSensitive"),
         read_only=_read_only(told),
         required_on_create=not nillable and bool(told.get("createable")) and not told.get("defaultedOnCreate"),

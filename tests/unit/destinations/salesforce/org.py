@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
+import anyio
 import httpx
 import orjson
 import pyarrow as pa
@@ -62,6 +63,8 @@ class Org:
         self.clock = VirtualClock()
         self.memory = RememberedInMemory()
         self.logins = 0
+        self.takes = 0.0
+        self.waiting = self.busiest = 0
         self.tell("POST", TOKEN, self.granted)
 
     def granted(self, request: httpx.Request) -> httpx.Response:
@@ -84,11 +87,19 @@ class Org:
             return answered
         return step if isinstance(step, httpx.Response) else httpx.Response(200, json=step)
 
+    async def answer_in_time(self, request: httpx.Request) -> httpx.Response:
+        """After as many seconds as `takes` says; `busiest` is how many requests waited at once."""
+        self.waiting += 1
+        self.busiest = max(self.busiest, self.waiting)
+        await anyio.sleep(self.takes)
+        self.waiting -= 1
+        return self.answer(request)
+
     def open(self, **settings: Any) -> Salesforce:
         settings = {"type": "salesforce", "auth": CREDENTIALS, "login_url": LOGIN, **settings}
         opening = Opening(name="sales", memory=self.memory, clock=self.clock)
         config = SalesforceConfig.model_validate(settings)
-        return Salesforce(config, opening, transport=httpx.MockTransport(self.answer))
+        return Salesforce(config, opening, transport=httpx.MockTransport(self.answer_in_time))
 
     def use(self, scenario: Callable[[Salesforce], Awaitable[T]], **settings: Any) -> T:
         """Runs the scenario with an open destination in virtual time."""

@@ -68,6 +68,10 @@ def test_an_object_is_found_in_any_case_described_once_and_spelled_as_salesforce
         ),
         ({"externalId": True}, Field("x", FieldType.TEXT, label="X", max_length=80)),
         (
+            {"unique": True, "caseSensitive": True},  # no upsert finds a record by it
+            Field("x", FieldType.TEXT, label="X", max_length=80),
+        ),
+        (
             {"nillable": False, "defaultedOnCreate": False},
             Field("x", FieldType.TEXT, label="X", required_on_create=True, clearable=False, max_length=80),
         ),

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
+import orjson
 import pytest
 
 from reverse_etl.destinations.salesforce import Salesforce
@@ -36,8 +37,23 @@ def write(org: Org, rows: Batch, **settings: Any) -> Outcomes:
     return org.use(scenario, **settings)
 
 
+def records_in(request: httpx.Request) -> list[Any]:
+    found: list[Any] = orjson.loads(request.content)["records"]
+    return found
+
+
 def three(operation: Operation = Operation.UPSERT, **settings: Any) -> Batch:
     return batch(operation, {"External_Id__c": ["a", "b", "c"], "LastName": ["Ng", "Ito", "Roe"]}, **settings)
+
+
+def test_more_rows_than_a_call_takes_go_in_several_a_few_at_once() -> None:
+    org = Org()
+    org.takes = 1.0
+    org.tell("PATCH", UPSERT, lambda request: httpx.Response(200, json=[saved(A)] * len(records_in(request))))
+    outcomes = write(org, batch(Operation.UPSERT, {"External_Id__c": [f"k{at}" for at in range(1_900)]}))
+    assert outcomes.verdicts == [Verdict.UPDATED] * 1_900
+    assert len(org.calls("PATCH", UPSERT)) == 10
+    assert org.busiest == 4
 
 
 # --- upsert --------------------------------------------------------------------------------------------------------
