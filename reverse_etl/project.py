@@ -8,7 +8,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from graphlib import TopologicalSorter
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from reverse_etl.job import Job, Observer
     from reverse_etl.missing import MissingField
     from reverse_etl.state.archive import StateArchive
+    from reverse_etl.state.lease import Lease
     from reverse_etl.state.ledger import Ledger
+    from reverse_etl.state.scheduling import Lookout
     from reverse_etl.state.store import StateStore
     from reverse_etl.stop import Stop
 
@@ -325,6 +327,18 @@ class Project:
         from reverse_etl.state.home import StateHome  # noqa: PLC0415
 
         return StateArchive(StateHome(self.root), self.config.state.url.get_secret_value())
+
+    def scheduling(self, holder: str) -> AbstractContextManager[Lease | None]:
+        """Be the one daemon that schedules for this state. None where the state is a file. Raises SyncBusy."""
+        from reverse_etl.state.scheduling import scheduling  # noqa: PLC0415
+
+        return scheduling(self.config.state.url.get_secret_value(), holder)
+
+    def lookout(self) -> Lookout:
+        """Looks at what becomes of runs, whoever carries them out."""
+        from reverse_etl.state.scheduling import Lookout  # noqa: PLC0415
+
+        return Lookout(self.config.state.url.get_secret_value())
 
     @contextmanager
     def store(self) -> Iterator[StateStore | None]:
