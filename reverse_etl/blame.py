@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from reverse_etl.errors import ConfigError, DailyLimit, GuardTripped, Interrupted, ReverseEtlError, SyncBusy
+from reverse_etl.redaction import SECRETS
 from reverse_etl.report import RunError, RunReport, RunStatus
 from reverse_etl.stop import Stop
 
@@ -17,7 +18,8 @@ def first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def blame(report: RunReport, failure: ReverseEtlError) -> None:
     """What went wrong, as the report says it."""
-    report.error = RunError(failure.code, failure.message, failure.hint)
+    message, hint, said = (SECRETS.clean(text) if text else text for text in _texts(failure))
+    report.error = RunError(failure.code, message or "", hint, said)
     report.exit_code = failure.exit_code
     report.status = RunStatus.FAILED
     if isinstance(failure, ConfigError):
@@ -32,6 +34,10 @@ def blame(report: RunReport, failure: ReverseEtlError) -> None:
         report.status, report.exit_code = RunStatus.PARTIAL, 3
 
 
+def _texts(failure: ReverseEtlError) -> tuple[str | None, ...]:
+    return failure.message, failure.hint, failure.said
+
+
 def local(failure: duckdb.Error | OSError, stop: Stop) -> ReverseEtlError:
     """An error of the local database: interrupted, the disk is full, or a definition asks for the impossible."""
     if isinstance(stop.reason, ReverseEtlError) and isinstance(failure, duckdb.InterruptException):
@@ -42,7 +48,7 @@ def local(failure: duckdb.Error | OSError, stop: Stop) -> ReverseEtlError:
         return ReverseEtlError(f"the rows could not be spooled: {words}", code="disk", hint=hint)
     if isinstance(failure, duckdb.ConversionException):
         hint = "see whether every `default` and `value` fits the column beside it"
-        return ReverseEtlError(f"the rows could not be compared: {words}", code="compare", hint=hint)
+        return ReverseEtlError(f"the rows could not be compared: {words}", code="compare", hint=hint, said=words)
     return bug(failure)
 
 

@@ -18,7 +18,8 @@
     └── PluginError          a connector broke its protocol                       exit 1
 
 `code` is stable and documented in docs/errors.md; `message` says what happened and to what; `hint` is the
-user's next step. No message ever holds a secret or a row's values.
+user's next step. No message ever holds a secret. Others' words within it, as `said`, may repeat values of rows: people
+who ask are shown them, logs and alerts leave them out.
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ class ReverseEtlError(Exception):
     doubtful = False  # an earlier try of the call that failed may have been carried out
     answered: Outcomes | None = None  # of a failed call: verdicts of rows that were settled before
 
-    def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, code: str | None = None, said: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         if code is not None:
+        self.said = said
             self.code = code
 
 
@@ -85,7 +89,8 @@ class DestinationError(ReverseEtlError):
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, hint=hint, code=code)
+        said: str | None = None,
+        super().__init__(message, hint=hint, code=code, said=said)
         self.retry_after = retry_after
         self.status = status
         self.request_id = request_id

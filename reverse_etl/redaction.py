@@ -7,8 +7,10 @@ cleaned: output, log, reports, lists, pages, alerts, details of bugs. A leaf lik
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
@@ -16,6 +18,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 MASK = "********"
 SHORTEST_SECRET = 6  # masking anything shorter would hide words that have nothing to do with it
 SHORTEST_LINE = 16  # of a secret that has several: a line of a key is as good as none, a short one may be anything
+_SALT = os.urandom(32)
 _TELLING = re.compile(r"token|secret|passw|pwd|key|sig|auth|credential", re.IGNORECASE)
 _UPPER_ESCAPE = re.compile(r"%[0-9A-F]{2}")
 
@@ -45,6 +48,11 @@ class Redactor:
 
 SECRETS = Redactor()
 """The process's own."""
+
+
+def pseudonym(text: str) -> str:
+    """What a row's key is called in logs: the same for as long as the process lives, and not to be turned back."""
+    return "#" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=_SALT, digest_size=6).hexdigest()
 
 
 def secrets_in(config: object) -> Iterator[str]:

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from reverse_etl import clock
 from reverse_etl.model import JSON, Problem
 
+ELSEWHERE = "(in words that may hold values of rows; `reverse-etl show` tells them)"
+
 
 class RunStatus(StrEnum):
     SUCCEEDED = "succeeded"
@@ -46,9 +48,20 @@ class DeliveredCounts:
 
 @dataclass(frozen=True)
 class RunError:
+    """What ended a run. `said` are others' words within the message, which may repeat values of rows."""
+
     code: str
     message: str
     hint: str | None = None
+    said: str | None = None
+
+    @property
+    def discreet(self) -> str:
+        """The message as logs and alerts may hold it."""
+        return self.message.replace(self.said, ELSEWHERE) if self.said else self.message
+
+    def to_json(self) -> dict[str, JSON]:
+        return {"code": self.code, "message": self.message, "hint": self.hint}
 
 
 @dataclass(frozen=True)
@@ -194,7 +207,7 @@ class RunReport:
             "cursor": {"from": self.cursor_from, "to": self.cursor_to},
             "started_at": clock.text(self.started_at),
             "finished_at": None if self.finished_at is None else clock.text(self.finished_at),
-            "error": None if self.error is None else asdict(self.error),
+            "error": None if self.error is None else self.error.to_json(),
         }
         if self.notes:
             document["notes"] = list(self.notes)
@@ -225,7 +238,7 @@ class RunReport:
             throttled=document["throttled"],
             cursor_from=document["cursor"]["from"],
             cursor_to=document["cursor"]["to"],
-            error=None if error is None else RunError(**error),
+            error=None if error is None else RunError(**{"said": error["message"], **error}),
             plan_id=document.get("plan_id"),
             notes=list(document.get("notes", [])),
         )

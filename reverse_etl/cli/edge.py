@@ -15,7 +15,7 @@ import typer
 
 from reverse_etl.cli import render
 from reverse_etl.cli.details import write_details
-from reverse_etl.cli.screen import Block, PlainScreen
+from reverse_etl.cli.screen import Block, PlainScreen, line
 from reverse_etl.cli.session import print_json
 from reverse_etl.cli.streams import guard_standard_streams
 from reverse_etl.errors import ConfigError, ReverseEtlError
@@ -114,13 +114,11 @@ def _say_interrupted(wants_json: bool) -> None:
 
 
 def _say_bug(failure: Exception, arguments: Sequence[str], wants_json: bool) -> None:
-    details = "".join(traceback.format_exception(failure))
     if (_given(arguments, "--log-level", "REVERSE_ETL_LOG_LEVEL") or "").lower() == "debug":
-        sys.stderr.write(details)
-        place = "the details are above"
-    else:
-        project = _given(arguments, "--project", "REVERSE_ETL_PROJECT")
-        place = f"the details are in {write_details(details, project)}"
+        _complain(*map(line, "".join(traceback.format_tb(failure.__traceback__)).splitlines()))
+    details = "".join(traceback.format_exception(failure))
+    project = _given(arguments, "--project", "REVERSE_ETL_PROJECT")
+    place = f"the details are in {write_details(details, project)}"
     _say("bug", f"this is a bug in reverse-etl: {type(failure).__name__}; {place}", "please report it", wants_json)
 
 

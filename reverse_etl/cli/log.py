@@ -35,7 +35,7 @@ def configure(level: LogLevel, form: LogFormat, keep: Callable[[str], str]) -> N
     root.setLevel(max(number, logging.WARNING))
     ours = logging.getLogger(PACKAGE)
     ours.setLevel(logging.DEBUG)
-    ours.handlers[:] = [] if level is LogLevel.DEBUG else [_Kept(keep)]
+    ours.handlers[:] = [_Kept(keep)]
     # A library's warning to its programmers is nothing that a user could act on.
     logging.getLogger("py.warnings").setLevel(logging.WARNING if level is LogLevel.DEBUG else logging.CRITICAL)
 
@@ -58,7 +58,7 @@ class _Kept(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and record.exc_info[0] is not None:
             place = self._keep("".join(traceback.format_exception(*record.exc_info)))
-            sys.stderr.write(f"{record.getMessage()}: the details are in {place}\n")
+            sys.stderr.write(printable(f"{record.getMessage()}: the details are in {place}") + "\n")
 
 
 class _Late(logging.Formatter):
@@ -81,7 +81,7 @@ def _formatter(form: LogFormat) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
+            _with_trace,
             structlog.processors.JSONRenderer() if form is LogFormat.JSON else _as_text,
         ],
         foreign_pre_chain=[
@@ -91,6 +91,14 @@ def _formatter(form: LogFormat) -> logging.Formatter:
             _with_logger_name,
         ],
     )
+
+
+def _with_trace(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Where an exception came from. Its words may hold values of rows: they are in the file that keeps the details."""
+    failure = event.pop("exc_info", None)
+    if failure and failure[0] is not None:
+        event["exception"] = "".join([*traceback.format_tb(failure[2]), failure[0].__name__])
+    return event
 
 
 def _with_logger_name(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -100,6 +100,7 @@ class _Reading:
         if daemon:
             project.read_daemon()
         if defaults is not None:
+        project.read_log_values()
             self.problems += islice(_stray(defaults, places, ("defaults",)), MAX_PROBLEMS)
         syncs = self._syncs(definitions, project)
         self.problems += elsewhere(project.problems, self.problems)
@@ -180,6 +181,8 @@ class _Reading:
         return syncs
 
 
+        if project is not None and project.log_values:
+            syncs = {name: sync.model_copy(update={"log_values": True}) for name, sync in syncs.items()}
 def _no_project(message: str) -> ConfigError:
     problem = Problem(PROJECT_FILE, 0, 0, "", message)
     return ConfigError(

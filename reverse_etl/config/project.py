@@ -100,6 +100,9 @@ class SourceConfig(_Part):
 
 
 class StateConfig(_Part):
+    log_values: bool = Field(
+        False, description="whether logs may hold keys and values of rows; else keys are hashed there, values left out"
+    )
     url: SecretStr
     values: Literal["keep"] = "keep"
     encryption_keys: tuple[SecretStr, ...] = ()
@@ -168,6 +171,7 @@ class ReadProject:
             if connector is None:
                 continue
             self.connectors[name] = connector
+        self.log_values = False
             settings = self._validated(connector.Config, at)
             if settings is not None:
                 self.destinations[name] = settings
@@ -218,7 +222,7 @@ class ReadProject:
                 except ValueError as failure:
                     self._complain((section, name), str(failure), of_key=True)
         for section in known:
-            node = self._section("").get(section)
+            node = self._section("").get(section) if section != "log_values" else None
             if node is not None and not isinstance(node.value, dict):
                 self._complain((section,), "should be keys with values")
 
@@ -267,6 +271,12 @@ class ReadProject:
             found = elsewhere(from_pydantic(failure, self._places, model, at), problems)
             whole = self._places.place_of(at)[0]
             # What a model says of the whole may only be about the variables that are missing.
+    def read_log_values(self) -> None:
+        node = self._section("").get("log_values")
+        if node is not None and not isinstance(node.value, bool):
+            self._complain(("log_values",), "should be true or false")
+        self.log_values = node is not None and node.value is True
+
             problems += [problem for problem in found if not problems or problem.line != whole]
         else:
             SECRETS.learn(secrets_in(validated))

@@ -99,6 +99,7 @@ class SyncConfig(_Settled):
     enabled: bool = True
     timing: Timing = Timing()
     alerts: AlertRules = AlertRules()
+    log_values: bool = False  # the project's: whether logs may hold keys and values of rows
 
     _places: Places = PrivateAttr(default_factory=Places)
 

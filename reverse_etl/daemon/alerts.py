@@ -176,7 +176,7 @@ def _of_run(report: RunReport, state: str, failures: int) -> Alert:
         verb = "was stopped by its guard" if state == "guarded" else f"has {state}{times}"
         if state == "partial":
             verb = "has ended early"
-        text = f"{report.sync} {verb}: {report.error.message}"
+        text = f"{report.sync} {verb}: {report.error.discreet}"
         return Alert(report.sync, state, at, text, None, report.run_id, report.error.code, report.error.hint)
     number = report.rejected + report.in_doubt
     text = f"{report.sync} has delivered all but {_rows(number)}, which stand{'s' if number == 1 else ''} refused"

@@ -146,7 +146,10 @@ def leave(project: Project, number: int, report: RunReport) -> None:
     """Keep what came of an order for whoever gave it."""
     with project.store() as store:
         if store is not None:
-            text = json.dumps(report.to_json() | {"exit_code": report.exit_code})
+            document = report.to_json() | {"exit_code": report.exit_code}
+            if report.error is not None:
+                document["error"] = report.error.to_json() | {"said": report.error.said}
+            text = json.dumps(document)
             store.remember(OUTCOMES, str(number), text)
 
 

@@ -31,6 +31,7 @@ from reverse_etl.config.daemon import DaemonFile
 from reverse_etl.daemon import signature
 from reverse_etl.daemon.metrics import CONTENT_TYPE
 from reverse_etl.errors import StateError
+from reverse_etl.redaction import SECRETS
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,13 @@ def application(daemon: Daemon, settings: DaemonFile) -> Starlette:
     )
 
 
+class _Json(JSONResponse):
+    """Without secrets, whatever others' words repeat."""
+
+    def render(self, content: Any) -> bytes:
+        return SECRETS.clean(super().render(content).decode()).encode()
+
+
 class Door:
     """Lets in who may: by the name that was called (a page in a browser can't borrow this machine's), and by token."""
 
@@ -114,18 +122,18 @@ class _Routes:
         silent = self.daemon.silent_seconds()
         well = silent < HEALTHY_SECONDS
         status = "ok" if well else f"no sign of life for {silent:.0f} s"
-        return JSONResponse({"status": status}, 200 if well else 503)
+        return _Json({"status": status}, 200 if well else 503)
 
     async def readyz(self, request: Request) -> Response:
         ready, broken = self.daemon.ready(), self.daemon.broken()
         status = "ready" if ready else "not taking on runs: starting, or about to end"
-        return JSONResponse({"status": status, "broken": broken}, 200 if ready else 503)
+        return _Json({"status": status, "broken": broken}, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self.daemon.metrics(), headers={"content-type": CONTENT_TYPE})
+        return Response(SECRETS.clean(self.daemon.metrics().decode()), headers={"content-type": CONTENT_TYPE})
 
     async def status(self, request: Request) -> Response:
-        return JSONResponse(await self.daemon.status())
+        return _Json(await self.daemon.status())
 
     async def run(self, request: Request) -> Response:
         if not self.signed:
@@ -142,7 +150,7 @@ class _Routes:
         if not self.daemon.ready():
             return _error(503, "not_ready", "the daemon takes on no runs: it starts, or is about to end")
         fresh = self.daemon.ask(name, f"asked for by request {request.headers[signature.ID]}")
-        return JSONResponse({"sync": name, "run": "starts" if fresh else "follows"}, 202)
+        return _Json({"sync": name, "run": "starts" if fresh else "follows"}, 202)
 
 
 async def _body(request: Request) -> bytes:
@@ -178,7 +186,7 @@ async def _unusable(request: Request, failure: Exception) -> Response:
 
 def _error(status: int, code: str, message: str, *, bearer: bool = False) -> Response:
     headers = {"www-authenticate": "Bearer"} if bearer else None
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+    return _Json({"error": {"code": code, "message": message}}, status, headers)
 
 
 def _hosts(settings: DaemonFile) -> Collection[str] | None:

@@ -173,7 +173,9 @@ class Scheduler:
 
     def run_ended(self, order: Order, report: RunReport) -> None:
         name = order.sync
-        log.log(LEVELS.get(report.status, logging.WARNING), "%s", told(report), extra=_extra(report))
+        values = name in self.definitions and self.definitions[name].sync.log_values
+        said = told(report, values=values)
+        log.log(LEVELS.get(report.status, logging.WARNING), "%s", said, extra=_extra(report))
         if name not in self.agenda:
             return
         entry = self.agenda[name]
@@ -256,12 +258,13 @@ def _gone(report: RunReport) -> RunReport:
     return report
 
 
-def told(report: RunReport) -> str:
-    """A run's end in one line, for a person who is woken up by it."""
+def told(report: RunReport, *, values: bool = False) -> str:
+    """A run's end in one line, for a person who is woken up by it; `values`: values of rows may stand in it."""
     took = ((report.finished_at or report.started_at) - report.started_at).total_seconds()
     if report.error is not None:
+        message = report.error.message if values else report.error.discreet
         advice = f" ({report.error.hint})" if report.error.hint else ""
-        return f"{report.sync}: {report.status.value} after {took:.1f} s: {report.error.message}{advice}"
+        return f"{report.sync}: {report.status.value} after {took:.1f} s: {message}{advice}"
     sent, counts = report.delivered, f"{report.rows.read} read"
     counts += f", {sent.created} created, {sent.updated} updated, {sent.removed} removed"
     for number, word in ((report.rejected, "refused"), (report.in_doubt, "in doubt"), (report.pending, "pending")):

@@ -114,7 +114,7 @@ class Worker:
             del self._stops[sync]
         if report.status is RunStatus.INTERRUPTED:
             self._cut.append(sync)
-        log.info("%s", told(report), extra={"sync": sync, "run_id": report.run_id})
+        log.info("%s", told(report, values=definition.sync.log_values), extra={"sync": sync, "run_id": report.run_id})
         await to_thread.run_sync(leave, definition.project, context.job.id, report)
 
     async def _run(self, definition: Definition, stop: Stop) -> RunReport:

@@ -223,6 +223,7 @@ class DuckDBSource:
                 f"the source {self._config.name!r} could not be read: {said}",
                 code="source_connection",
                 hint="check the file, and that this release of duckdb reads it",
+                said=said,
             )
         if isinstance(cause, duckdb.PermissionException):
             hint = "set `external_access: true` on the source if its queries may read files and the network"
@@ -231,7 +232,7 @@ class DuckDBSource:
         else:
             hint = "correct the query; `reverse-etl check --connect` tries it without sending anything"
         return SourceError(
-            f"the source {self._config.name!r} refused the query: {said}", code="source_query", hint=hint
+            f"the source {self._config.name!r} refused the query: {said}", code="source_query", hint=hint, said=said
         )
 
 

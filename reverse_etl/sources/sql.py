@@ -225,11 +225,13 @@ class SqlSource:
             return SourceError(
                 f"the connection to the source {self._config.name!r} was lost: {said}",
                 code="source_connection",
+                said=said,
                 hint="nothing was sent; run again",
             )
         return SourceError(
             f"the source {self._config.name!r} refused the query: {said}",
             code="source_query",
+            said=said,
             hint="correct the query; `reverse-etl check --connect` tries it without sending anything",
         )
 

@@ -106,7 +106,7 @@ def classify(answer: Answer, *, access: Access, zone: ZoneInfo | None, now: date
 def _failure(kind: type[DestinationError], answer: Answer, said: Mapping[str, Any], text: str) -> DestinationError:
     if issubclass(kind, Refused):  # its words may hold values of rows: they stay in the body
         text = f"a request was refused as a whole ({said.get('category') or f'HTTP {answer.status}'})"
-    error = kind(f"HubSpot: {text}", status=answer.status, request_id=request_id(said, answer))
+    error = kind(f"HubSpot: {text}", status=answer.status, request_id=request_id(said, answer), said=text)
     if isinstance(error, Refused):
         error.body = said
     if isinstance(error, Contended) or answer.status in _SELDOM_HELPS:
@@ -277,7 +277,7 @@ def _lists(part: object) -> bool:
 def _mistake(said: Mapping[str, Any], text: str) -> DestinationError | None:
     """A refusal that no row is to blame for."""
     if "Unable to infer object type" in text:
-        return NotFound(f"HubSpot: {text}", status=400, request_id=request_id(said))
+        return NotFound(f"HubSpot: {text}", status=400, request_id=request_id(said), said=text)
     if found := _NON_UNIQUE.search(text):
         return DestinationError(
             f"HubSpot can't find records by {found[1]!r}, as its values need not be unique: {text}",

@@ -197,7 +197,8 @@ def of_request(name: str, answer: Answer) -> DestinationError | None:
     if code == SESSION and any(phrase in words.lower() for phrase in _NOT_RENEWABLE):
         code = None
     if kind is BatchRefused:  # becomes the refusal of the row that proves guilty, in Salesforce's own words
-        return kind(str(fault), code=fault.code or None, status=answer.status, request_id=answer.request_id)
+        said = str(fault)
+        return kind(said, code=fault.code or None, status=answer.status, request_id=answer.request_id, said=said)
     told = f"{fault.code}: {words}" if fault.code else words
     error = kind(
         f"destination {name!r}: Salesforce answered {told}",
@@ -205,6 +206,7 @@ def of_request(name: str, answer: Answer) -> DestinationError | None:
         code=code,
         status=answer.status,
         request_id=answer.request_id,
+        said=words,
     )
     error.tries = rule.tries
     return error
@@ -235,6 +237,7 @@ def stopping(name: str, rule: Rule, refusal: Refusal) -> DestinationError:
         hint=rule.hint,
         code=rule.code,
         request_id=refusal.request_id,
+        said=refusal.message,
     )
 
 

@@ -73,15 +73,18 @@ def test_a_library_s_warning_to_programmers_is_no_news_for_users(capsys: pytest.
     assert capsys.readouterr().err == ""
 
 
-def test_the_details_of_an_exception_follow_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(LogLevel.DEBUG, LogFormat.TEXT, nowhere)
+def test_S06_the_place_of_an_exception_follows_its_line_and_its_words_do_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure(LogLevel.DEBUG, LogFormat.TEXT, lambda details: "bug-1.txt")
     try:
         raise ValueError("no")
     except ValueError as failure:
         logging.getLogger("reverse_etl.run").debug("a run broke", exc_info=failure)
     lines = capsys.readouterr().err.splitlines()
-    assert "a run broke" in lines[0]
-    assert lines[-1] == "ValueError: no"
+    assert lines[0] == "a run broke: the details are in bug-1.txt"
+    assert "a run broke" in lines[1]
+    assert lines[-1] == "ValueError"
 
 
 def test_at_other_levels_the_details_are_kept_and_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
