@@ -46,8 +46,8 @@ class ReverseEtlError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
-        if code is not None:
         self.said = said
+        if code is not None:
             self.code = code
 
 
@@ -88,8 +88,8 @@ class DestinationError(ReverseEtlError):
         status: int | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
-    ) -> None:
         said: str | None = None,
+    ) -> None:
         super().__init__(message, hint=hint, code=code, said=said)
         self.retry_after = retry_after
         self.status = status

@@ -97,10 +97,10 @@ class _Reading:
             read([name for name in project.names(section) if everything or name in used])
         state = project.read_state(self._env.get(STATE_VARIABLE))
         project.read_defaults()
+        project.read_log_values()
         if daemon:
             project.read_daemon()
         if defaults is not None:
-        project.read_log_values()
             self.problems += islice(_stray(defaults, places, ("defaults",)), MAX_PROBLEMS)
         syncs = self._syncs(definitions, project)
         self.problems += elsewhere(project.problems, self.problems)
@@ -177,12 +177,12 @@ class _Reading:
             self.problems += problems
             if sync is not None:
                 syncs[sync.name] = sync
+        if project is not None and project.log_values:
+            syncs = {name: sync.model_copy(update={"log_values": True}) for name, sync in syncs.items()}
         self.problems += _circles(syncs)
         return syncs
 
 
-        if project is not None and project.log_values:
-            syncs = {name: sync.model_copy(update={"log_values": True}) for name, sync in syncs.items()}
 def _no_project(message: str) -> ConfigError:
     problem = Problem(PROJECT_FILE, 0, 0, "", message)
     return ConfigError(

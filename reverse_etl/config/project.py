@@ -83,6 +83,9 @@ class ProjectFile(_Part):
     state: StateFile = Field(StateFile(), description="where the project remembers what was acknowledged")
     defaults: DefaultsFile = Field(DefaultsFile(), description="optional keys of a sync definition, for every sync")
     daemon: DaemonFile = Field(DaemonFile(), description="the scheduler: where it answers, how much it does at once")
+    log_values: bool = Field(
+        False, description="whether logs may hold keys and values of rows; else keys are hashed there, values left out"
+    )
 
 
 class SourceConfig(_Part):
@@ -100,9 +103,6 @@ class SourceConfig(_Part):
 
 
 class StateConfig(_Part):
-    log_values: bool = Field(
-        False, description="whether logs may hold keys and values of rows; else keys are hashed there, values left out"
-    )
     url: SecretStr
     values: Literal["keep"] = "keep"
     encryption_keys: tuple[SecretStr, ...] = ()
@@ -129,6 +129,7 @@ class ReadProject:
         self.sources: dict[str, SourceConfig] = {}
         self.defaults = DefaultsFile()
         self.daemon = DaemonFile()
+        self.log_values = False
         self._root = root
         self._places = places
         self._variables = variables
@@ -171,7 +172,6 @@ class ReadProject:
             if connector is None:
                 continue
             self.connectors[name] = connector
-        self.log_values = False
             settings = self._validated(connector.Config, at)
             if settings is not None:
                 self.destinations[name] = settings
@@ -209,6 +209,12 @@ class ReadProject:
         if not self.daemon.only_here and self.daemon.token is None:
             message = "needs a `token` beside it: others than this machine can reach this address"
             self._complain(("daemon", "listen"), message)
+
+    def read_log_values(self) -> None:
+        node = self._section("").get("log_values")
+        if node is not None and not isinstance(node.value, bool):
+            self._complain(("log_values",), "should be true or false")
+        self.log_values = node is not None and node.value is True
 
     def _known_keys(self) -> None:
         known = list(ProjectFile.model_fields)
@@ -271,12 +277,6 @@ class ReadProject:
             found = elsewhere(from_pydantic(failure, self._places, model, at), problems)
             whole = self._places.place_of(at)[0]
             # What a model says of the whole may only be about the variables that are missing.
-    def read_log_values(self) -> None:
-        node = self._section("").get("log_values")
-        if node is not None and not isinstance(node.value, bool):
-            self._complain(("log_values",), "should be true or false")
-        self.log_values = node is not None and node.value is True
-
             problems += [problem for problem in found if not problems or problem.line != whole]
         else:
             SECRETS.learn(secrets_in(validated))

@@ -186,6 +186,37 @@ class Scheduler:
             watcher.ended(entry, report)
         if again:
             self.ask(name, "asked for while the last run was under way")
+        self._follow(name, affected)
+
+    def noticed(self, reports: Iterable[RunReport]) -> list[RunReport]:
+        """Runs that others have carried out have ended; returns those that nothing could be made of yet."""
+        affected: dict[str, list[str]] = {}
+        later: list[RunReport] = []
+        for report in reports:
+            name = report.sync
+            if name not in self.agenda:
+                continue
+            if self.agenda[name].phase is Phase.RUNNING:
+                later.append(report)
+                continue
+            log.info("%s: run by somebody else: %s", name, told(report), extra=_extra(report))
+            affected[name] = self.agenda.learn(name, report)
+            for watcher in self.watchers:
+                watcher.ended(self.agenda[name], report)
+        for name, names in affected.items():  # only now: a command runs parents and children
+            self._follow(name, names)
+        return later
+
+    def abandoned(self, name: str) -> None:
+        """Somebody else's run has lost its process: it is gone on with."""
+        if name in self.agenda and self.agenda[name].phase is not Phase.RUNNING:
+            self.agenda.abandon(name)
+            self._plan(name)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _follow(self, name: str, affected: Iterable[str]) -> None:
+        """The end of a run has changed when these are due."""
         for each in affected:
             self._plan(each)
             held = self.agenda.held_by(each)
@@ -264,7 +295,7 @@ def told(report: RunReport, *, values: bool = False) -> str:
     if report.error is not None:
         message = report.error.message if values else report.error.discreet
         advice = f" ({report.error.hint})" if report.error.hint else ""
-        return f"{report.sync}: {report.status.value} after {took:.1f} s: {message}{advice}"
+        return f"{report.sync}: {report.status.value} after {took:.1f} s: {report.error.message}{advice}"
     sent, counts = report.delivered, f"{report.rows.read} read"
     counts += f", {sent.created} created, {sent.updated} updated, {sent.removed} removed"
     for number, word in ((report.rejected, "refused"), (report.in_doubt, "in doubt"), (report.pending, "pending")):
