@@ -295,7 +295,7 @@ def told(report: RunReport, *, values: bool = False) -> str:
     if report.error is not None:
         message = report.error.message if values else report.error.discreet
         advice = f" ({report.error.hint})" if report.error.hint else ""
-        return f"{report.sync}: {report.status.value} after {took:.1f} s: {report.error.message}{advice}"
+        return f"{report.sync}: {report.status.value} after {took:.1f} s: {message}{advice}"
     sent, counts = report.delivered, f"{report.rows.read} read"
     counts += f", {sent.created} created, {sent.updated} updated, {sent.removed} removed"
     for number, word in ((report.rejected, "refused"), (report.in_doubt, "in doubt"), (report.pending, "pending")):
