@@ -22,7 +22,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from reverse_etl.errors import BatchRefused, InDoubt, PluginError, ReverseEtlError
 from reverse_etl.model import Batch, Operation
 from reverse_etl.plan import Parcel
-from reverse_etl.protocols import LINK_IN_DOUBT, LINK_WAITING, RECORD_GONE, Destination, Linker, Resumable
+from reverse_etl.protocols import LINK_IN_DOUBT, LINK_WAITING, RECORD_GONE, Destination, Flight, Linker, Resumable
 from reverse_etl.resolve import NO_RECORD, Part, Resolver
 from reverse_etl.retries import Repeats, of_one_batch
 from reverse_etl.stop import Stop
@@ -44,13 +44,15 @@ async def deliver(
     *,
     slots: int,
     resolver: Resolver | None = None,
+    flight: Callable[[int], Flight] | None = None,
 ) -> None:
     """Send every parcel, `slots` at once, and have its outcome recorded. Raises what stopped it, when all is."""
     send, receive = anyio.create_memory_object_stream[Parcel](slots)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_feed, parcels, send, stop)
-        for _ in range(slots):
-            tasks.start_soon(_work, receive.clone(), _Sender(destination, resolver, record, stop))
+        for slot in range(slots):
+            mine = flight(slot) if flight is not None else None
+            tasks.start_soon(_work, receive.clone(), _Sender(destination, resolver, record, stop, mine))
         receive.close()
     if stop.reason is not None:
         raise stop.reason
@@ -60,7 +62,11 @@ async def _feed(parcels: Iterator[list[Parcel]], send: MemoryObjectSendStream[Pa
     """Batches come out of the local database in a thread; the stream is short, so that they wait there."""
     async with send:
         while not stop.asked:
-            some = await to_thread.run_sync(next, parcels, None)
+            try:
+                some = await to_thread.run_sync(next, parcels, None)
+            except Exception as reason:  # what is under way is finished and recorded all the same
+                stop.ask(reason)
+                return
             if some is None:
                 return
             for parcel in some:
@@ -87,6 +93,7 @@ class _Sender:
     resolver: Resolver | None
     record: Record
     stop: Stop
+    flight: Flight | None = None  # a job's rows need none: the job itself is remembered
 
     @cached_property
     def linker(self) -> Linker | None:
@@ -101,6 +108,8 @@ class _Sender:
     async def settle(self, parcel: Parcel, repeats: Repeats) -> None:
         """What was answered before a failure counts: it is recorded before the failure goes on its way."""
         outcomes, doubtful = Outcomes(len(parcel.batch)), set[int]()
+        if self.flight is not None and not parcel.batch.path:
+            self.flight.begin(parcel.batch.keys)
         try:
             try:
                 for part in await self._parts(parcel, outcomes):
@@ -116,6 +125,8 @@ class _Sender:
             elif len(open) < len(parcel.batch):
                 known = [place for place in range(len(parcel.batch)) if place not in open]
                 await self._store(parcel.take(known), outcomes.take(known))
+            if self.flight is not None:
+                self.flight.end()
 
     async def _store(self, parcel: Parcel, outcomes: Outcomes) -> None:
         with anyio.CancelScope(shield=True):  # who cancels the run from outside waits for what was answered

@@ -12,6 +12,7 @@
     │   └── BatchRefused     the request as a whole: halve it until the guilty rows stand alone
     ├── StateError           stop at once, leave the files alone                  exit 6
     │   └── LeaseLost        another run holds the sync now: send and commit nothing more
+    ├── DiskFull             send nothing more: it could not be recorded          exit 1
     ├── SyncBusy             another run holds the sync: skipped                  exit 5
     ├── GuardTripped         stopped before the first write                       exit 4
     ├── Interrupted          asked to stop; what was in flight is recorded        exit 130/143
@@ -143,6 +144,12 @@ class LeaseLost(StateError):
     """This run was cut off from the store for so long that another one may hold the sync."""
 
     code = "lease_lost"
+
+
+class DiskFull(ReverseEtlError):
+    """What would be sent next could not be recorded; what was sent before is."""
+
+    code = "disk"
 
 
 class SyncBusy(ReverseEtlError):

@@ -261,6 +261,18 @@ class FieldMaker(Protocol):
         ...
 
 
+class Flight(Protocol):
+    """What one slot has under way, written down so that it outlives a killed process."""
+
+    def begin(self, keys: pa.Array) -> None:
+        """The rows with these keys may go out from now on. Raises DiskFull when that can't be written down."""
+        ...
+
+    def end(self) -> None:
+        """What became of them is stored."""
+        ...
+
+
 class Ledger(Protocol):
     """What the project remembers of one sync. Synchronous: a run calls it from a worker thread."""
 
@@ -299,7 +311,17 @@ class Ledger(Protocol):
         """State belongs to one account. Raises StateError when it was made with another."""
         ...
 
-    def record(self, done: Acknowledgement) -> None: ...
+    def make_room(self, size: int) -> None:
+        """So many bytes of acknowledgements can be recorded from now on. Raises DiskFull when there is no room."""
+        ...
+
+    def flight(self, slot: int) -> Flight:
+        """Where a slot writes down what it has under way."""
+        ...
+
+    def record(self, done: Acknowledgement) -> None:
+        """Raises DiskFull when it has been stored with the last of the room: nothing more may be sent."""
+        ...
 
     def fold(self, *, rehash: str | None = None) -> None: ...
 

@@ -16,6 +16,7 @@ from anyio import to_thread
 from reverse_etl import clock, values
 from reverse_etl.clock import Clock
 from reverse_etl.cursor import Bound
+from reverse_etl.errors import DiskFull
 from reverse_etl.late import Late
 from reverse_etl.localdb import quoted, stream
 from reverse_etl.mapping import Shape, key_kinds
@@ -34,11 +35,14 @@ from reverse_etl.standing import (
     settling_slot_of,
     slot_of,
 )
+from reverse_etl.stop import Stop
 from reverse_etl.verdicts import DELIVERED, Outcomes, Refusal, Verdict
 
 pc = Late("pyarrow.compute")
 
 FOLD_ROWS = 200_000  # rows in the journal from which it is folded during a run
+ENTRY = 1500  # bytes that an entry of a refused row takes, beside its values
+PAGE, PAGES = 4096, 512  # of a store's indexes: how large they are, and how many a batch may touch
 NO_ANSWER = Refusal("in_doubt", "the destination's answer does not speak of this row")
 
 
@@ -62,6 +66,7 @@ class Recorder:
         cursor: Bound | None,
         on_progress: Callable[[int], None],
         clock: Clock,
+        stop: Stop,
     ) -> None:
         self._ledger = ledger
         self._report = report
@@ -73,6 +78,7 @@ class Recorder:
         self._cursor = cursor
         self._on_progress = on_progress
         self._clock = clock
+        self._stop = stop
         self._waiting: list[_Answered] = []
         self._wake = anyio.Event()
         self._closing = False
@@ -114,7 +120,10 @@ class Recorder:
         try:
             if self._failure is None:
                 done = self._acknowledgement(group)
-                await to_thread.run_sync(self._ledger.record, done)
+                try:
+                    await to_thread.run_sync(self._ledger.record, done)
+                except DiskFull as full:  # it is stored, with the last of the room
+                    self._stop.ask(full)
                 for answered in group:
                     self._count(answered)
                 self._on_progress(self.settled)
@@ -235,6 +244,14 @@ class Recorder:
     def notes(self) -> list[str]:
         """What the destination's answers say beside the verdicts, each with the rows it is about."""
         return [_note(remark, keys) for remark, keys in self._remarks.items()]
+
+
+def room(parcel: Parcel) -> int:
+    """Bytes that a store may need for a batch, whatever its outcome: refused rows take more than delivered ones."""
+    batch = parcel.batch
+    values = int(batch.rows.nbytes + batch.keys.nbytes)
+    names = sum(len(name) for name in batch.rows.schema.names)
+    return 4 * values + len(batch) * (names + ENTRY) + min(len(batch), PAGES) * PAGE
 
 
 def record_baseline(made: Plan, ledger: Ledger, report: RunReport, clock_: Clock) -> None:

@@ -7,6 +7,7 @@ moves only by what the destination acknowledged; the cursor moves last.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -26,9 +27,9 @@ from reverse_etl.guard import approved, held_by_guard
 from reverse_etl.job import Job
 from reverse_etl.mapping import key_kinds
 from reverse_etl.model import Operation
-from reverse_etl.plan import Plan, Wish
+from reverse_etl.plan import Parcel, Plan, Wish
 from reverse_etl.protocols import Destination, Source
-from reverse_etl.record import Recorder, record_baseline
+from reverse_etl.record import Recorder, record_baseline, room
 from reverse_etl.report import RowCounts, RunReport, RunStatus
 from reverse_etl.resolve import Resolver
 from reverse_etl.spool import Spool
@@ -309,24 +310,34 @@ class _Run:
             cursor=asked.cursor,
             on_progress=on_progress,
             clock=self.job.clock,
+            stop=self.job.stop,
         )
+        slots = made.slots(destination)
+        parcels = self._with_room(made.parcels(partial(made.limits, destination)), slots)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(recorder.run)
                 try:
                     await deliver(
-                        made.parcels(partial(made.limits, destination)),
+                        parcels,
                         destination,
                         recorder.record,
                         self.job.stop,
-                        slots=made.slots(destination),
+                        slots=slots,
                         resolver=Resolver.of(self.sync, destination, made.schema),
+                        flight=self.ledger.flight,
                     )
                 finally:
                     recorder.close()
                     self.report.notes += recorder.notes()
         except BaseExceptionGroup as group:
             raise first(group) from None
+
+    def _with_room(self, parcels: Iterator[list[Parcel]], slots: int) -> Iterator[list[Parcel]]:
+        """Nothing is handed out to be sent that couldn't be recorded."""
+        for some in parcels:
+            self.ledger.make_room(slots * max(map(room, some)))
+            yield some
 
     # --- finish -------------------------------------------------------------------------------------------------------
 

@@ -73,6 +73,12 @@ def words(failure: SQLAlchemyError) -> str:
     return str(original if original is not None else failure).splitlines()[0]
 
 
+def is_full(failure: BaseException | None) -> bool:
+    """Whether SQLite found no room on its disk."""
+    original = getattr(failure, "orig", None)
+    return isinstance(original, sqlite3.Error) and original.sqlite_errorcode == sqlite3.SQLITE_FULL
+
+
 def is_damage(failure: BaseException | None) -> bool:
     """Whether the file itself is broken; a lock, a full disk or a missing permission is not."""
     if isinstance(failure, OperationalError):

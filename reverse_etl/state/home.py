@@ -5,6 +5,7 @@ state.db            the SQL store (unless state.url says otherwise)
 snapshots/NAME.duckdb
 locks/NAME.lock     held while a sync runs; its text names the holder
 locks/.project      held while project.json is written
+underway/NAME.SLOT  keys of the batch that a slot has sent last, until its outcome is stored
 spool/RUN/          where a run's comparison spills to; gone when it ends, or when the next one starts
 """
 
@@ -31,6 +32,7 @@ class StateHome:
         self.folder = root / ".reverse_etl"
         self.project_file = self.folder / "project.json"
         self.snapshots = self.folder / "snapshots"
+        self.underway = self.folder / "underway"
 
     def project(self) -> dict[str, Any] | None:
         """What `project.json` says; None before the first real run."""
@@ -47,7 +49,7 @@ class StateHome:
 
     def prepare(self) -> None:
         """Make the folders, private to their owner under any umask. Links in their place are refused."""
-        for folder in (self.folder, self.snapshots, self.folder / "locks", self.folder / "spool"):
+        for folder in (self.folder, self.snapshots, self.underway, self.folder / "locks", self.folder / "spool"):
             if folder.is_symlink():
                 raise StateError(
                     f"{folder.name} is a link; state is only kept in a real folder", hint="remove the link"

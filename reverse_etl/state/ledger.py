@@ -15,14 +15,16 @@ import duckdb
 import pyarrow as pa
 
 from reverse_etl import clock
-from reverse_etl.errors import StateError
+from reverse_etl.errors import DiskFull, StateError
 from reverse_etl.protocols import Memory
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, SyncState, settling_slot_of, slot_of
 from reverse_etl.state import engine, lease
 from reverse_etl.state.copies import Copies
+from reverse_etl.state.flights import Flight, Flights, doubtful
 from reverse_etl.state.home import StateHome
 from reverse_etl.state.memory import FleetingMemory, LastingMemory
+from reverse_etl.state.reserve import Reserve
 from reverse_etl.state.snapshot import Snapshot, overlay
 from reverse_etl.state.store import StateStore
 
@@ -38,6 +40,8 @@ class Ledger:
         self._store: StateStore | None = None
         self._verified = False  # once for all looks: opening a database to ask its snapshot takes 20 ms
         self._fleeting = ExitStack()  # copies of a snapshot that only this look needs
+        self._flights = Flights(home.underway, sync)
+        self._reserve: Reserve | None = None
         self._last_seq: int | None = None  # known while the sync is held: nobody else moves it
 
     def keep(self, report: RunReport) -> None:
@@ -93,6 +97,7 @@ class Ledger:
                 if claimed != project_id and is_new:
                     self.home.belong(claimed)
         store.begin(report, self.identity)
+        self._take_up(report)
 
     def note_keys(self, kinds: Sequence[str]) -> None:
         """What the key columns hold, so that keys can be read back without the warehouse."""
@@ -137,12 +142,34 @@ class Ledger:
         return [] if self.state() is None or self._store is None else self._store.settling(self.sync)
 
     def record(self, done: Acknowledgement) -> None:
-        """One transaction. The caller holds the sync."""
+        """One transaction. The caller holds the sync. Raises DiskFull when it took the room that was kept for it."""
         store = self._opened()
         if self._last_seq is None:
             state = store.sync_state(self.sync)
             self._last_seq = state.last_seq if state is not None else 0
-        self._last_seq = store.record(done, self._last_seq)
+        try:
+            self._last_seq = store.record(done, self._last_seq)
+        except StateError as failure:
+            full = engine.is_full(failure.__cause__)
+            if not full or self._reserve is None or not self._reserve.give_back():
+                raise
+            self._last_seq = store.record(done, self._last_seq)
+            raise DiskFull(
+                "the disk is full; all that was sent has been recorded, and nothing more is sent",
+                hint="make room where .reverse_etl lies and run again",
+            ) from failure
+
+    def make_room(self, size: int) -> None:
+        """Only an embedded store has its disk on this machine."""
+        file = engine.sqlite_file(self.url)
+        if file is None:
+            return
+        if self._reserve is None:
+            self._reserve = Reserve(file.with_name(f"{file.name}.reserve-{self.sync}"))
+        self._reserve.hold(size)
+
+    def flight(self, slot: int) -> Flight:
+        return self._flights.flight(slot)
 
     def fold(self, *, rehash: str | None = None) -> None:
         """Move the journal into the snapshot. Harmless to repeat, and to leave to the next run."""
@@ -233,11 +260,24 @@ class Ledger:
 
     def close(self) -> None:
         self._fleeting.close()
+        self._flights.close()
+        if self._reserve is not None:
+            self._reserve.give_back()
         if self._store is not None:
             self._store.close()
             self._store = None
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _take_up(self, report: RunReport) -> None:
+        """Rows that a run was sending when it died are in doubt: perhaps they have arrived, perhaps they still will."""
+        left = list(self._flights.left())
+        state = self._opened().sync_state(self.sync) if left else None
+        if state is not None:
+            listed = {row.slot: row for row in self._opened().refused(self.sync)}
+            again = {row.slot: row.again(listed.get(row.slot)) for row in doubtful(left, report.started_at, state)}
+            self.record(Acknowledgement(self.sync, report.run_id, refused=list(again.values())))
+        self._flights.forget()
 
     def _snapshot(self) -> Snapshot:
         project = self.home.project()
