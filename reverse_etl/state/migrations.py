@@ -29,9 +29,14 @@ def _shared_limits(connection: sa.Connection) -> None:
     tables.places.create(connection)
 
 
+def _log(connection: sa.Connection) -> None:
+    tables.outbox.create(connection)
+
+
 MIGRATIONS = (
     Migration(2, "Leases, snapshots in the store, incarnations of a sync's state", _several_machines),
     Migration(3, "Rate limits that several machines keep together", _shared_limits),
+    Migration(4, "What waits to be written back to the warehouse", _log),
 )
 NEWEST = MIGRATIONS[-1].number
 

@@ -22,7 +22,8 @@ from reverse_etl import clock
 from reverse_etl.errors import StateError
 from reverse_etl.report import RunReport
 from reverse_etl.standing import SETTLING, Acknowledgement, RefusedRow, SyncState
-from reverse_etl.state import engine, lease, migrations, tables
+from reverse_etl.state import engine, lease, migrations, outbox, tables
+from reverse_etl.state.retention import Retention
 from reverse_etl.state.snapshot import Entry, encode
 
 LOOSE_SECONDS = 1.0  # the answers of so long may be forgotten in a power cut
@@ -47,7 +48,7 @@ class StateStore:
     def prepare(self) -> None:
         """Create or migrate the tables. Raises StateError when the store is damaged or of a newer release."""
         self._keep_older()
-        with self._writing() as connection:
+        with self.writing() as connection:
             if not self.embedded:  # on several machines first runs may begin together
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MAKING)))
             found = migrations.version(connection)
@@ -58,7 +59,7 @@ class StateStore:
 
     def check(self) -> bool:
         """What `prepare` refuses, without writing anything. Returns whether there are tables at all."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = migrations.version(connection)
         migrations.refuse_newer(found, self.place)
         self.is_older = 0 < found < migrations.NEWEST
@@ -77,7 +78,7 @@ class StateStore:
         self.engine.dispose()
 
     def project_id(self) -> str | None:
-        with self._reading() as connection:
+        with self.reading() as connection:
             found: str | None = connection.scalar(
                 sa.select(tables.meta.c.value).where(tables.meta.c.name == "project_id")
             )
@@ -85,7 +86,7 @@ class StateStore:
 
     def claim(self, project_id: str) -> str:
         """Write down whose store this is, once. Returns what stands there: another machine may have been first."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(_CLAIM, {"value": project_id})
             mine = sa.select(tables.meta.c.value).where(tables.meta.c.name == "project_id")
             return str(connection.scalar(mine))
@@ -95,9 +96,9 @@ class StateStore:
     def sync_state(self, sync: str) -> SyncState | None:
         return next(iter(self.syncs(sync)), None)
 
-    def begin(self, report: RunReport, identity: str) -> None:
-        """Durably: a run of this sync has begun, for this target."""
-        with self._writing(durable=True) as connection:
+    def begin(self, report: RunReport, identity: str, *, logged: bool = False) -> None:
+        """Durably: a run of this sync has begun, for this target. `logged`: the warehouse is to be told of it."""
+        with self.writing(durable=True) as connection:
             known = sa.select(tables.syncs.c.sync).where(tables.syncs.c.sync == report.sync)
             if connection.scalar(known) is None:
                 fresh = {
@@ -116,10 +117,12 @@ class StateStore:
                     report=json.dumps(report.to_json()),
                 )
             )
+            if logged:
+                outbox.begin(connection, report)
 
     def note(self, sync: str, **facts: str) -> None:
         """Durably: columns of `syncs` that this run found out (account, key_kinds)."""
-        with self._writing(durable=True) as connection:
+        with self.writing(durable=True) as connection:
             connection.execute(sa.update(tables.syncs).where(tables.syncs.c.sync == sync).values(**facts))
 
     def record(self, done: Acknowledgement, after: int) -> int:
@@ -131,18 +134,20 @@ class StateStore:
             {"sync": done.sync, "seq": seq, "run_id": part.run_id, "rows": part.rows.num_rows, "body": encode(part)}
             for seq, part in enumerate(done.acknowledged, after + 1)
         ]
-        with self._writing(durable=time.monotonic() - self._hardened_at > LOOSE_SECONDS) as connection:
+        with self.writing(durable=time.monotonic() - self._hardened_at > LOOSE_SECONDS) as connection:
             if entries:
                 connection.execute(_ADD_ENTRIES, entries)
             self._drop_refused(connection, done.sync, [*done.settled, *(row.slot for row in done.refused)])
             if done.refused:
                 connection.execute(sa.insert(tables.refused), [row.stored(done.sync) for row in done.refused])
+            if done.log is not None:
+                outbox.add(connection, done.sync, done.run_id, done.log)
         return after + len(entries)
 
     def harden(self, sync: str) -> None:
         """What has been written so far outlives a power cut from here on: before something is built upon it."""
         if self._loose:
-            with self._writing(durable=True) as connection:
+            with self.writing(durable=True) as connection:
                 same = sa.update(tables.syncs).where(tables.syncs.c.sync == sync)
                 connection.execute(same.values(folded_seq=tables.syncs.c.folded_seq))
 
@@ -153,13 +158,13 @@ class StateStore:
             .where(tables.journal.c.sync == sync, tables.journal.c.seq > after)
             .order_by(tables.journal.c.seq)
         )
-        with self._reading() as connection:
+        with self.reading() as connection:
             for seq, body in connection.execution_options(stream_results=True).execute(query):
                 yield Entry(int(seq), bytes(body))
 
     def folded(self, sync: str, seq: int, known_rows: int) -> None:
         """Entries up to `seq` are in the snapshot. PostgreSQL keeps them up to the next base, for other machines."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(
                 sa.update(tables.syncs).where(tables.syncs.c.sync == sync).values(folded_seq=seq, known_rows=known_rows)
             )
@@ -170,20 +175,20 @@ class StateStore:
 
     def base(self, sync: str) -> int | None:
         """The number of the journal at which this sync's base was made; None without one."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = connection.scalar(sa.select(sa.func.min(tables.bases.c.seq)).where(tables.bases.c.sync == sync))
         return None if found is None else int(found)
 
     def base_parts(self, sync: str) -> Iterator[bytes]:
         """The base, part by part, all of one moment."""
         query = sa.select(tables.bases.c.body).where(tables.bases.c.sync == sync).order_by(tables.bases.c.part)
-        with self._reading() as connection:
+        with self.reading() as connection:
             for (body,) in connection.execution_options(stream_results=True, max_row_buffer=4).execute(query):
                 yield bytes(body)
 
     def put_base(self, sync: str, seq: int, parts: Iterator[bytes]) -> None:
         """A new base; the journal up to it isn't needed any more."""
-        with self._writing(durable=True) as connection:
+        with self.writing(durable=True) as connection:
             connection.execute(sa.delete(tables.bases).where(tables.bases.c.sync == sync))
             for number, body in enumerate(parts):
                 connection.execute(sa.insert(tables.bases).values(sync=sync, part=number, seq=seq, body=body))
@@ -198,28 +203,38 @@ class StateStore:
             length = sa.func.coalesce(sa.func.sum(sa.func.length(table.c.body)), 0)
             return sa.select(length).where(table.c.sync == sync).scalar_subquery()
 
-        with self._reading() as connection:
+        with self.reading() as connection:
             journal, base = connection.execute(sa.select(of(tables.journal), of(tables.bases))).one()
         return int(journal), int(base)
 
-    def finish(self, report: RunReport, position: dict[str, str | None] | None, *, moved_from: str | None) -> bool:
+    def finish(
+        self,
+        report: RunReport,
+        position: dict[str, str | None] | None,
+        *,
+        moved_from: str | None,
+        retention: Retention | None = None,
+    ) -> bool:
         """Close the run and move the cursor, if it is still where the run found it. Returns whether it moved.
 
-        `position` holds the columns of `syncs` to set (cursor_value, cursor_type, last_run_at, last_full_at).
+        `position` holds the columns of `syncs` to set (cursor_value, cursor_type, last_run_at, last_full_at). What is
+        older than `retention` wants it leaves the books.
         """
         moved = False
-        with self._writing(durable=True) as connection:
+        with self.writing(durable=True) as connection:
             if position:
                 held = tables.syncs.c.cursor_value
                 here = held.is_(None) if moved_from is None else held == moved_from
                 update = sa.update(tables.syncs).where(tables.syncs.c.sync == report.sync, here).values(**position)
                 moved = bool(connection.execute(update).rowcount)
             self._save(connection, report)
+            if retention is not None:
+                retention.prune(connection, report.sync, report.finished_at or report.started_at)
         return moved
 
     def update_report(self, report: RunReport) -> None:
         """Keep a run's figures current, for those who look: while it is under way, or with what became known later."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             self._save(connection, report)
 
     # --- refused rows -------------------------------------------------------------------------------------------------
@@ -235,7 +250,7 @@ class StateStore:
     def _listed(self, sync: str, which: sa.ColumnElement[bool]) -> list[RefusedRow]:
         query = sa.select(tables.refused).where(tables.refused.c.sync == sync, which)
         query = query.order_by(tables.refused.c.first_at, tables.refused.c.slot)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [RefusedRow.from_stored(dict(row)) for row in connection.execute(query).mappings()]
 
     # --- looking back -------------------------------------------------------------------------------------------------
@@ -245,7 +260,7 @@ class StateStore:
         query = sa.select(tables.runs).order_by(tables.runs.c.started_at.desc()).limit(limit)
         if sync is not None:
             query = query.where(tables.runs.c.sync == sync)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [_report(row) for row in connection.execute(query).mappings()]
 
     def latest(self) -> dict[str, dict[str, Any]]:
@@ -254,20 +269,20 @@ class StateStore:
         last = newest.group_by(tables.runs.c.sync).subquery()
         same = sa.and_(tables.runs.c.sync == last.c.sync, tables.runs.c.started_at == last.c.at)
         query = sa.select(tables.runs).join(last, same).order_by(tables.runs.c.run_id)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return {row["sync"]: _report(row) for row in connection.execute(query).mappings()}
 
     def standing(self) -> list[tuple[str, str, int, str]]:
         """Refused rows by sync and kind: how many, and since when the oldest stands there."""
         columns = (tables.refused.c.sync, tables.refused.c.kind)
         counts = (sa.func.sum(tables.refused.c.rows), sa.func.min(tables.refused.c.first_at))
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = sa.select(*columns, *counts).where(tables.refused.c.kind != SETTLING).group_by(*columns)
             found = connection.execute(query).all()
         return [(str(sync), str(kind), int(rows), str(oldest)) for sync, kind, rows, oldest in found]
 
     def run(self, run_id: str) -> dict[str, Any] | None:
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = sa.select(tables.runs).where(tables.runs.c.run_id == run_id)
             row = connection.execute(query).mappings().first()
         return None if row is None else _report(row)
@@ -275,7 +290,7 @@ class StateStore:
     def syncs(self, sync: str | None = None) -> list[SyncState]:
         """Where syncs are: all of them, or one."""
         newest = sa.select(sa.func.max(tables.journal.c.seq)).where(tables.journal.c.sync == tables.syncs.c.sync)
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = sa.select(*self._present(connection, tables.syncs), newest.scalar_subquery().label("last_seq"))
             if sync is not None:
                 query = query.where(tables.syncs.c.sync == sync)
@@ -286,13 +301,13 @@ class StateStore:
 
     def reset(self, sync: str) -> None:
         """Forget a sync's cursor, identity, journal and lists; its runs stay on record."""
-        with self._writing(durable=True) as connection:
-            for table in (tables.syncs, tables.journal, tables.bases, tables.refused, tables.plans):
+        with self.writing(durable=True) as connection:
+            for table in (tables.syncs, tables.journal, tables.bases, tables.refused, tables.plans, tables.outbox):
                 connection.execute(sa.delete(table).where(table.c.sync == sync))
 
     def hold_plan(self, plan_id: str, sync: str, made_at: datetime, rows: bytes) -> None:
         """Remember a guarded plan, so that it can be approved."""
-        with self._writing(durable=True) as connection:
+        with self.writing(durable=True) as connection:
             connection.execute(sa.delete(tables.plans).where(tables.plans.c.plan_id == plan_id))
             connection.execute(
                 sa.insert(tables.plans).values(plan_id=plan_id, sync=sync, made_at=clock.text(made_at), rows=rows)
@@ -301,26 +316,26 @@ class StateStore:
     def held_plan(self, plan_id: str) -> tuple[str, str, bytes, str | None] | None:
         """Sync, when it was made, its rows, and when it was used."""
         columns = (tables.plans.c.sync, tables.plans.c.made_at, tables.plans.c.rows, tables.plans.c.used_at)
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(sa.select(*columns).where(tables.plans.c.plan_id == plan_id)).first()
         return None if row is None else (row[0], row[1], bytes(row[2]), row[3])
 
     def use_plan(self, plan_id: str, now: datetime) -> bool:
         """An approval counts once. Returns whether this was the time."""
         unused = sa.and_(tables.plans.c.plan_id == plan_id, tables.plans.c.used_at.is_(None))
-        with self._writing(durable=True) as connection:
+        with self.writing(durable=True) as connection:
             update = sa.update(tables.plans).where(unused).values(used_at=clock.text(now))
             return bool(connection.execute(update).rowcount)
 
     def remembered(self, scope: str, name: str) -> str | None:
         where = sa.and_(tables.memory.c.scope == scope, tables.memory.c.name == name)
-        with self._reading() as connection:
+        with self.reading() as connection:
             value: str | None = connection.scalar(sa.select(tables.memory.c.value).where(where))
             return value
 
     def remember(self, scope: str, name: str, value: str | None) -> None:
         where = sa.and_(tables.memory.c.scope == scope, tables.memory.c.name == name)
-        with self._writing(durable=True) as connection:
+        with self.writing(durable=True) as connection:
             connection.execute(sa.delete(tables.memory).where(where))
             if value is not None:
                 connection.execute(sa.insert(tables.memory).values(scope=scope, name=name, value=value))
@@ -329,7 +344,7 @@ class StateStore:
 
     def _keep_older(self) -> None:
         """A copy of an embedded store of an older release, before its tables are changed."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = migrations.version(connection)
         file = engine.sqlite_file(self.url)
         if file is None or not 0 < found < migrations.NEWEST:
@@ -362,12 +377,12 @@ class StateStore:
             )
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
         with self._explained(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
-    def _writing(self, *, durable: bool = False) -> Iterator[sa.Connection]:
+    def writing(self, *, durable: bool = False) -> Iterator[sa.Connection]:
         with self._explained(), engine.writing(self.engine, durable=durable) as connection:
             if self.lease is not None:
                 lease.hold_fast(connection, self.lease.sync, self.lease.token)

@@ -110,6 +110,18 @@ refused = sa.Table(
     sa.Column("rows", sa.Integer, nullable=False),  # 1, or how many rows share an entry without a key
 )
 
+outbox = sa.Table(  # what waits to be written back to the warehouse
+    "outbox",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("entry", sa.Integer, primary_key=True, autoincrement=False),  # 0: the run itself
+    sa.Column("sync", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("body", sa.LargeBinary),  # Arrow IPC: what became of rows
+    sa.Index("outbox_by_sync", "sync", "at"),
+)
+
 plans = sa.Table(
     "plans",
     metadata,

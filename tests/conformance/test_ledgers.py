@@ -498,6 +498,7 @@ class TestSqlite(LedgerSuite):
             "DROP TABLE leases",
             "DROP TABLE limiters",
             "DROP TABLE places",
+            "DROP TABLE outbox",
             "UPDATE meta SET value = '1' WHERE name = 'schema_version'",
         ):
             self.sql(statement)
