@@ -180,7 +180,8 @@ class Acknowledged:
 class Acknowledgement:
     """What one group of answers settled, to be stored in one transaction.
 
-    `settled` are places to take off the list of refused rows, `refused` rows to put on it.
+    `settled` are places to take off the list of refused rows, `refused` rows to put on it. `log` is what the warehouse
+    is told of it, where it wants to know; see `writeback`.
     """
 
     sync: str
@@ -188,6 +189,21 @@ class Acknowledgement:
     acknowledged: Sequence[Acknowledged] = ()
     settled: Sequence[str] = ()
     refused: Sequence[RefusedRow] = ()
+    log: pa.RecordBatch | None = None
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """Something that waits to be written back to the warehouse: rows with their verdicts, or a run itself.
+
+    Of a run, `report` is the JSON of its report so far, and `ended` whether it came to its end.
+    """
+
+    run_id: str
+    number: int
+    rows: pa.Table | None = None
+    ended: bool = False
+    report: str = ""
 
 
 def slot_of(key_text: str) -> str:
