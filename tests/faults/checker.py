@@ -100,12 +100,12 @@ def balanced_report(stage: Stage, run: dict[str, Any]) -> None:
         stage.wrong("I6", f"{offered} rows to send, {settled} delivered and {open_rows} told open: {run}")
 
 
-def honest(stage: Stage, ended: Ended, *, removes: bool = False) -> None:
-    """What one run says it delivered is what arrived while it ran."""
+def honest(stage: Stage, ended: Ended, *, removes: bool = False, since: int | None = None) -> None:
+    """What one run says it delivered is what arrived while it ran, or in a job of an earlier one, `since` which."""
     run = ended.run
     if not run:
         return
-    entries = [entry for entry in stage.fake.ledger[ended.since :] if entry.applied]
+    entries = [entry for entry in stage.fake.ledger[ended.since if since is None else since :] if entry.applied]
     kept = {entry.key for entry in entries if entry.verb != "archive"}
     said = run["delivered"]["created"] + run["delivered"]["updated"]
     if said > len(kept) and not removes:
@@ -155,12 +155,14 @@ def records(stage: Stage) -> None:
         balanced_report(stage, run)
 
 
-def heal(stage: Stage, *, changed: Collection[str] = (), most: int = 2, **wishes: Any) -> Ended:
+def heal(
+    stage: Stage, *, changed: Collection[str] = (), most: int = 2, since: int | None = None, **wishes: Any
+) -> Ended:
     """No more faults: at most two clean runs, and everything is as it should be."""
     stage.fake.heal()
     ended = stage.sync()
     balanced(stage, ended)
-    honest(stage, ended)
+    honest(stage, ended, since=since)
     unclaimed(stage, stage.fake.ledger[ended.since :], changed)
     for _ in range(most - 1):
         if ended.code == 0:

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from tests.faults import answers, crowds, disks, kills, servers, sources, waves, wires
+from tests.faults import answers, bulk, crowds, disks, kills, salesforce, servers, sources, tokens, waves, wires
 
-__all__ = ["answers", "crowds", "disks", "kills", "servers", "sources", "waves", "wires"]
+__all__ = [
+    "answers",
+    "bulk",
+    "crowds",
+    "disks",
+    "kills",
+    "salesforce",
+    "servers",
+    "sources",
+    "tokens",
+    "waves",
+    "wires",
+]

@@ -14,13 +14,15 @@ from tests.faults.families import family, needs
 from tests.faults.scripted import Call
 from tests.faults.stage import Running, Stage
 
-CHAIN = 10
+CHAIN, SMALL_CHAIN = 10, 5
 ROWS, CHANGES = 1200, 900
+MOMENTS = ("arrived", "applied", "answered")
 Killer = Callable[[Stage, random.Random], Running]
 
 
-def chain(stage: Stage, killed: Killer, *, length: int = CHAIN, bound: int = checker.IN_FLIGHT) -> None:
+def chain(stage: Stage, killed: Killer, *, bound: int = checker.IN_FLIGHT) -> None:
     """Change rows, run and kill, once or a few times over; then one clean run must put everything right."""
+    length = SMALL_CHAIN if stage.small else CHAIN
     stage.ground.add(ROWS)
     stage.ground.put()
     first = stage.sync() if stage.random.random() < 0.7 else None  # else the very first run is killed, too
@@ -41,12 +43,12 @@ def chain(stage: Stage, killed: Killer, *, length: int = CHAIN, bound: int = che
         stage.count("too_late", here - kills)
         clean = checker.heal(stage, changed=changed)
         stage.most("restart_s", clean.seconds)
-        _repeats(stage, mark, kills, bound)
+        sent_again(stage, mark, kills, bound)
     checker.idle(stage)
-    _close(stage)
+    close(stage)
 
 
-def _repeats(stage: Stage, mark: int, kills: int, bound: int) -> None:
+def sent_again(stage: Stage, mark: int, kills: int, bound: int) -> None:
     """Every kill leaves at most what was in flight; each such row is sent once more, by one later run."""
     seen: set[tuple[str, str]] = set()
     again = 0
@@ -60,7 +62,7 @@ def _repeats(stage: Stage, mark: int, kills: int, bound: int) -> None:
         stage.wrong("I3", f"{again} rows were sent again after {kills} kills; in flight were at most {bound} each")
 
 
-def _close(stage: Stage) -> None:
+def close(stage: Stage) -> None:
     checker.records(stage)
     checker.polite(stage)
     checker.silent(stage)
@@ -84,27 +86,36 @@ def at_random(stage: Stage) -> None:
 
 @family("F02", "SIGKILL as the k-th call arrives, is applied, is answered", smoke=1, nightly=8, release=40)
 def by_stage(stage: Stage) -> None:
-    def killed(stage: Stage, chance: random.Random) -> Running:
-        moment, number = chance.choice(("arrived", "applied", "answered")), chance.randint(1, 10)
-        pause = chance.choice((0.0, 0.0, 0.002, 0.01, 0.05))
-        reached = threading.Event()
+    chain(stage, at_a_call)
 
-        def watch(call: Call, now: str) -> None:
-            if call.number and now == moment and len(reached_calls) < number:
-                reached_calls.add(call.number)
-                if len(reached_calls) == number:
-                    reached.set()
 
-        reached_calls: set[int] = set()
-        stage.fake.watch = watch
-        running = stage.start_sync()
-        while not reached.wait(0.02) and running.process.poll() is None:
-            pass
-        time.sleep(pause)
-        running.kill()
-        return running
+def at_a_call(stage: Stage, chance: random.Random) -> Running:
+    """Killed at one of the writing calls, at one of its moments."""
+    number = chance.randint(1, 10)
+    reached: set[int] = set()
 
-    chain(stage, killed)
+    def one(call: Call) -> bool:
+        reached.update({call.number} if call.number and len(reached) < number else ())
+        return call.number in reached and len(reached) == number
+
+    return killed_when(stage, one, chance.choice(MOMENTS), chance.choice((0.0, 0.0, 0.002, 0.01, 0.05)))
+
+
+def killed_when(stage: Stage, one: Callable[[Call], bool], moment: str, pause: float = 0.0) -> Running:
+    """A run that is killed as soon as a call of the kind asked for has come so far; it may be over before."""
+    reached = threading.Event()
+
+    def watch(call: Call, now: str) -> None:
+        if now == moment and one(call):
+            reached.set()
+
+    stage.fake.watch = watch
+    running = stage.start_sync()
+    while not reached.wait(0.02) and running.process.poll() is None:
+        pass
+    time.sleep(pause)
+    running.kill()
+    return running
 
 
 @family("F03", "SIGKILL while files change: spool, store, snapshot, fold", smoke=1, nightly=8, release=40)
@@ -169,8 +180,8 @@ def store_held(stage: Stage) -> None:
         holder.close()
         stage.most("calls_while_held", held)
         checker.heal(stage, changed=changed)
-        _repeats(stage, mark, 1, checker.IN_FLIGHT)
-    _close(stage)
+        sent_again(stage, mark, 1, checker.IN_FLIGHT)
+    close(stage)
 
 
 @family("F05", "SIGTERM and SIGINT, once and twice", smoke=1, nightly=5, release=20)
@@ -198,11 +209,11 @@ def asked_to_stop(stage: Stage) -> None:
             stage.wrong("I10", f"asked by signal {number} to stop, it ended with {ended.code}: {ended.err[-300:]}")
         checker.balanced(stage, ended)
         checker.heal(stage, changed=changed)
-        _repeats(stage, mark, 1, checker.IN_FLIGHT if twice else 0)
+        sent_again(stage, mark, 1, checker.IN_FLIGHT if twice else 0)
         stage.cycles += 1
     if stage.figures["end_s"] > 30:
         stage.wrong("I10", f"it took {stage.figures['end_s']:.0f} s to stop")
-    _close(stage)
+    close(stage)
 
 
 def await_calls(stage: Stage, running: Running, number: int) -> None:
@@ -233,8 +244,8 @@ def paused(stage: Stage) -> None:
             stage.wrong("I10", f"after a pause it ended with {ended.code}: {ended.out[-300:]}")
         checker.balanced(stage, ended)
         checker.converged(stage)
-        _repeats(stage, mark, 1, 0)
+        sent_again(stage, mark, 1, 0)
         stage.ground.change(CHANGES)
         stage.ground.put()
         stage.cycles += 1
-    _close(stage)
+    close(stage)

@@ -113,6 +113,7 @@ class Stage:
     figures: dict[str, float] = field(default_factory=dict)
     cycles: int = 0
     kills: int = 0
+    variables: dict[str, str] = field(default_factory=dict)  # of the tool's environment
     ended: list[Ended] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -178,7 +179,8 @@ class Stage:
         kept.pop("PYTHONDONTWRITEBYTECODE", None)
         cache = str(Path(tempfile.gettempdir()) / "faults-bytecode")  # starts fast, and leaves the tree as it is
         other = {"PYTHONPATH": str(self.package)} if self.package is not None else {}
-        return kept | {"CRM_TOKEN": SECRET, "PYTHONPYCACHEPREFIX": cache, **other}
+        secrets = {"CRM_TOKEN": SECRET, "CRM_REFRESH_TOKEN": SECRET}
+        return kept | secrets | {"PYTHONPYCACHEPREFIX": cache, **other} | self.variables
 
     # --- what was found -----------------------------------------------------------------------------------------------
 
