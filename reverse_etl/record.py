@@ -6,7 +6,9 @@ set the pace. A caller of `record` comes back when its rows are stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -23,6 +25,7 @@ from reverse_etl.mapping import Shape, key_kinds
 from reverse_etl.model import Batch, Operation
 from reverse_etl.plan import CHUNK, KEYS_SHOWN, Parcel, Plan
 from reverse_etl.protocols import LINK_IN_DOUBT, Ledger
+from reverse_etl.redaction import SECRETS, pseudonym
 from reverse_etl.report import RunReport
 from reverse_etl.standing import (
     LINKS_OWED,
@@ -37,6 +40,8 @@ from reverse_etl.standing import (
 )
 from reverse_etl.stop import Stop
 from reverse_etl.verdicts import DELIVERED, Outcomes, Refusal, Verdict
+
+log = logging.getLogger(__name__)
 
 pc = Late("pyarrow.compute")
 
@@ -66,8 +71,10 @@ class Recorder:
         cursor: Bound | None,
         on_progress: Callable[[int], None],
         clock: Clock,
+        log_values: bool = False,
         stop: Stop,
     ) -> None:
+        self._log_values = log_values
         self._ledger = ledger
         self._report = report
         self._fields = [column.field for column in shape.payload]
@@ -124,6 +131,8 @@ class Recorder:
                     await to_thread.run_sync(self._ledger.record, done)
                 except DiskFull as full:  # it is stored, with the last of the room
                     self._stop.ask(full)
+                if log.isEnabledFor(logging.DEBUG):
+                    self._log(done.refused)
                 for answered in group:
                     self._count(answered)
                 self._on_progress(self.settled)
@@ -134,6 +143,17 @@ class Recorder:
         finally:
             for answered in group if self._failure is None else [*group, *self._waiting]:
                 answered.stored.set()
+
+    def _log(self, rows: Sequence[RefusedRow]) -> None:
+        """Refused rows, each by what its key is called in logs; with `log_values` as they are."""
+        for row in rows:
+            if row.kind != SETTLING and row.key_text is not None:
+                told = {"sync": self._report.sync, "code": row.code, "field": row.field, "request_id": row.request_id}
+                if self._log_values:
+                    told |= {"row": row.key_text, "said": row.message, "values": json.dumps(dict(row.values))}
+                else:
+                    told["row"] = pseudonym(row.key_text)
+                log.debug("a row was refused", extra=told)
 
     async def _fold_now_and_then(self, done: Acknowledgement) -> None:
         self._journaled += sum(part.rows.num_rows for part in done.acknowledged)
@@ -188,7 +208,9 @@ class Recorder:
             row = RefusedRow(
                 kind="in_doubt" if verdict is Verdict.NO_ANSWER else "rejected",
                 code=refusal.code,
-                message="; ".join(f"{name}: {why.message}" for name, why in waiting.items()) or refusal.message,
+                message=SECRETS.clean(
+                    "; ".join(f"{name}: {why.message}" for name, why in waiting.items()) or refusal.message
+                ),
                 first_at=now,
                 last_at=now,
                 key_text=key,
@@ -298,4 +320,4 @@ def _without_links(rows: pa.RecordBatch, batch: Batch, waiting: Mapping[int, Map
 def _note(remark: str, keys: list[str]) -> str:
     shown = ", ".join(keys[:KEYS_SHOWN])
     more = f" and {len(keys) - KEYS_SHOWN:,} more" if len(keys) > KEYS_SHOWN else ""
-    return f"{remark}: {shown}{more}"
+    return SECRETS.clean(f"{remark}: {shown}{more}")

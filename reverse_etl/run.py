@@ -310,6 +310,7 @@ class _Run:
             cursor=asked.cursor,
             on_progress=on_progress,
             clock=self.job.clock,
+            log_values=self.sync.log_values,
             stop=self.job.stop,
         )
         slots = made.slots(destination)
