@@ -54,6 +54,8 @@ class Grant:
 _grants: dict[tuple[str, Clock], Grant] = {}  # of the process, by what opens them
 _exchanging: dict[str, threading.Lock] = {}  # held while one is asked for, in whatever event loop
 LOOK_AGAIN_SECONDS = 0.05
+# Looks, in seconds after one another, whether another process has exchanged the same refresh token a moment before.
+CHANGED_ELSEWHERE = (0.0, 0.5, 2.0)
 
 
 class Grants:
@@ -71,6 +73,7 @@ class Grants:
         self._clock = opening.clock
         self._http = http
         self._used: Grant | None = None
+        self._refused: AuthError | None = None
 
     async def headers(self) -> Mapping[str, str]:
         grant = self._known()
@@ -87,6 +90,8 @@ class Grants:
         async with self._alone():
             known = self._known()
             if known is None or known == stale:
+                if self._refused is not None:  # to a call beside this one
+                    raise self._refused
                 known = _grants[self._key, self._clock] = await self._exchange(known)
         return known
 
@@ -106,13 +111,11 @@ class Grants:
 
     async def _exchange(self, known: Grant | None) -> Grant:
         refresh_token = self._refresh_token(known)
-        form = {
-            "grant_type": "refresh_token",
-            "client_id": self._app.client_id,
-            "client_secret": self._app.client_secret.get_secret_value(),
-            "refresh_token": refresh_token,
-        }
-        granted = body_of(await self._granted(form))
+        try:
+            granted = body_of(await self._granted(refresh_token))
+        except AuthError as refused:
+            refresh_token = await self._changed_elsewhere(refresh_token, refused)
+            granted = body_of(await self._granted(refresh_token))
         newer = granted.get("refresh_token")
         if isinstance(newer, str) and newer and newer != refresh_token:
             self._memory.put(self._rotated, newer)
@@ -125,8 +128,24 @@ class Grants:
             renew_at=self._clock.monotonic() + USED_SHARE * _lifetime(granted),
         )
 
-    async def _granted(self, form: Mapping[str, str]) -> Answer:
+    async def _changed_elsewhere(self, shown: str, refused: AuthError) -> str:
+        """The refresh token that another process was told in exchange for the one we showed. Raises `refused`."""
+        for pause in CHANGED_ELSEWHERE:
+            await self._clock.sleep(pause)
+            kept = self._memory.get(self._rotated)
+            if kept is not None and kept != shown:
+                return kept
+        self._refused = refused
+        raise refused
+
+    async def _granted(self, refresh_token: str) -> Answer:
         """The answer. The call that waits for the token was not made: a doubt about the exchange is none about rows."""
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": self._app.client_id,
+            "client_secret": self._app.client_secret.get_secret_value(),
+            "refresh_token": refresh_token,
+        }
         try:
             return await self._http.send("POST", self._path, form=form, idempotent=True)
         except (Throttled, Unavailable, InDoubt) as failure:

@@ -33,6 +33,8 @@ from reverse_etl.redaction import SECRETS
 from reverse_etl.urls import checked_base_url
 
 TOKEN_PATH = "/services/oauth2/token"  # noqa: S105  # a path, not a secret
+# Looks, in seconds after one another, whether another process has used the same refresh token a moment before.
+CHANGED_ELSEWHERE = (0.0, 0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Sessions:
         self._login = login
         self._key = fingerprint(config)
         self._session: Session | None = None
+        self._refused: AuthError | None = None
 
     async def current(self) -> Session:
         """The session, opened first if there is none."""
@@ -101,6 +104,8 @@ class Sessions:
         async with self._alone():
             known = _sessions.get(self._key)
             if known is None or known == refused:
+                if self._refused is not None:  # to a call beside this one
+                    raise self._refused
                 known = _sessions[self._key] = await self._log_in()
         return known
 
@@ -110,7 +115,26 @@ class Sessions:
         return locks.setdefault(self._key, anyio.Lock())
 
     async def _log_in(self) -> Session:
-        answer = await self._login.send("POST", TOKEN_PATH, form=self._form(), idempotent=True, authorized=False)
+        form = self._form()
+        try:
+            answer = await self._granted(form)
+        except AuthError as refused:
+            answer = await self._granted(await self._changed_elsewhere(form, refused))
+        return self._session_in(answer)
+
+    async def _granted(self, form: Mapping[str, str]) -> Answer:
+        return await self._login.send("POST", TOKEN_PATH, form=form, idempotent=True, authorized=False)
+
+    async def _changed_elsewhere(self, shown: Mapping[str, str], refused: AuthError) -> dict[str, str]:
+        """What to show instead, as another process was told a newer refresh token. Raises `refused`."""
+        for pause in CHANGED_ELSEWHERE if isinstance(self._auth, RefreshToken) else ():
+            await self._clock.sleep(pause)
+            if (form := self._form()) != shown:
+                return form
+        self._refused = refused
+        raise refused
+
+    def _session_in(self, answer: Answer) -> Session:
         granted = answer.json()
         try:
             token, instance_url = granted["access_token"], checked_base_url(granted["instance_url"])

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from reverse_etl.destinations.hubspot import HubSpot, HubSpotConfig
+from reverse_etl.destinations.hubspot.auth import fingerprint
 from reverse_etl.errors import AuthError, DestinationError, InDoubt
 from reverse_etl.http import SESSION
 from reverse_etl.model import Operation
@@ -271,3 +272,35 @@ def test_runs_in_several_event_loops_exchange_once() -> None:
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(lambda _: anyio.run(ask), range(2))) == ["4711", "4711"]
     assert sum("token" in path for path in asked) == 1
+
+
+def test_a_consent_that_another_process_changed_a_moment_before_is_looked_up_again() -> None:
+    settings = app()
+    told = script(granted("t2", refresh="third-consent"), DETAILS)
+    kept = f"refresh_token.{fingerprint(HubSpotConfig.model_validate({'type': 'hubspot', **settings}))[:16]}"
+
+    def too_late(_request: httpx.Request) -> httpx.Response:
+        told.memory.put(kept, "second-consent")
+        return httpx.Response(400, json={"status": "BAD_REFRESH_TOKEN"})
+
+    told.steps.insert(0, too_late)
+    assert told.run(lambda hubspot: hubspot.account(), **settings) == "4711"
+    assert [form["refresh_token"] for form in forms(told)] == ["first-consent", "second-consent"]
+
+
+def test_P22_a_refused_exchange_is_asked_for_once_however_many_calls_wait_for_it() -> None:
+    told = script(httpx.Response(400, json={"status": "BAD_REFRESH_TOKEN"}))
+    refusals: list[AuthError] = []
+
+    async def crowd(hubspot: HubSpot) -> None:
+        async def one() -> None:
+            with pytest.raises(AuthError) as caught:
+                await hubspot.account()
+            refusals.append(caught.value)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(one)
+
+    told.run(crowd, **app())
+    assert (len(refusals), len(forms(told))) == (4, 1)

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from reverse_etl.destinations.salesforce import Salesforce
-from reverse_etl.destinations.salesforce.auth import full_id, identity_in
+from reverse_etl.destinations.salesforce.auth import fingerprint, full_id, identity_in
+from reverse_etl.destinations.salesforce.config import SalesforceConfig
 from reverse_etl.errors import AuthError, DestinationError, InDoubt, Throttled
 from reverse_etl.model import Operation
 from reverse_etl.verdicts import Verdict
@@ -278,3 +279,35 @@ def test_every_call_counts_the_login_included() -> None:
         return salesforce.traffic.requests, salesforce.traffic.throttled
 
     assert org.use(count) == (3, 1)
+
+
+def test_a_refresh_token_that_another_process_used_a_moment_before_is_looked_up_again() -> None:
+    org = Org()
+    config = SalesforceConfig.model_validate({"type": "salesforce", "auth": REFRESH, "login_url": LOGIN})
+
+    def of_another_process(_request: httpx.Request) -> httpx.Response:
+        org.memory.put(f"refresh_token.{fingerprint(config)[:16]}", "second")
+        return httpx.Response(400, json={"error": "invalid_grant", "error_description": "expired access/refresh token"})
+
+    org.tell("POST", TOKEN, of_another_process, session("two"))
+    assert org.use(account, auth=REFRESH) == ORG_ID
+    assert [form["refresh_token"] for form in org.forms()] == ["first", "second"]
+
+
+def test_P22_a_refused_login_is_asked_for_once_however_many_calls_wait_for_it() -> None:
+    org = Org()
+    org.tell("POST", TOKEN, httpx.Response(400, json={"error": "invalid_grant"}))
+    refusals: list[AuthError] = []
+
+    async def crowd(salesforce: Salesforce) -> None:
+        async def one() -> None:
+            with pytest.raises(AuthError) as caught:
+                await write(salesforce)
+            refusals.append(caught.value)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(one)
+
+    org.use(crowd)
+    assert (len(refusals), len(org.forms())) == (4, 1)
