@@ -11,6 +11,7 @@ from reverse_etl.config.sync import SyncConfig
 from reverse_etl.protocols import Destination, Ledger, Source
 from reverse_etl.report import RunReport
 from reverse_etl.stop import Stop
+from reverse_etl.writeback import WarehouseLog
 
 
 class Observer(Protocol):
@@ -49,6 +50,7 @@ class Job:
     approve: str | None = None
     live: bool = False  # a dry run that looks at the records, too
     refused_only: bool = False  # only rows that were refused before
+    log_to: WarehouseLog | None = None
 
     @property
     def moves_cursor(self) -> bool:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from reverse_etl.state.ledger import Ledger
     from reverse_etl.state.scheduling import Lookout
     from reverse_etl.state.store import StateStore
+    from reverse_etl.writeback import WarehouseLog
     from reverse_etl.stop import Stop
 
 STRICT = re.compile(r"(?<![<>-])>\s*:cursor\b|:cursor\s*<(?![=>])")
@@ -289,6 +290,7 @@ class Project:
             source=partial(self._source, sync),
             destination=partial(_opened, sync.destination, self.config, memory, sync.options),
             stop=stop,
+            log_to=None if wishes.dry_run else self._log_to(),
             observer=observer or Unwatched(),
             **vars(wishes),
         )
@@ -315,11 +317,19 @@ class Project:
 
     def _ledger(self, sync: SyncConfig) -> Ledger:
         from reverse_etl.state.home import StateHome  # noqa: PLC0415  # SQLAlchemy: not for --help
+        from reverse_etl.state.retention import Retention  # noqa: PLC0415
         from reverse_etl.state.ledger import Ledger  # noqa: PLC0415
 
         kind = getattr(self.config.destinations[sync.destination], "type", sync.destination)
         identity = {"key": list(sync.key), "type": kind, "object": sync.object, "match": ", ".join(sync.matches)}
-        return Ledger(StateHome(self.root), self.config.state.url.get_secret_value(), sync.name, identity)
+        return Ledger(
+            StateHome(self.root),
+            self.config.state.url.get_secret_value(),
+            sync.name,
+            identity,
+            retention=Retention(self.config.state.keep_runs),
+            logged=self.config.log_to is not None,
+        )
 
     def archive(self) -> StateArchive:
         """The state as a whole: to verify, to back up, to restore."""
@@ -365,9 +375,18 @@ class Project:
             in_doubt=sum(row.count for row in standing if row.kind == "in_doubt"),
             cursor=state.cursor_value if state is not None else None,
         )
+    def _log_to(self) -> WarehouseLog | None:
+        from reverse_etl.writeback import WarehouseLog  # noqa: PLC0415
+
+        to = self.config.log_to
+        return None if to is None else WarehouseLog(to.source, to.target, partial(self._opened_source, to.source))
+
 
     def _source(self, sync: SyncConfig) -> Source:
-        config: SourceConfig = self.config.sources[sync.source]
+        return self._opened_source(sync.source)
+
+    def _opened_source(self, name: str) -> Source:
+        config: SourceConfig = self.config.sources[name]
         return registry.source(config.dialect)(config)
 
 

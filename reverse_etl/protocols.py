@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent, Query
 from reverse_etl.report import RunReport
-from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
+from reverse_etl.standing import Acknowledgement, LogEntry, RefusedRow, SyncState
 from reverse_etl.verdicts import Outcomes, Refusal
 
 if TYPE_CHECKING:
@@ -65,6 +65,33 @@ class Source(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Load:
+    """Rows for a table of a warehouse: text, whole numbers, times in UTC.
+
+    They come in series, each numbered upwards: of a series (a value of the column `series`) what the table has is left
+    out, which is all up to the greatest `number` there. Without a `number` a series is one row.
+    """
+
+    table: str
+    rows: pa.Table
+    series: str
+    number: str | None = None
+
+
+@runtime_checkable
+class Loadable(Protocol):
+    """A source that can be written to, where its user may. Reading is another connection's, and stays read-only."""
+
+    def load(self, schema: str, loads: Sequence[Load], *, rehearse: bool = False) -> None:
+        """Add the rows to their tables, in one transaction where the warehouse has such. Repeating it adds nothing.
+
+        Schema, tables and columns that aren't there are made. `rehearse` makes sure that it could be done, and does
+        nothing. Raises SourceError.
+        """
+        ...
 
 
 @dataclass
@@ -326,6 +353,18 @@ class Ledger(Protocol):
     def fold(self, *, rehash: str | None = None) -> None: ...
 
     def finish(self, report: RunReport, position: dict[str, str | None] | None, moved_from: str | None) -> bool: ...
+
+    def keep(self, report: RunReport) -> None:
+        """Store the report of a run that has ended once more."""
+        ...
+
+    def unwritten(self) -> list[LogEntry]:
+        """What the warehouse is still to be told, the oldest first, as much as it is told at once."""
+        ...
+
+    def written(self, entries: Sequence[LogEntry]) -> None:
+        """The warehouse has been told these."""
+        ...
 
     def hold_plan(self, plan_id: str, now: datetime, rows: bytes) -> None: ...
 

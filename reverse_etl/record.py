@@ -15,7 +15,7 @@ import anyio
 import pyarrow as pa
 from anyio import to_thread
 
-from reverse_etl import clock, values
+from reverse_etl import clock, values, writeback
 from reverse_etl.clock import Clock
 from reverse_etl.cursor import Bound
 from reverse_etl.errors import DiskFull
@@ -72,9 +72,11 @@ class Recorder:
         on_progress: Callable[[int], None],
         clock: Clock,
         log_values: bool = False,
+        logged: bool = False,
         stop: Stop,
     ) -> None:
         self._log_values = log_values
+        self._logged = logged
         self._ledger = ledger
         self._report = report
         self._fields = [column.field for column in shape.payload]
@@ -165,16 +167,23 @@ class Recorder:
         acknowledged: list[Acknowledged] = []
         settled: list[str] = []
         refused: list[RefusedRow] = []
+        logs: list[pa.RecordBatch] = []
         for answered in group:
             acknowledged += self._acknowledged(answered)
             keys = answered.parcel.batch.keys.to_pylist() if self._listed or answered.outcomes.doubted else []
             done = [key for at, key in enumerate(keys) if _is_done(answered.outcomes, at)]
             places = (slot for key in done for slot in (slot_of(key), settling_slot_of(key)))
             settled += [slot for slot in places if slot in self._listed]
-            if not answered.outcomes.all_done:
-                refused += self._refused(answered)
+            listed = [] if answered.outcomes.all_done else self._refused(answered)
+            refused += listed
+            if self._logged:
+                now = self._clock.now()
+                logs.append(writeback.of_outcomes(answered.parcel, answered.outcomes, listed, now))
             refused += self._settling(answered, done)
-        return Acknowledgement(self._report.sync, self._report.run_id, acknowledged, settled, refused)
+        log = pa.Table.from_batches(logs).combine_chunks().to_batches() if logs else []
+        return Acknowledgement(
+            self._report.sync, self._report.run_id, acknowledged, settled, refused, log[0] if log else None
+        )
 
     def _acknowledged(self, answered: _Answered) -> Iterator[Acknowledged]:
         """Delivered rows as the snapshot will hold them; records that were only found to exist apart."""

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 from anyio import to_thread
 
-from reverse_etl import clock, cursor, live, localdb, plan, read
+from reverse_etl import clock, cursor, live, localdb, plan, read, writeback
 from reverse_etl.blame import blame, bug, first, local
 from reverse_etl.deliver import deliver
 from reverse_etl.describe import describe
@@ -34,6 +34,7 @@ from reverse_etl.report import RowCounts, RunReport, RunStatus
 from reverse_etl.resolve import Resolver
 from reverse_etl.spool import Spool
 from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
+from reverse_etl.writeback import WarehouseLog
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ class _Run:
                     await self._destination.aclose()
         if self.begun and self.report.finished_at is None:
             self._close(None, None)
+        if self.begun and self.job.log_to is not None and not self.job.stop.asked:
+            await to_thread.run_sync(self._write_back, self.job.log_to)
 
     async def _carry_out(self) -> None:
         state = await to_thread.run_sync(self._open)
@@ -127,7 +130,7 @@ class _Run:
             return
         await to_thread.run_sync(self.ledger.release_known, comparison.connection)
         with localdb.sparing(comparison.connection):
-            await to_thread.run_sync(self._record_refused, made)
+            await to_thread.run_sync(self._record_refused, made, refused)
             if baseline:
                 await to_thread.run_sync(record_baseline, made, self.ledger, self.report, self.job.clock)
             else:
@@ -283,11 +286,12 @@ class _Run:
 
     # --- deliver and record -------------------------------------------------------------------------------------------
 
-    def _record_refused(self, made: Plan) -> None:
+    def _record_refused(self, made: Plan, refused: list[RefusedRow]) -> None:
         """Rows refused by us, and the end of entries that nothing is owed to any more."""
         self.ledger.note_keys(key_kinds(made.shape))
         if made.invalid or made.gone:
-            self.ledger.record(Acknowledgement(self.sync.name, self.job.run_id, (), made.gone, made.invalid))
+            told = writeback.of_listed(made.invalid, refused, made.gone) if self.job.log_to is not None else None
+            self.ledger.record(Acknowledgement(self.sync.name, self.job.run_id, (), made.gone, made.invalid, told))
 
     async def _deliver(self, made: Plan, refused: list[RefusedRow], asked: read.Question) -> None:
         """Send what the plan says; every outcome is stored before its slot takes the next batch."""
@@ -311,6 +315,7 @@ class _Run:
             on_progress=on_progress,
             clock=self.job.clock,
             log_values=self.sync.log_values,
+            logged=self.job.log_to is not None,
             stop=self.job.stop,
         )
         slots = made.slots(destination)
@@ -373,6 +378,17 @@ class _Run:
         if not self.ledger.finish(report, position, before) and position:
             report.cursor_to = before
             report.notes.append("the cursor was moved by somebody else meanwhile, and stays where it is")
+
+    def _write_back(self, log_to: WarehouseLog) -> None:
+        """The run is over: whatever keeps the warehouse from being told of it is a note beside it."""
+        self.job.observer.stage(self.sync.name, "writing back")
+        try:
+            log_to.write(self.ledger, self.sync, self.job.run_id)
+        except Exception as failure:
+            log.debug("the log could not be written back", exc_info=failure, extra={"sync": self.sync.name})
+            said = failure if isinstance(failure, ReverseEtlError) else bug(failure)
+            self.report.notes.append(f"not written back to {log_to.name}, the next run tries again: {said.message}")
+            self.ledger.keep(self.report)
 
     def _count_calls(self) -> None:
         if self._destination is not None:

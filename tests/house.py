@@ -26,7 +26,9 @@ from reverse_etl.sources.statement import Statement
 from reverse_etl.standing import RefusedRow, SyncState
 from reverse_etl.state.home import StateHome
 from reverse_etl.state.ledger import Ledger
+from reverse_etl.state.retention import DEFAULT
 from reverse_etl.testing import FakeClock, MemoryAccount, MemoryDestination
+from reverse_etl.writeback import WarehouseLog
 
 FIELDS = (
     Field("email", FieldType.TEXT, identifies=True, folds_case=True),
@@ -87,6 +89,10 @@ class Warehouse:
         """The next reads break after their first batch, one with each of these."""
         self._failures += failures
 
+    def opened(self) -> Source:
+        """A connection to it, for one run."""
+        return _Reader(self)
+
     # --- protocols.Source --------------------------------------------------------------------------------------------
 
     def describe(self, query: Query) -> pa.Schema:
@@ -144,6 +150,8 @@ class House:
         self.crm = crm or MemoryAccount(*FIELDS)
         self.url = f"sqlite:///{root}/.reverse_etl/state.db"
         self.runs = 0
+        self.log_to: WarehouseLog | None = None
+        self.retention = DEFAULT
         self.unopened = False  # True: a run that opens the destination fails
 
     def people(self, *rows: Sequence[object], columns: str = "id INTEGER, email VARCHAR, plan VARCHAR") -> None:
@@ -162,10 +170,11 @@ class House:
             "object": self.sync.object,
             "match": self.sync.match,
         }
-        return Ledger(StateHome(self.root), self.url, self.sync.name, identity)
+        home, logged = StateHome(self.root), self.log_to is not None
+        return Ledger(home, self.url, self.sync.name, identity, retention=self.retention, logged=logged)
 
     def source(self) -> Source:
-        return _Reader(self.warehouse)
+        return self.warehouse.opened()
 
     def destination(self) -> Destination:
         assert not self.unopened, "the destination was opened"
@@ -181,6 +190,7 @@ class House:
             "source": self.source,
             "destination": self.destination,
             "clock": self.clock,
+            "log_to": self.log_to,
         }
         return Job(**{**given, **wishes})
 

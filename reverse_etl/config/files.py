@@ -94,8 +94,11 @@ class _Reading:
         project = ReadProject(self._root, places, self._variables(), self._connector)
         for section, read in (("sources", project.read_sources), ("destinations", project.read_destinations)):
             used = {_value(definition.places, section[:-1]) for definition in definitions if only or _runs(definition)}
+            if section == "sources" and used:
+                used.add(project.log_source())
             read([name for name in project.names(section) if everything or name in used])
         state = project.read_state(self._env.get(STATE_VARIABLE))
+        project.read_log()
         project.read_defaults()
         project.read_log_values()
         if daemon:
@@ -109,6 +112,7 @@ class _Reading:
             sources=project.sources,
             destinations=project.destinations,
             state=state,
+            log_to=project.log_to,
             defaults=project.defaults,
             daemon=project.daemon,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -14,10 +15,11 @@ from reverse_etl import registry
 from reverse_etl.config.daemon import DaemonFile
 from reverse_etl.config.definition import DefaultsFile
 from reverse_etl.config.problems import Places, elsewhere, from_pydantic, nearest, unknown_key
+from reverse_etl.config.schedule import parse_duration
 from reverse_etl.config.tree import Node
 from reverse_etl.config.urls import absolute, absolute_state, dialect_of
 from reverse_etl.config.variables import Variables, plain_data
-from reverse_etl.config.words import Name, checked_name
+from reverse_etl.config.words import Duration, Name, SchemaName, checked_name
 from reverse_etl.errors import PluginError
 from reverse_etl.model import Problem
 from reverse_etl.protocols import Destination
@@ -66,10 +68,22 @@ class StateFile(_Part):
         description="where the project remembers: a SQLite file, or PostgreSQL for several workers",
     )
     values: Literal["keep", "hashes"] = Field("keep", description="whether acknowledged values stay on disk")
+    keep_runs: Duration = Field(
+        "90 days", description="how long runs stay on record; the last run of a sync, and what stands, always do"
+    )
     encryption_key: Annotated[tuple[SecretStr, ...], BeforeValidator(_keys, json_schema_input_type=str)] = Field(
         (),
         description="a Fernet key: tokens that a destination gives out are encrypted with it; "
         "of several with a comma between them the first encrypts, and all decrypt",
+    )
+
+
+class LogFile(_Part):
+    """Where in a warehouse it is written down what runs did."""
+
+    source: Name = Field(description="name of a source; its user must be allowed to write to the schema")
+    schema_: SchemaName = Field(
+        alias="schema", description="schema of the tables reverse_etl_runs and reverse_etl_rows; made where it isn't"
     )
 
 
@@ -81,6 +95,9 @@ class ProjectFile(_Part):
         {}, description="systems that rows go to, by name; each has a `type`"
     )
     state: StateFile = Field(StateFile(), description="where the project remembers what was acknowledged")
+    log_to: LogFile | None = Field(
+        None, description="runs, and what became of each row, as tables in a warehouse; not written without it"
+    )
     defaults: DefaultsFile = Field(DefaultsFile(), description="optional keys of a sync definition, for every sync")
     daemon: DaemonFile = Field(DaemonFile(), description="the scheduler: where it answers, how much it does at once")
     log_values: bool = Field(
@@ -101,10 +118,24 @@ class SourceConfig(_Part):
         """What comes before `+` or `://` in the URL: the name that finds the connector."""
         return dialect_of(self.url.get_secret_value())
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the database is one that every connection finds empty."""
+        place = self.url.get_secret_value().partition(":///")[2].partition("?")[0]
+        return self.dialect in ("duckdb", "sqlite") and place in ("", ":memory:")
+
+
+class LogConfig(_Part):
+    """A source by name, and a schema in it."""
+
+    source: str
+    target: str
+
 
 class StateConfig(_Part):
     url: SecretStr
-    values: Literal["keep"] = "keep"
+    values: Literal["keep", "hashes"] = "keep"
+    keep_runs: timedelta = timedelta(days=90)
     encryption_keys: tuple[SecretStr, ...] = ()
 
 
@@ -115,8 +146,18 @@ class ProjectConfig(_Part):
     sources: dict[str, SourceConfig] = {}
     destinations: dict[str, BaseModel] = {}
     state: StateConfig
+    log_to: LogConfig | None = None
     defaults: DefaultsFile = DefaultsFile()
     daemon: DaemonFile = DaemonFile()
+
+
+def _kept(written: StateFile) -> dict[str, Any]:
+    """What the state's settings say beside its address."""
+    return {
+        "values": written.values,
+        "keep_runs": parse_duration(str(written.keep_runs)) if written.keep_runs else timedelta(),
+        "encryption_keys": written.encryption_key,
+    }
 
 
 class ReadProject:
@@ -127,6 +168,7 @@ class ReadProject:
         self.connectors: dict[str, type[Destination]] = {}
         self.destinations: dict[str, BaseModel] = {}
         self.sources: dict[str, SourceConfig] = {}
+        self.log_to: LogConfig | None = None
         self.defaults = DefaultsFile()
         self.daemon = DaemonFile()
         self.log_values = False
@@ -189,14 +231,33 @@ class ReadProject:
         url = url_of_environment or (written or StateFile()).url.get_secret_value()
         SECRETS.learn(secrets_in(SecretStr(url)))
         try:
-            keys = written.encryption_key if written is not None else ()
-            return StateConfig(url=SecretStr(absolute_state(url, self._root)), encryption_keys=keys)
+            return StateConfig(url=SecretStr(absolute_state(url, self._root)), **_kept(written or StateFile()))
         except ValueError as failure:
             if url_of_environment is None:
                 self._complain(("state", "url"), str(failure))
             else:
                 self.problems.append(Problem("REVERSE_ETL_STATE_URL", 0, 0, "", str(failure)))
             return StateConfig(url=SecretStr(DEFAULT_STATE_URL))
+
+    def log_source(self) -> str | None:
+        """The source that the log goes to, as it is written there."""
+        node = self._section("log_to").get("source")
+        return node.value if node is not None and isinstance(node.value, str) else None
+
+    def read_log(self) -> None:
+        """Where the log goes. Its source must have been read before."""
+        if "log_to" not in self._section(""):
+            return
+        written = self._validated(LogFile, ("log_to",), variables=False)
+        if written is None:
+            return
+        self.log_to = LogConfig(source=written.source, target=written.schema_)
+        known = self.names("sources")
+        if written.source not in known:
+            message = f"there is no source `{written.source}`; there are {', '.join(known) or 'none'}"
+            self._complain(("log_to", "source"), message, nearest=nearest(written.source, known))
+        elif (source := self.sources.get(written.source)) is not None and source.in_memory:
+            self._complain(("log_to", "source"), "is a database in memory, which ends with every run")
 
     def read_defaults(self) -> None:
         if "defaults" in self._section(""):

@@ -13,6 +13,7 @@ from reverse_etl.config.schedule import parse_duration, parse_schedule
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
+_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}(?:\.[A-Za-z_][A-Za-z0-9_$-]{0,62})?")
 _TABLE = re.compile(r"[^\s.;\"'`\[\]]+(?:\.[^\s.;\"'`\[\]]+){0,2}")
 
 
@@ -104,12 +105,19 @@ def _table(name: str) -> str:
     return name
 
 
+def _schema(name: str) -> str:
+    if _SCHEMA.fullmatch(name) is None:
+        raise ValueError("should be a schema such as reverse_etl, or database.schema, without quotes or blanks")
+    return name
+
+
 Column = Annotated[str, words("the name of a column")]
 FieldName = Annotated[str, words("the name of a field of the destination")]
 Text = Annotated[str, words("text")]
 Connection = Annotated[str, words("the name of a connection")]
 Name = Annotated[str, AfterValidator(checked_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
 Table = Annotated[str, words("a table such as schema.name"), AfterValidator(_table)]
+SchemaName = Annotated[str, words("the name of a schema"), AfterValidator(_schema)]
 Timezone = Annotated[str, words("a time zone such as Europe/Berlin"), AfterValidator(_timezone)]
 ScheduleText = Annotated[str, words("a schedule such as `every 15 minutes`"), AfterValidator(_schedule)]
 Duration = Annotated[

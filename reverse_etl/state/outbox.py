@@ -60,7 +60,7 @@ class Outbox:
         with self._store.writing() as connection:
             for run_id, entry, body in connection.execute(query).all():
                 rows = pa.ipc.open_stream(body).read_all()
-                others = rows.filter(pc.invert(pc.fill_null(pc.equal(rows.column("key"), key), False)))
+                others = rows.filter(pc.invert(pc.fill_null(pc.equal(rows.column("row_key"), key), False)))
                 if others.num_rows < rows.num_rows:
                     less = sa.update(outbox).where(mine).values(body=_encoded(others), rows=others.num_rows)
                     connection.execute(less, {"of_run": run_id, "of_entry": entry})
