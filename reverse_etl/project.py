@@ -35,12 +35,11 @@ if TYPE_CHECKING:
     from reverse_etl.job import Job, Observer
     from reverse_etl.missing import MissingField
     from reverse_etl.state.archive import StateArchive
-    from reverse_etl.state.lease import Lease
     from reverse_etl.state.ledger import Ledger
-    from reverse_etl.state.scheduling import Lookout
+    from reverse_etl.state.scheduling import Lookout, Seat
     from reverse_etl.state.store import StateStore
-    from reverse_etl.writeback import WarehouseLog
     from reverse_etl.stop import Stop
+    from reverse_etl.writeback import WarehouseLog
 
 STRICT = re.compile(r"(?<![<>-])>\s*:cursor\b|:cursor\s*<(?![=>])")
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -290,8 +289,8 @@ class Project:
             source=partial(self._source, sync),
             destination=partial(_opened, sync.destination, self.config, memory, sync.options),
             stop=stop,
-            log_to=None if wishes.dry_run else self._log_to(),
             observer=observer or Unwatched(),
+            log_to=None if wishes.dry_run else self._log_to(),
             **vars(wishes),
         )
 
@@ -317,8 +316,8 @@ class Project:
 
     def _ledger(self, sync: SyncConfig) -> Ledger:
         from reverse_etl.state.home import StateHome  # noqa: PLC0415  # SQLAlchemy: not for --help
-        from reverse_etl.state.retention import Retention  # noqa: PLC0415
         from reverse_etl.state.ledger import Ledger  # noqa: PLC0415
+        from reverse_etl.state.retention import Retention  # noqa: PLC0415
 
         kind = getattr(self.config.destinations[sync.destination], "type", sync.destination)
         identity = {"key": list(sync.key), "type": kind, "object": sync.object, "match": ", ".join(sync.matches)}
@@ -338,7 +337,7 @@ class Project:
 
         return StateArchive(StateHome(self.root), self.config.state.url.get_secret_value())
 
-    def scheduling(self, holder: str) -> AbstractContextManager[Lease | None]:
+    def scheduling(self, holder: str) -> AbstractContextManager[Seat | None]:
         """Be the one daemon that schedules for this state. None where the state is a file. Raises SyncBusy."""
         from reverse_etl.state.scheduling import scheduling  # noqa: PLC0415
 
@@ -375,12 +374,12 @@ class Project:
             in_doubt=sum(row.count for row in standing if row.kind == "in_doubt"),
             cursor=state.cursor_value if state is not None else None,
         )
+
     def _log_to(self) -> WarehouseLog | None:
         from reverse_etl.writeback import WarehouseLog  # noqa: PLC0415
 
         to = self.config.log_to
         return None if to is None else WarehouseLog(to.source, to.target, partial(self._opened_source, to.source))
-
 
     def _source(self, sync: SyncConfig) -> Source:
         return self._opened_source(sync.source)

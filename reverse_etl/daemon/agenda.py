@@ -6,7 +6,7 @@ The agenda decides and remembers; it starts nothing. Its times come from a clock
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -137,15 +137,25 @@ class Agenda:
         entry.again = entry.phase is Phase.RUNNING
         return Decision.SKIP
 
-    def begin(self, name: str) -> None:
-        """The run starts now. An interval counts from here when it had to wait for a free place."""
+    def adopt(self, name: str, due: datetime) -> None:
+        """An order for `due` that another daemon has given stands for the times up to then."""
+        entry = self._entries[name]
+        entry.anchor = due if entry.anchor is None else max(entry.anchor, due)
+        self._wait(entry)
+        self._reckon(entry)
+
+    def begin(self, name: str, since: datetime | None = None) -> None:
+        """The run starts now. An interval counts from here when it had to wait for a free place.
+
+        `since`: it is one that was ordered then, by another daemon.
+        """
         entry, now = self._entries[name], self._clock.now()
         waited = entry.phase_since is not None and now - entry.phase_since > PUNCTUAL
         if waited and isinstance(entry.sync.schedule, Every):
             entry.anchor = now
         entry.phase, entry.phase_since = Phase.RUNNING, now
         entry.before, entry.not_before = entry.past, None
-        entry.past = Past(now, entry.past.ended_at, entry.past.good)
+        entry.past = Past(since or now, entry.past.ended_at, entry.past.good)
         self._reckon(entry)
 
     def end(self, name: str, report: RunReport) -> list[str]:
@@ -159,11 +169,23 @@ class Agenda:
             interrupted = report.status is RunStatus.INTERRUPTED
             entry.past = Past(entry.past.started_at, now, report.status in rhythm.GOOD, owed=interrupted)
             entry.overdue_since = None
+        return self._affected(entry)
+
+    def learn(self, name: str, report: RunReport) -> list[str]:
+        """Somebody else's run has ended. It counts like one of our own; returns what `end` does."""
+        entry = self._entries[name]
+        if entry.past.started_at is not None and report.started_at < entry.past.started_at:
+            return []
+        entry.past, entry.not_before, entry.overdue_since = Past.of(report), None, None
+        if isinstance(entry.sync.schedule, Every):
+            entry.anchor = max(entry.anchor or report.started_at, report.started_at)
+        return self._affected(entry)
+
+    def abandon(self, name: str) -> None:
+        """Somebody else's run will never end: its process is gone, and its work is still to be done."""
+        entry = self._entries[name]
+        entry.past, entry.not_before = replace(entry.past, owed=True), None
         self._reckon(entry)
-        children = list(self._children(name))
-        for child in children:
-            self._reckon(child)
-        return [name, *(child.sync.name for child in children)]
 
     def set_back(self, by: timedelta) -> None:
         """The machine's clock was set back: intervals go on by the time that has really passed."""
@@ -187,6 +209,13 @@ class Agenda:
         """How many times have passed that the run which is due now makes up for, beside its own."""
         entry = self._entries[name]
         return rhythm.missed(entry.sync, entry.anchor, self._clock.now())
+
+    def _affected(self, entry: Entry) -> list[str]:
+        """The syncs whose time may have changed by the end of a run of this one."""
+        affected = [entry, *self._children(entry.sync.name)]
+        for each in affected:
+            self._reckon(each)
+        return [each.sync.name for each in affected]
 
     def _wait(self, entry: Entry) -> None:
         entry.phase, entry.phase_since = Phase.WAITING, self._clock.now()

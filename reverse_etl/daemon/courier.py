@@ -66,6 +66,10 @@ class Courier:
             self._unsent[name] = [alert for alert in found if self._clock.now() - alert.at < OLDEST]
         self._news.set()
 
+    def forget(self) -> None:
+        """Another daemon delivers what waits."""
+        self._unsent.clear()
+
     async def run(self) -> None:
         """Delivers until it is cancelled, each channel by itself."""
         under_way: set[str] = set()
@@ -82,7 +86,7 @@ class Courier:
         await self._clock.sleep(GATHER_SECONDS)
         while alerts := list(self._unsent.get(name, ())):
             await self._send(name, alerts)
-            rest = [alert for alert in self._unsent[name] if alert not in alerts]
+            rest = [alert for alert in self._unsent.get(name, ()) if alert not in alerts]
             self._unsent[name] = rest
             self._remember()
         under_way.discard(name)

@@ -50,6 +50,7 @@ class Definitions:
         self.current: Mapping[str, Definition] = {}
         self.broken: Mapping[str, Sequence[Problem]] = {}  # by sync, or by file where no sync is to blame
         self.settings = DaemonFile()
+        self.project: Project | None = None  # without its syncs, as the project file could last be read
         self._env = env
         self._marks: dict[Path, Mark] = {}
 
@@ -89,6 +90,7 @@ class Definitions:
         except ConfigError as failure:
             broken[files.PROJECT_FILE] = failure.problems
             return self.settings, self._legible()
+        self.project = Project(config, {})
         return config.daemon, True
 
     def _legible(self) -> bool:

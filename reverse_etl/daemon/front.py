@@ -16,11 +16,9 @@ from reverse_etl.daemon.agenda import Decision, Phase
 from reverse_etl.daemon.books import Books
 from reverse_etl.daemon.definitions import Definitions
 from reverse_etl.daemon.life import Life
-from reverse_etl.daemon.notebook import Notebook
+from reverse_etl.daemon.notebook import SIGNATURES, Pages
 from reverse_etl.daemon.scheduler import Scheduler
 from reverse_etl.daemon.workforce import Pool
-
-SIGNATURES = "signatures"  # the notebook's section
 
 
 @dataclass(frozen=True)
@@ -31,16 +29,20 @@ class Front:
     scheduler: Scheduler
     pool: Pool
     definitions: Definitions
-    notebook: Notebook
+    notebook: Callable[[], Pages]
     used: signature.Used
     scrape: Callable[[], bytes]
     clock: Clock
+    standby: Callable[[], str] = lambda: ""
 
     def silent_seconds(self) -> float:
         return self.life.silent_seconds
 
     def ready(self) -> bool:
         return self.life.ready
+
+    def standing_by(self) -> str:
+        return self.standby()
 
     def broken(self) -> Mapping[str, Sequence[str]]:
         return {name: [str(problem) for problem in each] for name, each in self.definitions.broken.items()}
@@ -57,6 +59,7 @@ class Front:
                 "process": os.getpid(),
                 "started_at": clock.text(self.scheduler.started),
                 "ready": self.life.ready,
+                "standing_by": self.standby() or None,
                 "places": self.pool.places,
                 "running": sorted(self.pool.running),
                 "waiting": sorted(self.pool.waiting),
@@ -75,7 +78,10 @@ class Front:
         if secret is None:
             raise signature.BadSignature("no_trigger_secret", "daemon.trigger_secret is gone from the project file")
         message_id, seconds = signature.checked(secret.get_secret_value(), headers, body, now)
-        self.notebook.write(SIGNATURES, self.used.take(message_id, seconds, now))
+        self.notebook().write(SIGNATURES, self.used.take(message_id, seconds, now))
+
+    async def settled(self) -> None:
+        await self.notebook().settled()
 
     def _coming(self, name: str) -> dict[str, Any]:
         if name not in self.scheduler.agenda:

@@ -1,7 +1,7 @@
 """What the daemon itself must remember over a restart: who asked for a run, used signatures, what has been told.
 
 One small file, `.reverse_etl/daemon.json`, replaced whole and on disk before a call returns; and the lock that keeps a
-second daemon from the same project.
+second daemon from the same project. With the state in PostgreSQL the same stands there, for daemons on other machines.
 """
 
 from __future__ import annotations
@@ -13,14 +13,41 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import anyio
+from anyio import to_thread
 
 from reverse_etl.errors import StateError, SyncBusy
+from reverse_etl.project import Project
 
 log = logging.getLogger(__name__)
 
 FOLDER = ".reverse_etl"
 NAME, LOCK = "daemon.json", "daemon.lock"
+SCOPE = ".daemon"  # of the state's memory: no connection has such a name
+SETTLE_SECONDS, AGAIN_SECONDS = 5.0, 1.0
+# The sections:
+WISHES = "asked"  # runs that were asked for and have not begun
+TOLD, UNSENT = "told", "unsent"  # what people know of each sync; alerts that have not arrived
+SIGNATURES = "signatures"  # ids of requests that were taken
+SECTIONS = (WISHES, TOLD, UNSENT, SIGNATURES)
+
+
+class Pages(Protocol):
+    """Sections of names with JSON values."""
+
+    def page(self, section: str) -> dict[str, Any]:
+        """A copy of what stands in a section."""
+        ...
+
+    def write(self, section: str, page: dict[str, Any]) -> None:
+        """Replaces a section. Does nothing when it reads the same already."""
+        ...
+
+    async def settled(self) -> None:
+        """Returns when all that was written outlives this process. Raises StateError when that can't be had soon."""
+        ...
 
 
 class Notebook:
@@ -61,6 +88,9 @@ class Notebook:
         except OSError as failure:
             log.error("%s can't be written, and is forgotten with a restart: %s", self._path.name, failure.strerror)
 
+    async def settled(self) -> None:
+        """It is so already."""
+
     def _store(self) -> None:
         fresh = self._path.with_suffix(".new")
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -91,6 +121,65 @@ class Notebook:
             yield path
         finally:
             os.close(handle)
+
+
+class SharedNotebook:
+    """The sections in the state's database: a thread keeps them, so that no outage holds the daemon up."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._pages: dict[str, dict[str, Any]] = {}
+        self._unkept: set[str] = set()
+        self._news = anyio.Event()
+        self._kept = anyio.Event()
+
+    def open(self) -> None:
+        """Reads what another daemon has left. Synchronous; raises StateError."""
+        with self._project.store() as store:
+            for section in SECTIONS:
+                text = store.remembered(SCOPE, section) if store is not None else None
+                self._pages[section] = _pages(f'{{"page": {text}}}').get("page", {}) if text else {}
+
+    def page(self, section: str) -> dict[str, Any]:
+        return dict(self._pages.get(section, {}))
+
+    def write(self, section: str, page: dict[str, Any]) -> None:
+        if self.page(section) == page:
+            return
+        self._pages[section] = dict(page)
+        self._unkept.add(section)
+        self._news.set()
+
+    async def settled(self) -> None:
+        with anyio.move_on_after(SETTLE_SECONDS):
+            while self._unkept:
+                await self._kept.wait()
+        if self._unkept:
+            raise StateError("the state's database doesn't take what the daemon must remember", hint="try again later")
+
+    async def run(self) -> None:
+        """Keeps what is written, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news, sections = anyio.Event(), set(self._unkept)
+            pages = {section: json.dumps(self._pages[section]) for section in sections}
+            try:
+                await to_thread.run_sync(self._keep, pages)
+            except StateError as failure:
+                log.error("what the daemon must remember is not in the database yet: %s", failure.message)
+                await anyio.sleep(AGAIN_SECONDS)
+                self._news.set()
+                continue
+            self._unkept -= {section for section in sections if pages[section] == json.dumps(self._pages[section])}
+            self._kept.set()
+            self._kept = anyio.Event()
+
+    def _keep(self, pages: dict[str, str]) -> None:
+        with self._project.store() as store:
+            if store is None:
+                raise StateError("the state's tables are gone", hint="restore the database")
+            for section, text in pages.items():
+                store.remember(SCOPE, section, text)
 
 
 def running_at(root: Path) -> str | None:

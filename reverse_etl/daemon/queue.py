@@ -7,18 +7,21 @@ in the state protects the sync itself, whatever happens here.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 import psycopg
 from anyio import to_thread
-from procrastinate import App, PsycopgConnector
+from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.jobs import Job, Status
 
+from reverse_etl import clock
 from reverse_etl.blame import blame
 from reverse_etl.clock import SYSTEM
 from reverse_etl.config.timing import Priority
@@ -30,23 +33,28 @@ from reverse_etl.project import Project
 from reverse_etl.report import RunReport
 from reverse_etl.stop import Stop
 
+log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from reverse_etl.state.scheduling import Seat as Right
+
 NAME = "reverse_etl"
 TASK = "reverse_etl.run"
 URGENCY: dict[Priority, int] = {"high": 10, "normal": 0, "low": -10}
 LOOK_SECONDS = 0.5  # how soon the end of a run is noticed
 OUTCOMES = "queue"  # where in the state's memory runs' reports are left
 _PREPARING = 0x72657473  # of an advisory lock: the tables are made once
+_STANDING = frozenset({"todo", "doing"})
+_IN_THEIR_TRANSACTION = App(connector=SyncPsycopgConnector())  # has no connection of its own
 _DRIVER = re.compile(r"^postgresql(\+\w+)?://")
 
 
 def url_of(definitions: Definitions) -> str:
     """Where the queue is. Raises ConfigError where there is none."""
     problems = definitions.broken.get("reverse_etl.yml")
-    if problems:
-        raise ConfigError(list(problems), hint="correct these and start again")
-    url = next((each.project.config.state.url.get_secret_value() for each in definitions.current.values()), None)
-    if url is None:
-        raise ConfigError([Problem("syncs", 0, 0, "", "there is no sync that can be read, so nothing to work at")])
+    if problems or definitions.project is None:
+        raise ConfigError(list(problems or ()), hint="correct these and start again")
+    url = definitions.project.config.state.url.get_secret_value()
     if _DRIVER.match(url) is None:
         message = "workers need the state in PostgreSQL: postgresql+psycopg://..."
         raise ConfigError([Problem("reverse_etl.yml", 0, 0, "state.url", message)])
@@ -79,19 +87,25 @@ class Queue:
         finally:
             await self.app.close_async()
 
-    async def put(self, order: Order) -> int:
-        """The order's number; that of one which waits already, if there is one."""
-        deferrer = self.app.configure_task(
-            TASK, queue=NAME, lock=order.sync, queueing_lock=order.sync, priority=URGENCY[order.priority]
-        )
+    async def put(self, order: Order, right: Right) -> int:
+        """The order's number; that of one which waits already, if there is one. Raises LeaseLost without the right."""
         while True:
             try:
-                return await deferrer.defer_async(sync=order.sync, reason=order.reason, due=order.due.isoformat())
+                return await to_thread.run_sync(_ordered, order, right)
             except AlreadyEnqueued:
                 waiting = await self.app.job_manager.list_jobs_async(queueing_lock=order.sync, status="todo")
                 for job in waiting:
                     if job.id is not None:
                         return job.id
+
+    async def standing(self) -> list[Order]:
+        """Orders that have not ended, by whichever daemon they were given: of each sync the youngest."""
+        jobs = await self.app.job_manager.list_jobs_async(queue=NAME)
+        found = {str(job.lock): job for job in sorted(jobs, key=lambda job: job.id or 0) if job.status in _STANDING}
+        return [
+            Order(sync, str(job.task_kwargs["reason"]), clock.parse(str(job.task_kwargs["due"])), number=job.id)
+            for sync, job in found.items()
+        ]
 
     async def has_ended(self, number: int, given: float) -> bool:
         """Whether an order isn't there any more that was `given` then. One look serves all who wait."""
@@ -128,18 +142,49 @@ class Queue:
 class Office:
     """Hands a run to the queue and waits for what comes of it: `scheduler.CarryOut` for runs that workers do."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, right: Callable[[], Right]) -> None:
         self._queue = queue
+        self._right = right
+
+    async def standing(self) -> list[Order]:
+        """Orders that another daemon has given, and that have not ended."""
+        return await self._queue.standing()
 
     async def carry_out(self, project: Project, order: Order, stop: Stop) -> RunReport:
         """The run's report. Raises SyncBusy when the daemon ends before the run does."""
-        number = await self._queue.put(order)
-        given = time.monotonic()
-        while not await self._queue.has_ended(number, given):
+        number, given = order.number or await self._put(order), time.monotonic()
+        while not await self._has_ended(number, given):
             if stop.asked:
                 raise SyncBusy(f"{order.sync} is with the workers", hint="it runs without the daemon")
             await anyio.sleep(LOOK_SECONDS)
         return await to_thread.run_sync(outcome, project, order.sync, number)
+
+    async def _put(self, order: Order) -> int:
+        try:
+            return await self._queue.put(order, self._right())
+        except ConnectorException as failure:
+            raise StateError(f"the queue can't be used: {failure}", hint="the next due time tries again") from failure
+
+    async def _has_ended(self, number: int, given: float) -> bool:
+        """False during an outage of the database: what workers do goes on meanwhile."""
+        try:
+            return await self._queue.has_ended(number, given)
+        except ConnectorException as failure:
+            log.debug("the queue was not reached", exc_info=failure)
+            return False
+
+
+def _ordered(order: Order, right: Right) -> int:
+    with right.ordering(order.sync, order.due) as connection:
+        deferrer = _IN_THEIR_TRANSACTION.configure_task(
+            TASK,
+            queue=NAME,
+            lock=order.sync,
+            queueing_lock=order.sync,
+            priority=URGENCY[order.priority],
+            connection=connection,
+        )
+        return deferrer.defer(sync=order.sync, reason=order.reason, due=clock.text(order.due))
 
 
 def leave(project: Project, number: int, report: RunReport) -> None:

@@ -30,8 +30,8 @@ class Past:
     owed: bool = False
 
     @classmethod
-    def of(cls, report: RunReport | None) -> Past:
-        """As the last run on record tells. One that never ended was killed, unless it is still under way elsewhere."""
+    def of(cls, report: RunReport | None, *, alive: bool = False) -> Past:
+        """As the last run on record tells. One that never ended was killed, unless it is `alive` elsewhere."""
         if report is None:
             return cls()
         ended = None if report.status is RunStatus.RUNNING else report.finished_at
@@ -39,7 +39,7 @@ class Past:
             started_at=report.started_at,
             ended_at=ended,
             good=report.status in GOOD,
-            owed=report.status in {RunStatus.RUNNING, RunStatus.INTERRUPTED},
+            owed=report.status is RunStatus.INTERRUPTED or (report.status is RunStatus.RUNNING and not alive),
         )
 
 

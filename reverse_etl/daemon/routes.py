@@ -47,6 +47,10 @@ class Daemon(Protocol):
 
     def silent_seconds(self) -> float: ...
     def ready(self) -> bool: ...
+    def standing_by(self) -> str:
+        """Who schedules instead of this daemon, in a sentence; empty when nobody does."""
+        ...
+
     def broken(self) -> Mapping[str, Sequence[str]]:
         """What is wrong with the files, by sync or file."""
         ...
@@ -63,6 +67,10 @@ class Daemon(Protocol):
 
     def use(self, headers: Mapping[str, str], body: bytes) -> None:
         """Raises BadSignature for a message that isn't signed as it should be, or was taken before."""
+        ...
+
+    async def settled(self) -> None:
+        """Returns when what was asked for outlives the daemon. Raises StateError."""
         ...
 
 
@@ -126,7 +134,7 @@ class _Routes:
 
     async def readyz(self, request: Request) -> Response:
         ready, broken = self.daemon.ready(), self.daemon.broken()
-        status = "ready" if ready else "not taking on runs: starting, or about to end"
+        status = "ready" if ready else self.daemon.standing_by() or "not taking on runs: starting, or about to end"
         return _Json({"status": status, "broken": broken}, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
@@ -138,6 +146,8 @@ class _Routes:
     async def run(self, request: Request) -> Response:
         if not self.signed:
             return _error(403, "no_trigger_secret", "requests need a key to be signed with: set daemon.trigger_secret")
+        if self.daemon.standing_by():  # its signature stays good for the other one
+            return _error(503, "standing_by", "another daemon schedules for this state: ask that one")
         body = await _body(request)
         try:
             self.daemon.use(request.headers, body)
@@ -150,6 +160,7 @@ class _Routes:
         if not self.daemon.ready():
             return _error(503, "not_ready", "the daemon takes on no runs: it starts, or is about to end")
         fresh = self.daemon.ask(name, f"asked for by request {request.headers[signature.ID]}")
+        await self.daemon.settled()
         return _Json({"sync": name, "run": "starts" if fresh else "follows"}, 202)
 
 

@@ -73,8 +73,8 @@ class Scheduler:
 
     # --- definitions --------------------------------------------------------------------------------------------------
 
-    def take(self, definitions: Mapping[str, Definition], changes: Changes, last: Mapping[str, RunReport]) -> None:
-        """Changed files take effect: a run that is under way goes on with what it began with."""
+    def take(self, definitions: Mapping[str, Definition], changes: Changes, past: Mapping[str, Past]) -> None:
+        """Changed files take effect; runs under way go on with what they began with. `past` is that of new syncs."""
         self.definitions = definitions
         for name in changes.removed:
             self.agenda.drop(name)
@@ -82,13 +82,21 @@ class Scheduler:
             self._workforce.withdraw(name)
             log.info("%s: its file is gone, and it runs no more", name, extra={"sync": name})
         for name in changes.defined:
-            self.agenda.define(definitions[name].sync, Past.of(last.get(name)))
+            self.agenda.define(definitions[name].sync, past.get(name, Past()))
         for name in self._affected(changes.defined):
             self._plan(name)
         for name, problems in changes.broken.items():
             log.error("%s", _told_broken(name, problems, name in definitions), extra={"file": problems[0].file})
         for name in changes.mended:
             log.info("%s: its file is right again", name, extra={"sync": name})
+
+    def clear(self) -> None:
+        """Another daemon schedules: nothing is due here any more."""
+        for entry in self.agenda:
+            self.agenda.drop(entry.sync.name)
+            self._alarms.clear(entry.sync.name)
+            self._workforce.withdraw(entry.sync.name)
+        self._wishes.clear()
 
     def priorities(self) -> dict[str, Priority]:
         """Of every sync that may become due."""
@@ -123,6 +131,13 @@ class Scheduler:
             self._plan(name)
         return decision
 
+    def adopt(self, order: Order) -> None:
+        """Another daemon has given this order, and workers have it: what comes of it is waited for here."""
+        if order.sync in self.agenda:
+            self.agenda.adopt(order.sync, order.due)
+            self._workforce.give(order)
+            self._plan(order.sync)
+
     def look(self) -> None:
         """Called every few seconds: notices a clock that was set back."""
         drift = self._clock.now().timestamp() - self._clock.monotonic()
@@ -139,7 +154,7 @@ class Scheduler:
         if order.sync not in self.agenda:
             return
         entry, now = self.agenda[order.sync], self._clock.now()
-        self.agenda.begin(order.sync)
+        self.agenda.begin(order.sync, order.due if order.number is not None else None)
         if order.sync in self._wishes:
             del self._wishes[order.sync]
             self.asked(list(self._wishes))
@@ -219,11 +234,8 @@ class Scheduler:
         """The end of a run has changed when these are due."""
         for each in affected:
             self._plan(each)
-            held = self.agenda.held_by(each)
-            if name in held:
+            if name in self.agenda.held_by(each):
                 log.warning("%s: left out, as %s has not succeeded", each, name, extra={"sync": each, "parent": name})
-
-    # --- inside -------------------------------------------------------------------------------------------------------
 
     def _plan(self, name: str) -> None:
         due = self.agenda[name].due

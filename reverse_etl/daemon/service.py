@@ -15,24 +15,22 @@ from anyio import to_thread
 
 from reverse_etl.clock import SYSTEM
 from reverse_etl.daemon.alarms import ApSchedulerAlarms
-from reverse_etl.daemon.alerts import Known, Watch
+from reverse_etl.daemon.alerts import Watch
 from reverse_etl.daemon.books import Books
 from reverse_etl.daemon.courier import Courier
 from reverse_etl.daemon.definitions import Changes, Definitions
-from reverse_etl.daemon.front import SIGNATURES, Front
+from reverse_etl.daemon.front import Front
 from reverse_etl.daemon.life import Life
 from reverse_etl.daemon.listener import Listener
 from reverse_etl.daemon.metrics import Metrics
-from reverse_etl.daemon.notebook import Notebook
+from reverse_etl.daemon.notebook import TOLD, UNSENT, Notebook
 from reverse_etl.daemon.routes import application
 from reverse_etl.daemon.scheduler import Scheduler
-from reverse_etl.daemon.signature import Used
 from reverse_etl.daemon.systemd import READY, STOPPING, WATCHDOG, Notifier
-from reverse_etl.daemon.workforce import Pool
+from reverse_etl.daemon.turn import Turn
 from reverse_etl.errors import ConfigError, ReverseEtlError
 from reverse_etl.model import Problem
 from reverse_etl.redaction import SECRETS
-from reverse_etl.report import RunReport
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +39,6 @@ HANDED_OVER = 10_000  # runs that workers may have at the same time
 DRAINED, TERMINATED = 0, 128
 ROWS_SECONDS = 60.0  # how often rows that stand refused are looked at
 OWN_THREADS, THREADS_A_RUN = 16, 4  # the daemon's own looks must never wait for a warehouse
-# Sections of the notebook:
-WISHES = "asked"  # runs that were asked for and have not begun
-TOLD, UNSENT = "told", "unsent"  # what people know of each sync; alerts that have not arrived
 
 
 async def serve(root: Path, env: Mapping[str, str]) -> int:
@@ -64,18 +59,18 @@ class Service:
     def __init__(self, root: Path, env: Mapping[str, str], notebook: Notebook, lock: Path) -> None:
         self.life = Life(SYSTEM)
         self.definitions = Definitions(root, env)
-        self.notebook = notebook
         self.scheduler = Scheduler(SYSTEM)
-        self.pool = Pool(1, self.scheduler.carry_out, self.scheduler, self.scheduler.priorities)
+        self.turn = Turn(SYSTEM, self.definitions, notebook, self.scheduler, self.life)
+        self.pool = self.turn.pool
         self.metrics = Metrics(self.scheduler.agenda, self.pool, lambda: self.definitions.broken)
         self.courier = Courier(
             lambda: self.definitions.settings.alerts,
-            lambda page: notebook.write(UNSENT, page),
+            lambda page: self.turn.pages.write(UNSENT, page),
             SECRETS.clean,
             SYSTEM,
         )
-        self.alerts = Watch(SYSTEM, self.courier.take, lambda page: notebook.write(TOLD, page))
-        self.scheduler.watchers += [self.metrics, self.alerts]
+        self.alerts = Watch(SYSTEM, self.courier.take, lambda page: self.turn.pages.write(TOLD, page))
+        self.turn.listen(self.metrics, self.alerts, self.courier)
         self._alarms = ApSchedulerAlarms(self.scheduler.ring)
         self._notifier = Notifier(env)
         self._lock = lock
@@ -83,17 +78,27 @@ class Service:
 
     async def run(self, signals: AsyncIterator[signal.Signals]) -> int:
         """From the first look at the files to the exit code."""
-        changes = await to_thread.run_sync(self.definitions.read) or Changes()
+        await to_thread.run_sync(self.definitions.read)
         self._refuse_unusable()
         listener = Listener(self.definitions.settings)
-        async with self._workers(), anyio.create_task_group() as tasks:
+        async with self._workers():
             self.scheduler.attach(self._alarms, self.pool)
             self._alarms.start()
-            await self._begin(changes, tasks)
+            self._make_room()
+            if await self.turn.seat.tried():
+                await self.turn.begin()
             self._lock.write_text(f"process {os.getpid()}\n{listener.url}\n")
+            return await self._serve(listener, signals)
+
+    async def _serve(self, listener: Listener, signals: AsyncIterator[signal.Signals]) -> int:
+        async with anyio.create_task_group() as tasks:
+            self.pool.open(tasks)
+            self.life.sign()
             tasks.start_soon(listener.serve, application(self._front(), self.definitions.settings))
+            tasks.start_soon(self.turn.run)
             tasks.start_soon(self.courier.run)
             tasks.start_soon(self._watch)
+            tasks.start_soon(self._watch_runs)
             tasks.start_soon(self._watch_rows)
             self._tell_started(listener.url)
             number = await self._first_end(signals)
@@ -115,23 +120,8 @@ class Service:
             message = f"`queue` needs {missing.name}: pip install 'reverse-etl[workers]'"
             raise ConfigError([Problem("reverse_etl.yml", 0, 0, "daemon.workers", message)]) from missing
         async with Queue(url_of(self.definitions)).open() as queue:
-            self.scheduler.away = Office(queue)
+            self.scheduler.away = self.turn.away = Office(queue, self.turn.seat.right_now)
             yield
-
-    async def _begin(self, changes: Changes, tasks: anyio.abc.TaskGroup) -> None:
-        last = await to_thread.run_sync(Books(self.definitions.current).last_runs)
-        self.metrics.remember(last)
-        self.alerts.known = {name: Known.of(page) for name, page in self.notebook.page(TOLD).items()}
-        self.courier.recall(self.notebook.page(UNSENT))
-        self._make_room()
-        self.scheduler.take(self.definitions.current, changes, last)
-        for name in list(self.notebook.page(WISHES)):
-            if name in self.scheduler.agenda:
-                self.scheduler.ask(name, "asked for before the daemon was restarted")
-        self.scheduler.asked = lambda names: self.notebook.write(WISHES, dict.fromkeys(names, True))
-        self.pool.open(tasks)
-        self.life.sign()
-        self.life.ready = True
 
     def _make_room(self) -> None:
         """Places for runs, and threads for them: a run reads, compares and records in threads of its own."""
@@ -145,10 +135,11 @@ class Service:
             self.scheduler,
             self.pool,
             self.definitions,
-            self.notebook,
-            Used(self.notebook.page(SIGNATURES)),
+            lambda: self.turn.pages,
+            self.turn.used,
             self.metrics.text,
             SYSTEM,
+            lambda: self.turn.seat.other,
         )
 
     def _tell_started(self, url: str) -> None:
@@ -175,11 +166,18 @@ class Service:
                     await self._take(changes)
             except (OSError, ReverseEtlError) as failure:
                 log.error("the project's files could not be looked at, and are again soon: %s", failure)
+            self.turn.look()
             self.scheduler.look()
             self.alerts.look(self.scheduler.agenda)
             self._alarms.look()
             self.life.sign()
             self._notifier.tell(WATCHDOG)
+
+    async def _watch_runs(self) -> None:
+        """Every few seconds: runs of others that have ended."""
+        while True:
+            await anyio.sleep(LOOK_SECONDS)
+            await self.turn.look_elsewhere()
 
     async def _watch_rows(self) -> None:
         """Every minute: rows that stand refused."""
@@ -193,15 +191,8 @@ class Service:
                 self.alerts.look_at_rows(self.scheduler.agenda, standing)
 
     async def _take(self, changes: Changes) -> None:
-        last: dict[str, RunReport] = {}
-        if any(name not in self.scheduler.agenda for name in changes.defined):
-            try:
-                last = await to_thread.run_sync(Books(self.definitions.current).last_runs)
-            except ReverseEtlError as failure:
-                log.error("the state could not be looked at; new syncs start as if they had never run: %s", failure)
-        self.scheduler.take(self.definitions.current, changes, last)
-        for name in changes.removed:
-            self.alerts.forget(name)
+        if self.life.ready:
+            await self.turn.take(changes)
         if changes.settings:
             self._make_room()
             log.info("reverse_etl.yml: `runs` and `alerts` are in force; the daemon's other settings need a restart")
@@ -218,8 +209,8 @@ class Service:
         """Let runs finish; those that can't in time stop where the next ones go on."""
         # What workers do goes on without the daemon.
         seconds = self.definitions.settings.drain if self.scheduler.away is None else 0.0
-        self.life.ready = False
         self._alarms.stop()
+        await self.turn.leave()
         waiting, running = sorted(self.pool.waiting), sorted(self.pool.running)
         name = signal.Signals(number).name
         busy = f"{', '.join(running)} may go on for {seconds:g} s" if running else "no run is under way"

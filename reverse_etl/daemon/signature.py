@@ -71,6 +71,10 @@ class Used:
     def __init__(self, before: Mapping[str, int]) -> None:
         self._ids = dict(before)
 
+    def recall(self, before: Mapping[str, int]) -> None:
+        """What another daemon has taken."""
+        self._ids = dict(before)
+
     def take(self, message_id: str, seconds: int, now: datetime) -> dict[str, int]:
         """Marks an id as used, and returns what is to be kept over a restart. Raises BadSignature when it was."""
         oldest = now.timestamp() - 2 * TOLERANCE_SECONDS

@@ -22,12 +22,13 @@ CLOSING_SECONDS = 8.0  # for runs that were asked to stop: what is in flight is 
 
 @dataclass(frozen=True)
 class Order:
-    """A run that is due. `reason` says why, for the log."""
+    """A run that is due. `reason` says why, for the log; `number` is that of an order which workers have already."""
 
     sync: str
     reason: str
     due: datetime
     priority: Priority = "normal"
+    number: int | None = None
 
 
 class Listener(Protocol):
@@ -59,7 +60,8 @@ class _Place:
 class Pool:
     """At most `places` runs at a time on this process's event loop, the most urgent first.
 
-    `others` tells the priorities of all syncs that may become due: the last free place is kept for them.
+    `others` tells the priorities of all syncs that may become due: the last free place is kept for them. Nothing starts
+    while `may` says no.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class Pool:
         carry_out: CarryOut,
         listener: Listener,
         others: Callable[[], Mapping[str, Priority]],
+        may: Callable[[], bool] = lambda: True,
     ) -> None:
         self.places = places
         self._carry_out = carry_out
         self._listener = listener
         self._others = others
+        self._may = may
         self._waiting: dict[str, Order] = {}
         self._busy: dict[str, _Place] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -91,11 +95,11 @@ class Pool:
     def open(self, tasks: anyio.abc.TaskGroup) -> None:
         """Runs start in this task group."""
         self._tasks = tasks
-        self._fill()
+        self.fill()
 
     def give(self, order: Order) -> None:
         self._waiting.setdefault(order.sync, order)
-        self._fill()
+        self.fill()
 
     def withdraw(self, sync: str) -> None:
         self._waiting.pop(sync, None)
@@ -103,7 +107,7 @@ class Pool:
     def resize(self, places: int) -> None:
         """More places fill at once; with fewer, runs that are under way go on."""
         self.places = places
-        self._fill()
+        self.fill()
 
     async def drain(self, seconds: float) -> list[str]:
         """Starts nothing more and waits for what is under way; after `seconds` that is asked to stop.
@@ -121,13 +125,22 @@ class Pool:
             await self._until_idle()
         return [*self._cut, *self._busy]
 
+    async def cut(self, reason: Interrupted) -> None:
+        """Forgets what waits, asks what is under way to stop, and returns when it has."""
+        self._waiting.clear()
+        for place in self._busy.values():
+            place.stop.ask(reason)
+        await self._until_idle()
+
     async def _until_idle(self) -> None:
         while self._busy:
-            self._changed = anyio.Event()
+            if self._changed.is_set():  # several may wait for it
+                self._changed = anyio.Event()
             await self._changed.wait()
 
-    def _fill(self) -> None:
-        while self._tasks is not None and not self._closed:
+    def fill(self) -> None:
+        """Starts what may start; for whoever knows that something has changed."""
+        while self._tasks is not None and not self._closed and self._may():
             order = choose(self._waiting, self._busy, self.places, self._others())
             if order is None:
                 return
@@ -144,7 +157,7 @@ class Pool:
             self._cut.append(order.sync)
         self._listener.run_ended(order, report)
         self._changed.set()
-        self._fill()
+        self.fill()
 
 
 def choose(

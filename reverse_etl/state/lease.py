@@ -25,14 +25,15 @@ from reverse_etl.state import tables
 
 @dataclass(frozen=True)
 class Term:
-    """How long a lease lasts from a beat on, and how often it beats; in seconds."""
+    """How long a lease lasts from a beat on, how often it beats, in seconds, and what whoever comes second is told."""
 
     lasts: float
     beat: float
+    taken: str = "{name} is held by another run ({holder})"
 
 
 RUN = Term(lasts=60.0, beat=15.0)
-DAEMON = Term(lasts=10.0, beat=2.5)
+DAEMON = Term(lasts=10.0, beat=2.5, taken="another daemon schedules for this state ({holder})")
 SCHEDULING = ".daemon"  # no sync has such a name
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,8 @@ def _taken(engine: sa.Engine, sync: str, holder: str, term: Term) -> Lease:
             hint="check state.url, and whether the database is up",
         ) from failure
     if token is None:
-        raise SyncBusy(f"{sync} is held by another run ({named})", hint="it goes on by itself; try later")
+        said = term.taken.format(name=sync, holder=named)
+        raise SyncBusy(said, hint="it goes on by itself; try later")
     return Lease(engine, sync, int(token), asked + term.lasts, term)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from reverse_etl.config.timing import Priority
 from reverse_etl.daemon.queue import NAME, TASK, Queue
 from reverse_etl.daemon.workforce import Order
 from reverse_etl.errors import StateError
+from reverse_etl.state.scheduling import Seat, scheduling
 from tests.sandbox.scene import Scene
 from tests.sandbox.test_daemon import started
 
@@ -85,40 +87,48 @@ def test_workers_need_a_state_that_others_reach(scene: Scene) -> None:
 # --- the queue --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def right(postgres: str) -> Iterator[Seat]:
+    """The right to schedule."""
+    with scheduling(postgres, "a test") as seat:
+        assert seat is not None
+        yield seat
+
+
 def order(sync: str, priority: Priority = "normal") -> Order:
     return Order(sync, "asked for", NOON, priority)
 
 
-def test_an_order_waits_once_a_sync(postgres: str) -> None:
+def test_an_order_waits_once_a_sync(postgres: str, right: Seat) -> None:
     async def scenario() -> None:
         async with Queue(postgres).open() as queue, Queue(postgres).open() as other:
-            first = await queue.put(order("people"))
-            assert await other.put(order("people")) == first
-            assert await other.put(order("companies")) != first
+            first = await queue.put(order("people"), right)
+            assert await other.put(order("people"), right) == first
+            assert await other.put(order("companies"), right) != first
 
     anyio.run(scenario)
 
 
-def test_an_order_that_was_just_given_is_not_taken_for_one_that_has_ended(postgres: str) -> None:
+def test_an_order_that_was_just_given_is_not_taken_for_one_that_has_ended(postgres: str, right: Seat) -> None:
     async def scenario() -> None:
         async with Queue(postgres).open() as queue:
             assert await queue.has_ended(1, time.monotonic())  # a look at a queue that is empty yet
-            number = await queue.put(order("people"))
+            number = await queue.put(order("people"), right)
             assert not await queue.has_ended(number, time.monotonic())
 
     anyio.run(scenario)
 
 
-def test_urgent_orders_are_taken_first_and_a_sync_is_run_by_one_worker_at_a_time(postgres: str) -> None:
+def test_urgent_orders_are_taken_first_and_a_sync_is_run_by_one_worker_at_a_time(postgres: str, right: Seat) -> None:
     async def scenario() -> None:
         async with Queue(postgres).open() as queue:
             for name, priority in (("slow", "low"), ("usual", "normal"), ("drip", "high")):
-                await queue.put(order(name, priority))  # type: ignore[arg-type]
+                await queue.put(order(name, priority), right)  # type: ignore[arg-type]
             jobs = queue.app.job_manager
             worker = await jobs.register_worker()
             taken = [await jobs.fetch_job(queues=[NAME], worker_id=worker) for _ in range(2)]
             assert [job.lock for job in taken if job is not None] == ["drip", "usual"]
-            await queue.put(order("drip", "high"))  # waits until the first one has ended
+            await queue.put(order("drip", "high"), right)  # waits until the first one has ended
             following = await jobs.fetch_job(queues=[NAME], worker_id=worker)
             assert following is not None
             assert following.lock == "slow"
@@ -128,15 +138,15 @@ def test_urgent_orders_are_taken_first_and_a_sync_is_run_by_one_worker_at_a_time
 
 
 @pytest.mark.parametrize("younger", [False, True])
-def test_P37_a_dead_worker_s_run_is_put_back_once(postgres: str, younger: bool) -> None:
+def test_P37_a_dead_worker_s_run_is_put_back_once(postgres: str, right: Seat, younger: bool) -> None:
     async def scenario() -> None:
         async with Queue(postgres).open() as queue:
-            number = await queue.put(order("people"))
+            number = await queue.put(order("people"), right)
             jobs = queue.app.job_manager
             dead = await jobs.register_worker()
             await jobs.fetch_job(queues=[NAME], worker_id=dead)
             if younger:
-                number = await queue.put(order("people"))
+                number = await queue.put(order("people"), right)
             assert list(await queue.stalled(30)) == []
             _execute(postgres, "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
             (stalled,) = await queue.stalled(30)

@@ -7,10 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 from reverse_etl.daemon.definitions import Changes, Definitions
-from reverse_etl.daemon.front import SIGNATURES, Front
+from reverse_etl.daemon.front import Front
 from reverse_etl.daemon.life import Life
 from reverse_etl.daemon.metrics import Metrics
-from reverse_etl.daemon.notebook import Notebook
+from reverse_etl.daemon.notebook import SIGNATURES, Notebook
 from reverse_etl.daemon.scheduler import Scheduler
 from reverse_etl.daemon.signature import Used
 from reverse_etl.daemon.workforce import Order, Pool
@@ -73,7 +73,7 @@ class Desk:
             self.scheduler,
             self.pool,
             self.definitions,
-            self.notebook,
+            lambda: self.notebook,
             used,
             self.metrics.text,
             self.clock,
