@@ -67,7 +67,7 @@ def jobs_since(fake: Org, number: int) -> list[Job]:
     return [job for job in fake.ingest.jobs.values() if job.number > number]
 
 
-@family("F80", "bulk: SIGKILL at each stage of a job, rows changed meanwhile or not", destination="salesforce")
+@family("S10", "bulk: SIGKILL at each stage of a job, rows changed meanwhile or not", destination="salesforce")
 def jobs_killed(stage: Stage) -> None:
     fake = loaded(stage)
     fake.ingest.course = lambda _job: Course(seconds=0.5)
@@ -97,7 +97,7 @@ def _killed_at(stage: Stage, verb: str, chance: random.Random) -> None:
     checker.balanced(stage, ended)
 
 
-@family("F81", "bulk: each call lost, before it is carried out and after", destination="salesforce")
+@family("S11", "bulk: each call lost, before it is carried out and after", destination="salesforce")
 def calls_lost(stage: Stage) -> None:
     """Found again by looking, or made anew; never carried out twice."""
     fake = loaded(stage)
@@ -123,7 +123,7 @@ def _once_each(stage: Stage, acts: dict[str, Act]) -> Script:
     return script
 
 
-@family("F82", "bulk: a job fails half-way, once and always", destination="salesforce")
+@family("S12", "bulk: a job fails half-way, once and always", destination="salesforce")
 def jobs_fail(stage: Stage) -> None:
     """What it left unprocessed goes into another; after three failures the run ends and the rows wait."""
     fake = loaded(stage)
@@ -161,7 +161,7 @@ def _waits(stage: Stage, ended: Ended, code: str) -> None:
         stage.wrong("I6", f"nothing is pending after {code}: {ended.out[-300:]}")
 
 
-@family("F83", "bulk: a job aborted by somebody, open or at work", destination="salesforce")
+@family("S13", "bulk: a job aborted by somebody, open or at work", destination="salesforce")
 def jobs_aborted(stage: Stage) -> None:
     fake = loaded(stage)
     for half in (0, stage.random.randrange(1, CHANGES)):
@@ -184,7 +184,7 @@ def jobs_aborted(stage: Stage) -> None:
     settled(stage)
 
 
-@family("F84", "bulk: rows that stand in none of the result files, carried out or not", destination="salesforce")
+@family("S14", "bulk: rows that stand in none of the result files, carried out or not", destination="salesforce")
 def rows_hidden(stage: Stage) -> None:
     """Nobody knows of them: looked up, or offered again, and never taken for delivered."""
     fake = loaded(stage)
@@ -200,7 +200,7 @@ def rows_hidden(stage: Stage) -> None:
 
 
 @family(
-    "F85",
+    "S15",
     "bulk: results shuffled, numbers re-formatted, found by a numeric key; rows refused",
     destination="salesforce",
 )
@@ -242,7 +242,7 @@ def _exactly(stage: Stage, ended: Ended, mark: int) -> None:
         stage.wrong("I10", f"{said} rows reported as delivered, {arrived} arrived")
 
 
-@family("F86", "bulk: a job that does not end while the run has patience", destination="salesforce", waits=8)
+@family("S16", "bulk: a job that does not end while the run has patience", destination="salesforce", waits=8)
 def job_stuck(stage: Stage) -> None:
     """The run ends, the next ones go on with the job; no other is made."""
     fake = loaded(stage, bulk_patience="2s")
@@ -263,7 +263,7 @@ def job_stuck(stage: Stage) -> None:
 
 
 @family(
-    "F87", "bulk: no batches left of the day, jobs refused, too small a share of calls left", destination="salesforce"
+    "S17", "bulk: no batches left of the day, jobs refused, too small a share of calls left", destination="salesforce"
 )
 def no_jobs(stage: Stage) -> None:
     """The rows go by calls instead, in the same run."""
@@ -283,7 +283,7 @@ def no_jobs(stage: Stage) -> None:
 
 
 @family(
-    "F88", "bulk: a session that ends at each stage; the day's calls used up; rows locked", destination="salesforce"
+    "S18", "bulk: a session that ends at each stage; the day's calls used up; rows locked", destination="salesforce"
 )
 def jobs_troubled(stage: Stage) -> None:
     fake = loaded(stage)
@@ -326,7 +326,7 @@ def _sessions_end(stage: Stage, fake: Org, verbs: set[str]) -> Script:
     return script
 
 
-@family("F89", "bulk: killed while a job removes", destination="salesforce", release=10)
+@family("S19", "bulk: killed while a job removes", destination="salesforce", release=10)
 def removals_killed(stage: Stage) -> None:
     """Removed are only records of rows that left; what was cut off is finished, and nothing is removed twice."""
     fake = by_jobs(stage)

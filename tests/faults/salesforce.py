@@ -34,7 +34,7 @@ def by_calls(stage: Stage, **settings: Any) -> Org:
     return org_of(stage)
 
 
-@family("F70", "Salesforce: SIGKILL as the k-th call arrives, is applied, is answered", destination="salesforce")
+@family("S01", "Salesforce: SIGKILL as the k-th call arrives, is applied, is answered", destination="salesforce")
 def calls_killed(stage: Stage) -> None:
     by_calls(stage)
     kills.chain(stage, kills.at_a_call, bound=IN_FLIGHT)
@@ -56,7 +56,7 @@ WRONG: tuple[Callable[[Any], Any], ...] = (
 )
 
 
-@family("F71", "Salesforce: 500 to 504, cut, and answers of 200 that can't be trusted", destination="salesforce")
+@family("S02", "Salesforce: 500 to 504, cut, and answers of 200 that can't be trusted", destination="salesforce")
 def calls_troubled(stage: Stage) -> None:
     """What was not carried out is answered with words that prove nothing: whoever believes them loses rows."""
     by_calls(stage)
@@ -73,7 +73,7 @@ def calls_troubled(stage: Stage) -> None:
     settled(stage)
 
 
-@family("F72", "Salesforce: rows locked for a while, some refused", destination="salesforce")
+@family("S03", "Salesforce: rows locked for a while, some refused", destination="salesforce")
 def locked(stage: Stage) -> None:
     """What met a lock is offered again within the run; what is refused is listed, and nothing else is late."""
     fake = by_calls(stage)
@@ -107,7 +107,7 @@ def listed(stage: Stage, guilty: set[str], ended: Ended) -> None:
         stage.wrong("I10", f"refused were {sorted(guilty)}, listed are {sorted(found)}, told {said}")
 
 
-@family("F73", "Salesforce: the day's calls used up in the middle of a run; a reserve", destination="salesforce")
+@family("S04", "Salesforce: the day's calls used up in the middle of a run; a reserve", destination="salesforce")
 def day_over(stage: Stage) -> None:
     """The run ends, its rows wait, and nothing is sent beyond; the reserve is left to others."""
     fake = by_calls(stage)
@@ -139,7 +139,7 @@ def _stopped_for_the_day(stage: Stage, ended: Ended) -> None:
         stage.wrong("I6", f"with the day's calls used up no row is pending: {ended.out[-300:]}")
 
 
-@family("F74", "Salesforce: sessions that end while four calls are under way", destination="salesforce")
+@family("S05", "Salesforce: sessions that end while four calls are under way", destination="salesforce")
 def sessions_end(stage: Stage) -> None:
     """One new login for all of them, and each call once more; a login that is refused ends the run."""
     fake = by_calls(stage)
@@ -185,7 +185,7 @@ def _owner(stage: Stage, each: dict[str, Any]) -> str:
     return str(each.get("email__c") or stage.fake.records.get(each.get("id", ""), {}).get("email"))
 
 
-@family("F75", "Salesforce: too many calls at once, maintenance, whole calls refused", destination="salesforce")
+@family("S06", "Salesforce: too many calls at once, maintenance, whole calls refused", destination="salesforce")
 def calls_refused(stage: Stage) -> None:
     """What passes is waited for. A call refused as a whole is halved until the guilty row stands alone."""
     by_calls(stage)

@@ -75,7 +75,7 @@ def _ends_many(stage: Stage) -> None:
     settled(stage)
 
 
-@family("F63", "OAuth, HubSpot: tokens that end while four calls are under way; short-lived ones")
+@family("T01", "OAuth, HubSpot: tokens that end while four calls are under way; short-lived ones")
 def ends_at_hubspot(stage: Stage) -> None:
     _ends_many(stage)
     door = _consented(stage, lifetime=1.5, told=1.5)
@@ -91,7 +91,7 @@ def ends_at_hubspot(stage: Stage) -> None:
 
 
 @family(
-    "F64", "OAuth, Salesforce: sessions by consent that end while four calls are under way", destination="salesforce"
+    "T02", "OAuth, Salesforce: sessions by consent that end while four calls are under way", destination="salesforce"
 )
 def ends_at_salesforce(stage: Stage) -> None:
     _ends_many(stage)
@@ -121,13 +121,13 @@ def _lost_after_rotation(stage: Stage) -> None:
     settled(stage)
 
 
-@family("F65", "OAuth, HubSpot: the exchange's answer lost after the refresh token was changed")
+@family("T03", "OAuth, HubSpot: the exchange's answer lost after the refresh token was changed")
 def lost_at_hubspot(stage: Stage) -> None:
     _lost_after_rotation(stage)
 
 
 @family(
-    "F66", "OAuth, Salesforce: the exchange's answer lost after the refresh token was changed", destination="salesforce"
+    "T04", "OAuth, Salesforce: the exchange's answer lost after the refresh token was changed", destination="salesforce"
 )
 def lost_at_salesforce(stage: Stage) -> None:
     _lost_after_rotation(stage)
@@ -158,17 +158,17 @@ def _taken_back(stage: Stage) -> None:
     settled(stage)
 
 
-@family("F67", "OAuth, HubSpot: the consent taken back in the middle of a run")
+@family("T05", "OAuth, HubSpot: the consent taken back in the middle of a run")
 def taken_back_at_hubspot(stage: Stage) -> None:
     _taken_back(stage)
 
 
-@family("F68", "OAuth, Salesforce: the consent taken back in the middle of a run", destination="salesforce")
+@family("T06", "OAuth, Salesforce: the consent taken back in the middle of a run", destination="salesforce")
 def taken_back_at_salesforce(stage: Stage) -> None:
     _taken_back(stage)
 
 
-@family("F69", "OAuth: exchanges troubled by 500, 429, cuts, while two syncs ask at once, tokens changing")
+@family("T07", "OAuth: exchanges troubled by 500, 429, cuts, while two syncs ask at once, tokens changing")
 def asked_by_two(stage: Stage) -> None:
     """Two processes on one state: what the one is told in exchange holds for the other."""
     door = _consented(stage, rotates=True)
