@@ -189,7 +189,10 @@ class _Sender:
         """Records that are gone: removed already, offered as new ones, or refused where this sync never creates."""
         gone = outcomes.places(Verdict.MISSING)
         if gone and _may_be_found_anew(batch):
-            await self._find_anew(batch.take(gone), gone, outcomes, doubtful)
+            remembered = batch.record_ids.is_valid().to_pylist()  # the others were looked for by their match value
+            known = [place for place in gone if remembered[place]]
+            if known:
+                await self._find_anew(batch.take(known), known, outcomes, doubtful)
             gone = outcomes.places(Verdict.MISSING)
         for place in gone:
             if batch.operation is Operation.REMOVE:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from reverse_etl.destinations.salesforce import finding, soql
 from tests.sandbox.scene import LEADS, Scene, scene_in
-from tests.sandbox.test_salesforce_bulk import calls, connect, crowd
+from tests.sandbox.test_salesforce_bulk import calls, connect, crowd, made
 from tests.unit.destinations.salesforce.org import new_process
 
 ACCOUNTS: dict[str, Any] = {
@@ -103,3 +104,43 @@ def test_a_failure_among_them_keeps_what_the_others_have_written(scene: Scene) -
     assert len(calls(scene, "PATCH", "composite/sobjects")) < 10
     assert scene.sync("leads")["exit"] == 0
     assert len(scene.sandbox.ledger) == 2_000
+
+
+# --- records looked up -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def very_many(monkeypatch: pytest.MonkeyPatch) -> int:
+    """So many rows count as very many here, for what takes thousands of rows otherwise."""
+    monkeypatch.setattr(finding, "VERY_MANY", 30)
+    monkeypatch.setattr(soql, "MOST_VALUES", 1)
+    return 30
+
+
+def test_an_update_of_very_many_rows_finds_its_records_by_a_query_job(scene: Scene, very_many: int) -> None:
+    connect(scene, bulk_from="always")
+    scene.define(LEADS, "leads", mode="update")
+    for at in range(0, very_many, 2):
+        scene.sandbox.salesforce.add("Lead", {"External_Id__c": f"L{at}", "LastName": "Old", "Company": "Old"})
+    crowd(scene, very_many)
+    run = scene.sync("leads")
+    assert (run["delivered"]["updated"], run["rejected"]) == (very_many / 2, very_many / 2), run
+    assert {row["code"] for row in scene.rejected("leads")} == {"missing_record"}
+    assert {record["LastName"] for record in made(scene).values()} == {f"L{at}" for at in range(0, very_many, 2)}
+    assert len(calls(scene, "POST", "jobs/query")) == 1
+    assert len(calls(scene, "GET", "/query")) == 1 + 1 + 1  # a count, the job looked at and read
+
+
+def test_values_that_records_must_keep_are_read_by_a_query_job(scene: Scene, very_many: int) -> None:
+    connect(scene, bulk_from="always")
+    mapping = {**LEADS["mapping"], "Company": {"column": "company", "write": "if_empty"}}
+    scene.define(LEADS, "leads", mapping=mapping)
+    for at in range(very_many):
+        values = {"External_Id__c": f"l{at}", "LastName": "Old", "Company": 'A "quoted", \n name'}
+        scene.sandbox.salesforce.add("Lead", values)
+    crowd(scene, very_many)
+    run = scene.sync("leads")
+    assert (run["status"], run["delivered"]["updated"]) == ("succeeded", very_many), run
+    assert run["delivered"]["kept_fields"] == very_many
+    assert {record["Company"] for record in made(scene).values()} == {'A "quoted", \n name'}
+    assert len(calls(scene, "POST", "jobs/query")) == 1

@@ -17,7 +17,8 @@ from typing import IO
 import anyio
 import pyarrow as pa
 
-from reverse_etl.destinations.salesforce import errors, jobs, results, sheet, soql
+from reverse_etl.destinations.salesforce import errors, jobs, results, sheet
+from reverse_etl.destinations.salesforce.finding import Finder
 from reverse_etl.destinations.salesforce.jobs import Job, Jobs
 from reverse_etl.destinations.salesforce.remembered import Carried, Remembered, Work
 from reverse_etl.destinations.salesforce.rest import Rest
@@ -77,8 +78,19 @@ class Bulk:
     `few` writes rows by calls of 200, what a job can't carry among them; `locked` offers rows again that met a lock.
     """
 
-    def __init__(self, rest: Rest, opening: Opening, few: Few, locked: Locked, *, patience: float, hard: bool) -> None:
+    def __init__(
+        self,
+        rest: Rest,
+        finder: Finder,
+        opening: Opening,
+        few: Few,
+        locked: Locked,
+        *,
+        patience: float,
+        hard: bool,
+    ) -> None:
         self._rest = rest
+        self._finder = finder
         self._connection = opening.name
         self._memory = opening.memory
         self._clock = opening.clock
@@ -286,7 +298,7 @@ class Bulk:
             return
         keys = sheet.strings(batch.rows.column(field.name), field).to_pylist()
         wanted = {at: str(keys[at] or "") for at in silent}
-        found = await soql.matching(self._rest, batch.object, field, wanted.values())
+        found = await self._finder.matching(batch.object, field, wanted.values())
         for place, value in wanted.items():
             if len(records := found.get(value, [])) == 1:
                 outcomes.created(place, str(records[0]["Id"]))

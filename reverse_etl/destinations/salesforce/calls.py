@@ -15,7 +15,8 @@ import anyio
 
 from reverse_etl import values
 from reverse_etl.clock import Clock
-from reverse_etl.destinations.salesforce import collections, errors, soql
+from reverse_etl.destinations.salesforce import collections, errors
+from reverse_etl.destinations.salesforce.finding import Finder
 from reverse_etl.destinations.salesforce.links import Link
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt
@@ -34,8 +35,9 @@ _TOO_MUCH = frozenset({"destination_timeout", errors.BATCH_FAILED})
 class Calls:
     """Writes rows by calls of one org. `headers` go with every call that saves."""
 
-    def __init__(self, rest: Rest, connection: str, clock: Clock, headers: Mapping[str, str]) -> None:
+    def __init__(self, rest: Rest, finder: Finder, connection: str, clock: Clock, headers: Mapping[str, str]) -> None:
         self._rest = rest
+        self._finder = finder
         self._connection = connection
         self._clock = clock
         self._headers = headers
@@ -97,7 +99,7 @@ class Calls:
         if batch.match == "Id" or not wanted:
             return wanted
         field = next(field for field in batch.fields if field.name == batch.match)
-        found = await soql.matching(self._rest, batch.object, field, wanted.values())
+        found = await self._finder.matching(batch.object, field, wanted.values())
         ids: dict[int, str] = {}
         for place, value in wanted.items():
             match found.get(value, []):

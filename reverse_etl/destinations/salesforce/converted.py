@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from reverse_etl.destinations.salesforce import collections, soql
+from reverse_etl.destinations.salesforce import collections
 from reverse_etl.destinations.salesforce.calls import Calls, remembered
+from reverse_etl.destinations.salesforce.finding import Finder
 from reverse_etl.destinations.salesforce.links import Describe
-from reverse_etl.destinations.salesforce.rest import Rest
 from reverse_etl.model import Batch, Operation
 from reverse_etl.values import as_text
 from reverse_etl.verdicts import Outcomes, Refusal, Verdict
@@ -26,8 +26,8 @@ FOLLOWED = "converted leads: the row went to the lead's contact"
 class Converted:
     """Follows the converted leads of one run to their contacts."""
 
-    def __init__(self, rest: Rest, calls: Calls, describe: Describe) -> None:
-        self._rest = rest
+    def __init__(self, finder: Finder, calls: Calls, describe: Describe) -> None:
+        self._finder = finder
         self._calls = calls
         self._describe = describe
 
@@ -56,7 +56,7 @@ class Converted:
         for field, wanted in (("Id", by_id), (batch.match, by_match)):
             if not wanted:
                 continue
-            records = await soql.matching(self._rest, batch.object, fields[field], wanted.values(), [CONTACT_ID])
+            records = await self._finder.matching(batch.object, fields[field], wanted.values(), [CONTACT_ID])
             for place, value in wanted.items():
                 if len(same := records.get(value, [])) == 1:
                     found[place] = same[0]

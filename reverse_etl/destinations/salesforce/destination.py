@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from reverse_etl.destinations.salesforce import bulk, calls, collections, converted, errors, links, schema, sheet, soql
+from reverse_etl.destinations.salesforce import bulk, calls, collections, converted, errors, links, schema, sheet
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
+from reverse_etl.destinations.salesforce.finding import Finder
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
 from reverse_etl.errors import DestinationError, ReverseEtlError
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent
@@ -44,16 +45,17 @@ class Salesforce:
         self._asked_for_bulk = "bulk_from" in config.model_fields_set
         self._past_rules = bool(opening.options.get("allow_duplicates"))
         self._hard = bool(opening.options.get("hard"))
-        self._calls = calls.Calls(
-            self._rest, opening.name, opening.clock, calls.PAST_DUPLICATE_RULES if self._past_rules else {}
-        )
+        self._finder = Finder(self._rest, opening.name, opening.clock)
+        headers = calls.PAST_DUPLICATE_RULES if self._past_rules else {}
+        self._calls = calls.Calls(self._rest, self._finder, opening.name, opening.clock, headers)
         self._converted = (
-            converted.Converted(self._rest, self._calls, self._description)
+            converted.Converted(self._finder, self._calls, self._description)
             if opening.options.get("on_converted") == "contact"
             else None
         )
         self._bulk = bulk.Bulk(
             self._rest,
+            self._finder,
             opening,
             self._write_few,
             self._write_locked,
@@ -121,12 +123,13 @@ class Salesforce:
         self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
     ) -> dict[str, dict[str, object]]:
         field = (await self.describe(object)).fields[match]
-        found = await soql.matching(self._rest, object, field, values, fields)
+        found = await self._finder.matching(object, field, values, fields)
         return {value: _first(records, fields) for value, records in found.items()}
 
     async def aclose(self) -> None:
         if self._stored >= self._planned:
             self._bulk.forget_left()
+        self._finder.close()
         await self._rest.aclose()
 
     async def _write_few(self, batch: Batch, places: Sequence[int], outcomes: Outcomes) -> None:

@@ -1,8 +1,9 @@
-"""Ingest jobs of Bulk API 2.0: made, filled, closed, waited for, read, and found again when an answer was lost.
+"""Jobs of Bulk API 2.0: made, filled, closed, waited for, read, and found again when an answer was lost.
 
-A job takes one upload. It is `Open` until it is closed and processes nothing before; then it is `UploadComplete`,
-`InProgress` and in the end `JobComplete`, `Failed` or `Aborted`, and what it has saved by then stays saved.
-(Bulk API 2.0 guide, "Bulk API 2.0 Ingest", v62.0, read in 2026.)
+An ingest job takes one upload. It is `Open` until it is closed and processes nothing before; then it is
+`UploadComplete`, `InProgress` and in the end `JobComplete`, `Failed` or `Aborted`, and what it has saved by then stays
+saved. A query job begins closed, and hands its result out in parts. (Bulk API 2.0 guide, "Bulk API 2.0 Ingest" and
+"Bulk API 2.0 Query", v62.0, read in 2026.)
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import IO, Any
 
+from reverse_etl.answer import Answer
 from reverse_etl.clock import Clock
 from reverse_etl.destinations.salesforce import errors
 from reverse_etl.destinations.salesforce.rest import Rest
@@ -21,7 +23,10 @@ from reverse_etl.stop import unless_asked
 OPEN, UPLOADED, COMPLETE, FAILED, ABORTED = "Open", "UploadComplete", "JobComplete", "Failed", "Aborted"
 ENDED = frozenset({COMPLETE, FAILED, ABORTED})
 
-UPLOAD_SECONDS = 1800.0
+INGEST, QUERY = "jobs/ingest", "jobs/query"
+FILE_SECONDS = 1800.0  # that a file may take up or down, however steadily it moves
+PART = 50_000  # records of a query job's result, at once
+LAST = "null"  # what stands in the place of a further part's locator
 # Between looks at a job, in seconds; the last one is repeated. Salesforce recommends nothing.
 PAUSES = (0.2, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0)
 LATER_SECONDS, LATER_PAUSE = 300.0, 30.0
@@ -43,9 +48,10 @@ class Job:
 
 
 class Jobs:
-    """The jobs of one org. `patience` is how long one is waited for, in seconds."""
+    """The jobs of one org, of one kind. `patience` is how long one is waited for, in seconds."""
 
-    def __init__(self, rest: Rest, connection: str, clock: Clock, patience: float) -> None:
+    def __init__(self, rest: Rest, connection: str, clock: Clock, patience: float, kind: str = INGEST) -> None:
+        self._kind = kind
         self._rest = rest
         self._connection = connection
         self._clock = clock
@@ -56,7 +62,7 @@ class Jobs:
         asked = {"object": object, "operation": operation, "contentType": "CSV", "lineEnding": "LF"}
         if key is not None:
             asked["externalIdFieldName"] = key
-        answer = await self._call("POST", "jobs/ingest", json=asked, idempotent=False)
+        answer = await self._call("POST", self._kind, json=asked, idempotent=False)
         return self._job(answer.json()).id
 
     async def upload(self, job_id: str, file: IO[bytes]) -> bool:
@@ -64,11 +70,11 @@ class Jobs:
         try:
             await self._call(
                 "PUT",
-                f"jobs/ingest/{job_id}/batches",
+                f"{self._kind}/{job_id}/batches",
                 content=file,
                 headers={"content-type": "text/csv"},
                 idempotent=False,
-                deadline=UPLOAD_SECONDS,
+                deadline=FILE_SECONDS,
             )
         except InDoubt:
             return False
@@ -84,7 +90,7 @@ class Jobs:
     async def look(self, job_id: str) -> Job | None:
         """The job as it is, None when it is gone."""
         try:
-            return self._job((await self._call("GET", f"jobs/ingest/{job_id}")).json())
+            return self._job((await self._call("GET", f"{self._kind}/{job_id}")).json())
         except DestinationError as refused:
             if refused.status == 404:
                 return None
@@ -109,13 +115,36 @@ class Jobs:
 
     async def download(self, job_id: str, which: str, into: IO[bytes]) -> None:
         """One of a job's result files."""
-        await self._call("GET", f"jobs/ingest/{job_id}/{which}", into=into, headers={"accept": "text/csv"})
+        await self._read(f"{self._kind}/{job_id}/{which}", into)
+
+    async def ask(self, statement: str) -> str:
+        """The id of a new job that runs a query. Made twice it does no harm."""
+        answer = await self._call("POST", self._kind, json={"operation": "query", "query": statement})
+        return self._job(answer.json()).id
+
+    async def part(self, job_id: str, locator: str | None, into: IO[bytes]) -> tuple[str | None, int]:
+        """A part of a query's result: the next one's locator, None after the last, and the number of its records."""
+        params = {"maxRecords": str(PART), **({"locator": locator} if locator else {})}
+        answer = await self._read(f"{self._kind}/{job_id}/results", into, params=params)
+        following, records = (answer.headers.get(name, "") for name in ("sforce-locator", "sforce-numberofrecords"))
+        if not following or following == locator or not records.isdecimal():
+            raise InDoubt(
+                f"destination {self._connection!r}: a part of a query's result doesn't tell what follows it",
+                code="destination_unreadable",
+                request_id=answer.request_id,
+            )
+        return None if following == LAST else following, int(records)
+
+    async def _read(self, path: str, into: IO[bytes], **details: Any) -> Answer:
+        headers = {"accept": "text/csv"}
+        answer: Answer = await self._call("GET", path, into=into, headers=headers, deadline=FILE_SECONDS, **details)
+        return answer
 
     async def lost(self, object: str, operation: str, key: str | None, since: datetime, until: datetime) -> list[str]:
         """Open jobs of this kind that the connected user made in a span of our time, and that hold no word of ours."""
         user = await self._rest.user()
         found: list[str] = []
-        async for told in self._rest.listed("jobs/ingest?jobType=V2Ingest"):
+        async for told in self._rest.listed(f"{self._kind}?jobType=V2Ingest"):
             made = _moment(told.get("createdDate"))
             if (
                 told.get("state") == OPEN
@@ -130,7 +159,7 @@ class Jobs:
 
     async def _change(self, job_id: str, state: str) -> None:
         try:
-            await self._call("PATCH", f"jobs/ingest/{job_id}", json={"state": state})
+            await self._call("PATCH", f"{self._kind}/{job_id}", json={"state": state})
         except (DestinationError, InDoubt) as failure:
             job = await self.look(job_id)
             if job is None or job.state == OPEN or (state == ABORTED and not job.ended):

@@ -96,11 +96,7 @@ class Rest:
         try:
             return auth.identity_in(resources["identity"])
         except (KeyError, TypeError, ValueError, AttributeError) as unreadable:
-            raise InDoubt(
-                f"destination {self._name!r}: the org did not tell its id",
-                code="destination_unreadable",
-                request_id=answer.request_id,
-            ) from unreadable
+            raise self._unreadable("the org did not tell its id", answer) from unreadable
 
     async def call(
         self,
@@ -136,17 +132,21 @@ class Rest:
         """All records that a query finds, over as many pages as it takes."""
         return [record async for record in self.listed(f"query?q={quote(soql, safe='')}")]
 
+    async def count(self, soql: str) -> int:
+        """What a query for a COUNT() says."""
+        answer = await self.call("GET", f"query?q={quote(soql, safe='')}")
+        told = answer.json()
+        if not isinstance(told, dict) or not isinstance(told.get("totalSize"), int):
+            raise self._unreadable("a number was asked for, and something else answered", answer)
+        return int(told["totalSize"])
+
     async def listed(self, path: str) -> AsyncIterator[dict[str, Any]]:
         """What a list holds, page by page."""
         answer = await self.call("GET", path)
         while True:
             page = answer.json()
             if not isinstance(page, dict) or not isinstance(page.get("records"), list):
-                raise InDoubt(
-                    f"destination {self._name!r}: a list was answered with something that is not one",
-                    code="destination_unreadable",
-                    request_id=answer.request_id,
-                )
+                raise self._unreadable("a list was answered with something that is not one", answer)
             for record in page["records"]:
                 yield record
             following = page.get("nextRecordsUrl")
@@ -177,6 +177,10 @@ class Rest:
                 transport=self._transport,
             )
         return self._instance
+
+    def _unreadable(self, message: str, answer: Answer) -> InDoubt:
+        said = f"destination {self._name!r}: {message}"
+        return InDoubt(said, code="destination_unreadable", request_id=answer.request_id)
 
     def _learn(self, answer: Answer, pace: Pace) -> None:
         found = _USAGE.search(answer.headers.get("sforce-limit-info", ""))

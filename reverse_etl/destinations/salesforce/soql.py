@@ -14,7 +14,6 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import quote
 
-from reverse_etl.destinations.salesforce.rest import Rest
 from reverse_etl.destinations.salesforce.schema import IDENTIFIER
 from reverse_etl.errors import PluginError
 from reverse_etl.model import Field, FieldType
@@ -30,33 +29,34 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)")
 
 
-async def matching(
-    rest: Rest, object: str, match: Field, values: Iterable[str], fields: Sequence[str] = ()
-) -> dict[str, list[dict[str, Any]]]:
-    """The records that each value finds, in the order of their ids; a value that finds none is left out.
+class Found:
+    """The records that each of some values finds, in the order of their ids."""
 
-    Each record has "Id", the match field and the fields asked for.
-    """
-    asked: defaultdict[str, list[str]] = defaultdict(list)
-    for value in dict.fromkeys(values):
-        asked[_comparable(match, value)].append(value)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for query in queries(object, match, [value for same in asked.values() for value in same], fields):
-        for record in await rest.query(query):
-            for value in asked.get(_comparable(match, record.get(match.name)), ()):
-                known = found.setdefault(value, [])
-                if all(record["Id"] != other["Id"] for other in known):
-                    known.append(record)
-    return {value: sorted(records, key=lambda record: str(record["Id"])) for value, records in found.items()}
+    def __init__(self, match: Field, values: Iterable[str]) -> None:
+        self._match = match
+        self._asked: defaultdict[str, list[str]] = defaultdict(list)
+        for value in dict.fromkeys(values):
+            self._asked[_comparable(match, value)].append(value)
+        self._found: dict[str, dict[str, dict[str, Any]]] = {}
+
+    @property
+    def values(self) -> list[str]:
+        """What was asked for, spellings of one value side by side."""
+        return [value for same in self._asked.values() for value in same]
+
+    def add(self, record: dict[str, Any]) -> None:
+        """A record, with its "Id" and the field that is matched; one that nobody asked for is left out."""
+        for value in self._asked.get(_comparable(self._match, record.get(self._match.name)), ()):
+            self._found.setdefault(value, {}).setdefault(str(record["Id"]), record)
+
+    def records(self) -> dict[str, list[dict[str, Any]]]:
+        """By value; one that finds none is left out."""
+        return {value: [known[each] for each in sorted(known)] for value, known in self._found.items()}
 
 
 def queries(object: str, match: Field, values: Iterable[str], fields: Sequence[str] = ()) -> Iterator[str]:
     """Statements that together ask for every value; one that no record can hold is not asked for."""
-    columns = list(dict.fromkeys(["Id", match.name, *fields]))
-    for name in (object, *columns):
-        if IDENTIFIER.fullmatch(name) is None:
-            raise PluginError(f"{name!r} is not the name of an object or field in Salesforce")
-    head = f"SELECT {', '.join(columns)} FROM {object} WHERE {match.name} IN ("
+    head = f"{_selection(object, columns(match, fields))} WHERE {match.name} IN ("
     room = MOST_BYTES - len(quote(head, safe=""))
     packed: list[str] = []
     size = 0
@@ -69,6 +69,29 @@ def queries(object: str, match: Field, values: Iterable[str], fields: Sequence[s
         size += cost
     if packed:
         yield f"{head}{','.join(packed)})"
+
+
+def columns(match: Field, fields: Sequence[str]) -> list[str]:
+    """What is read of a record: its id, the matched field, and the fields asked for."""
+    return list(dict.fromkeys(["Id", match.name, *fields]))
+
+
+def every(object: str, match: Field, fields: Sequence[str] = ()) -> str:
+    """The statement that reads all records which any value could find."""
+    return f"{_selection(object, columns(match, fields))} WHERE {match.name} != null"
+
+
+def count(object: str, match: Field) -> str:
+    """The statement that counts them."""
+    _, _, rest = every(object, match).partition(" FROM ")
+    return f"SELECT COUNT() FROM {rest}"
+
+
+def _selection(object: str, columns: Sequence[str]) -> str:
+    for name in (object, *columns):
+        if IDENTIFIER.fullmatch(name) is None:
+            raise PluginError(f"{name!r} is not the name of an object or field in Salesforce")
+    return f"SELECT {', '.join(columns)} FROM {object}"
 
 
 def _literal(match: Field, value: str) -> str | None:

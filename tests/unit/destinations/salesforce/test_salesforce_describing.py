@@ -25,7 +25,7 @@ def told(name: str, **settings: Any) -> dict[str, Any]:
     return {"name": name, "label": name.title(), **TEXT, **settings}
 
 
-LEAD = {
+LEAD: dict[str, Any] = {
     "name": "Lead",
     "createable": True,
     "updateable": True,
