@@ -58,19 +58,12 @@ class StateHome:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 folder.chmod(0o700)
 
-    def enter(self, sync: str, owner: str | None) -> str:
-        """Note that this sync has state from now on. Returns the project's id: `owner`, where the store has one."""
-        project = self.project() or {"id": owner or secrets.token_hex(8), "syncs": []}
-        if sync not in project["syncs"] or not self.project_file.exists():
+    def enter(self, sync: str, owner: str) -> None:
+        """Note that this sync has state from now on, in the store of this project."""
+        project = self.project() or {"id": owner, "syncs": []}
+        if sync not in project["syncs"]:
             project["syncs"] = sorted({*project["syncs"], sync})
             self._write(project)
-        return str(project["id"])
-
-    def belong(self, owner: str) -> None:
-        """The store that this folder was just made for had been claimed on another machine a moment before."""
-        project = self.project()
-        if project is not None:
-            self._write(project | {"id": owner})
 
     def leave(self, sync: str) -> None:
         """The sync has no state any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,16 +16,26 @@ import duckdb
 import pyarrow as pa
 
 from reverse_etl import clock
-from reverse_etl.errors import DiskFull, StateError
+from reverse_etl.errors import StateError
 from reverse_etl.protocols import Memory
 from reverse_etl.report import RunReport
-from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow, SyncState, settling_slot_of, slot_of
-from reverse_etl.state import engine, lease
+from reverse_etl.standing import (
+    Acknowledged,
+    Acknowledgement,
+    LogEntry,
+    RefusedRow,
+    SyncState,
+    settling_slot_of,
+    slot_of,
+)
+from reverse_etl.state import complaints, engine, lease, reset
 from reverse_etl.state.copies import Copies
 from reverse_etl.state.flights import Flight, Flights, doubtful
 from reverse_etl.state.home import StateHome
 from reverse_etl.state.memory import FleetingMemory, LastingMemory
+from reverse_etl.state.outbox import Outbox
 from reverse_etl.state.reserve import Reserve
+from reverse_etl.state.retention import DEFAULT, Retention
 from reverse_etl.state.snapshot import Snapshot, overlay
 from reverse_etl.state.store import StateStore
 
@@ -32,12 +43,26 @@ from reverse_etl.state.store import StateStore
 class Ledger:
     """Open one to look, `hold` it to run. Nothing is created before `begin`."""
 
-    def __init__(self, home: StateHome, url: str, sync: str, identity: dict[str, object]) -> None:
+    def __init__(
+        self,
+        home: StateHome,
+        url: str,
+        sync: str,
+        identity: dict[str, object],
+        *,
+        retention: Retention = DEFAULT,
+        logged: bool = False,
+    ) -> None:
+        """`logged`: what becomes of runs and rows waits here until the warehouse has been told."""
         self.sync = sync
         self.home = home
         self.identity = json.dumps(identity, sort_keys=True)
         self.url = url
+        self._retention = retention
+        self._logged = logged
         self._store: StateStore | None = None
+        self._held = False
+        self._seen: tuple[str | None] | None = None  # the incarnation of the state that was looked at first
         self._verified = False  # once for all looks: opening a database to ask its snapshot takes 20 ms
         self._fleeting = ExitStack()  # copies of a snapshot that only this look needs
         self._flights = Flights(home.underway, sync)
@@ -52,6 +77,16 @@ class Ledger:
 
     def state(self) -> SyncState | None:
         """Where the sync is; None before its first run. Raises StateError when what should be there isn't."""
+        try:
+            state = self._state()
+        except StateError:  # a reset beside a look is one step for it: what it finds then is no damage
+            if self._held:
+                raise
+            state = self._state()
+        self._seen = self._seen or (state.incarnation if state is not None else None,)
+        return state
+
+    def _state(self) -> SyncState | None:
         project = self.home.project()
         store = self._existing(project)
         if store is None:
@@ -59,17 +94,13 @@ class Ledger:
         if not store.check():  # an empty PostgreSQL schema, or a first run that died before it had made its tables
             if project is None:
                 return None
-            raise self._missing(f"{store.place} is empty, but this project has run before")
+            raise complaints.missing(self.sync, f"{store.place} is empty, but this project has run before")
         if project is not None and (owner := store.project_id()) not in (None, project["id"]):
-            raise StateError(
-                f"the state in {store.place} belongs to another project ({owner})",
-                code="state_mismatch",
-                hint="put the right file back, or remove .reverse_etl to start over",
-            )
+            raise complaints.another_project(store.place, owner)
         state = store.sync_state(self.sync)
         if state is None:
             if project is not None and self.sync in project["syncs"]:
-                raise self._missing(f"the state of {self.sync} is missing from {store.place}")
+                raise complaints.missing(self.sync, f"the state of {self.sync} is missing from {store.place}")
             return None
         self._verify(state, store)
         return state
@@ -82,21 +113,22 @@ class Ledger:
         """
         holder = f"run {run_id}, process {os.getpid()} on {platform.node()}, since {clock.text(now)}"
         with self._alone(holder) as still_held:
-            self.home.sweep(self.sync)
-            yield still_held
+            self._held = True
+            try:
+                self.home.sweep(self.sync)
+                yield still_held
+            finally:
+                self._held = False
 
     def begin(self, report: RunReport) -> None:
         """Durably, before anything else: this run has begun. Makes the store if this is the first one."""
         store = self._opened()
         with self.home.alone():
             store.prepare()
-            owner, is_new = store.project_id(), self.home.project() is None
-            project_id = self.home.enter(self.sync, owner)
-            if owner is None:
-                claimed = store.claim(project_id)
-                if claimed != project_id and is_new:
-                    self.home.belong(claimed)
-        store.begin(report, self.identity)
+            project = self.home.project()
+            owner = store.project_id() or store.claim(str(project["id"]) if project else secrets.token_hex(8))
+            store.begin(report, self.identity, logged=self._logged)
+            self.home.enter(self.sync, owner)  # last: a sync that it names must be in the store
         self._take_up(report)
 
     def note_keys(self, kinds: Sequence[str]) -> None:
@@ -111,14 +143,25 @@ class Ledger:
         store = self._opened()
         state = store.sync_state(self.sync)
         if state is not None and state.account not in (None, account):
-            raise self._other_target(f"account {state.account}", f"account {account}")
+            raise complaints.other_target(self.sync, f"account {state.account}", f"account {account}")
         if state is None or state.account is None:
             store.note(self.sync, account=account)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
     def lay_known(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Make the relation `known` in a local database: what was last acknowledged, unfolded rows included."""
+        """Make the relation `known` in a local database: what was last acknowledged, unfolded rows included.
+
+        Raises SyncBusy when the sync was reset since `state` was asked first, by one who only looks.
+        """
+        try:
+            self._lay_known(connection)
+        except StateError:
+            self._refuse_reset()
+            raise
+        self._refuse_reset()
+
+    def _lay_known(self, connection: duckdb.DuckDBPyConnection) -> None:
         state, store = self.state(), self._store
         if state is None or store is None:
             overlay(connection, self._snapshot(), [])
@@ -154,10 +197,7 @@ class Ledger:
             if not full or self._reserve is None or not self._reserve.give_back():
                 raise
             self._last_seq = store.record(done, self._last_seq)
-            raise DiskFull(
-                "the disk is full; all that was sent has been recorded, and nothing more is sent",
-                hint="make room where .reverse_etl lies and run again",
-            ) from failure
+            raise complaints.full() from failure
 
     def make_room(self, size: int) -> None:
         """Only an embedded store has its disk on this machine."""
@@ -190,7 +230,15 @@ class Ledger:
         copies.compact(snapshot, folded)
 
     def finish(self, report: RunReport, position: dict[str, str | None] | None, moved_from: str | None) -> bool:
-        return self._opened().finish(report, position, moved_from=moved_from)
+        return self._opened().finish(report, position, moved_from=moved_from, retention=self._retention)
+
+    def unwritten(self) -> list[LogEntry]:
+        """What the warehouse is still to be told, the oldest first, as much as it is told at once."""
+        return Outbox(self._opened(), self.sync).waiting()
+
+    def written(self, entries: Sequence[LogEntry]) -> None:
+        """The warehouse has been told these."""
+        Outbox(self._opened(), self.sync).written(entries)
 
     def hold_plan(self, plan_id: str, now: datetime, rows: bytes) -> None:
         self._opened().hold_plan(plan_id, self.sync, now, rows)
@@ -216,15 +264,8 @@ class Ledger:
     def reset(self) -> None:
         """Drop snapshot, cursor and lists, unreadable ones too. Raises SyncBusy when a run holds the sync."""
         with self._alone(f"reset, process {os.getpid()} on {platform.node()}"):
-            for path in self.home.snapshots.glob(f"{self.sync}.duckdb*"):
-                path.unlink()
-            file = engine.sqlite_file(self.url)
-            if file is None or file.exists() or self.home.project_file.exists():
-                store = self._usable_store(file)
-                store.reset(self.sync)
-                self.home.mend(store.project_id(), [state.sync for state in store.syncs()])
-            with self.home.alone():
-                self.home.leave(self.sync)
+            reset.forget(self.home, self.sync, self.url, self._opened, self.close)
+            self._flights.forget()
         self.close()
 
     def forget(self, key: str, run_id: str, now: datetime) -> bool:
@@ -244,6 +285,7 @@ class Ledger:
             self.record(
                 Acknowledgement(self.sync, run_id, [gone] if known else [], [slot_of(key), settling_slot_of(key)])
             )
+            Outbox(self._opened(), self.sync).forget(key)
             self.fold()
             return known or listed
 
@@ -268,6 +310,13 @@ class Ledger:
             self._store = None
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _refuse_reset(self) -> None:
+        if self._held or self._store is None or self._seen is None:
+            return
+        state = self._store.sync_state(self.sync)
+        if (state.incarnation if state is not None else None,) != self._seen:
+            raise complaints.reset_meanwhile(self.sync)
 
     def _take_up(self, report: RunReport) -> None:
         """Rows that a run was sending when it died are in doubt: perhaps they have arrived, perhaps they still will."""
@@ -310,7 +359,7 @@ class Ledger:
         if file is not None and not file.exists():
             if project is None:
                 return None
-            raise self._missing(f"{file.name} is missing, but this project has run before")
+            raise complaints.missing(self.sync, f"{file.name} is missing, but this project has run before")
         self._store = StateStore(self.url, read_only=file is not None)
         return self._store
 
@@ -321,61 +370,27 @@ class Ledger:
             self._store = StateStore(self.url)
         return self._store
 
-    def _usable_store(self, file: Path | None) -> StateStore:
-        """The store for writing; a damaged file is put aside for a new one, and other syncs miss theirs."""
-        try:
-            store = self._opened()
-            store.prepare()
-            store.syncs()
-        except StateError as failure:
-            if file is None or not engine.is_damage(failure.__cause__):
-                raise
-            self.close()
-            for part in file.parent.glob(f"{file.name}*"):
-                part.replace(part.with_name(f"{part.name}.unreadable"))
-            store = self._opened()
-            store.prepare()
-        return store
-
     def _verify(self, state: SyncState, store: StateStore) -> None:
         if state.identity != self.identity:
-            raise self._other_target(_told(state.identity), _told(self.identity))
+            raise complaints.other_target(
+                self.sync, complaints.target(state.identity), complaints.target(self.identity)
+            )
         if self._verified:
             return
         if not store.embedded:
             return
         if state.folded_seq > 0 and not self._snapshot().exists():
-            raise self._missing(f"the snapshot of {self.sync} is missing, but rows were acknowledged before")
+            raise complaints.missing(
+                self.sync, f"the snapshot of {self.sync} is missing, but rows were acknowledged before"
+            )
         if not self._snapshot().exists():
             return
         folded = self._snapshot().folded()
         newest = store.sync_state(self.sync) or state  # a run beside us may have gone on meanwhile
         if not state.folded_seq <= folded <= newest.last_seq:
-            raise StateError(
-                f"store and snapshot of {self.sync} are not of one time (store {state.folded_seq}, snapshot {folded})",
-                code="state_mismatch",
-                hint=f"restore both from one backup, or `reverse-etl reset {self.sync}` to start over",
-            )
+            raise complaints.of_two_times(self.sync, state.folded_seq, folded)
         self._verified = True
-
-    def _missing(self, what: str) -> StateError:
-        return StateError(
-            what,
-            code="state_missing",
-            hint=f"restore .reverse_etl from a backup, or `reverse-etl reset {self.sync}` to start over",
-        )
-
-    def _other_target(self, before: str, now: str) -> StateError:
-        return StateError(
-            f"the state of {self.sync} was made with {before}, the sync now says {now}",
-            code="state_other_target",
-            hint=f"`reverse-etl reset {self.sync}` forgets the old target, or set the definition back",
-        )
 
 
 def _always() -> None:
     """An embedded state's lock goes with the process: while there is one, it holds."""
-
-
-def _told(identity: str) -> str:
-    return ", ".join(f"{name} {value}" for name, value in json.loads(identity).items())

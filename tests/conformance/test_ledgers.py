@@ -30,6 +30,7 @@ from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow
 from reverse_etl.state import copies, lease
 from reverse_etl.state.home import StateHome
 from reverse_etl.state.ledger import Ledger
+from reverse_etl.state.store import StateStore
 from reverse_etl.testing.clock import MIDDAY
 
 IDENTITY: dict[str, object] = {"key": ["id"], "type": "memory", "object": "contacts", "match": "email"}
@@ -136,6 +137,49 @@ class LedgerSuite:
             report = RunReport("people", "run-1", MIDDAY, finished_at=MIDDAY, status=RunStatus.PARTIAL)
             ledger.finish(report, None, None)
             assert [run["status"] for run in store.runs("people")] == ["partial"]
+
+    def test_a_reset_beside_a_look_is_one_step_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
+            ledger.fold()
+        with closing(self.ledger()) as looking:
+            sync_state = StateStore.sync_state
+
+            def reset_first(store: StateStore, sync: str) -> Any:
+                monkeypatch.setattr(StateStore, "sync_state", sync_state)
+                with closing(self.ledger()) as ledger:
+                    ledger.reset()
+                return sync_state(store, sync)
+
+            monkeypatch.setattr(StateStore, "sync_state", reset_first)  # the folder has been looked at by then
+            assert looking.state() is None
+
+    def test_a_look_that_a_reset_has_cut_in_two_is_refused(self) -> None:
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
+            ledger.fold()
+        with closing(self.ledger()) as looking, duckdb.connect(":memory:") as connection:
+            assert looking.state() is not None
+            with closing(self.ledger()) as ledger:
+                ledger.reset()
+            with pytest.raises(SyncBusy, match="reset while it was looked at"):
+                looking.lay_known(connection)
+
+    def test_a_first_run_that_died_before_the_folder_named_its_sync_stops_no_other(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Died(Exception):
+            pass
+
+        def die(*_: object) -> None:
+            raise Died
+
+        monkeypatch.setattr(StateHome, "enter", die)
+        with pytest.raises(Died), self.running():
+            pass
+        monkeypatch.undo()
+        with self.running("run-2") as ledger:
+            assert ledger.state() is not None
 
     def test_the_cursor_moves_only_from_where_the_run_found_it(self) -> None:
         report = RunReport("people", "run-1", MIDDAY, finished_at=MIDDAY)
