@@ -6,6 +6,7 @@ What this builds on (tried with duckdb 1.4.5, 1.5.5 and 2.0.0, 2026-11):
   does a relation with parameters before 2.0. So parameters are bound to session variables, which the query reads back.
 - One process may hold a file for writing, or several for reading. So a warehouse that is being rebuilt is waited for.
 - Several connections of one process to a file share one database and its settings: they are set once and then locked.
+- So a file is open for writing only while rows are added to it, and whoever reads it then is waited for.
 - `read_only` still lets SQL read other files; `enable_external_access = false` stops that.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,8 @@ from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.errors import SourceError
 from reverse_etl.exact import Nanoseconds
 from reverse_etl.model import Query
-from reverse_etl.sources import spill, stream
+from reverse_etl.protocols import Load
+from reverse_etl.sources import loading, spill, stream
 from reverse_etl.sources.statement import Statement
 from reverse_etl.sources.types import exact_batch, exact_schema, holds_hugeint, refuse_duckdb_type, refuse_names
 
@@ -37,8 +39,10 @@ MEMORY_LIMIT = "192MB"
 MOST_THREADS = 4  # each needs memory of its own: 16 of them run out of it
 KEPT_SHUT = ("enable_external_access", "lock_configuration")  # not for a url to say
 LOCK_WAIT_SECONDS = 60.0
+LOAD_WAIT_SECONDS = 20.0  # what can't be written now is written after the next run
 LOCK_POLL_SECONDS = 0.25
 INTERRUPT_SECONDS = 0.05
+TYPES = {"string": "VARCHAR", "int64": "BIGINT", "timestamp[us, tz=UTC]": "TIMESTAMPTZ"}  # of what is written back
 _OPENING = threading.Lock()  # settings are checked and locked by one thread at a time
 
 
@@ -86,6 +90,14 @@ class DuckDBSource:
     def quote(self, identifier: str) -> str:
         return '"' + identifier.replace('"', '""') + '"'
 
+    def load(self, schema: str, loads: Sequence[Load], *, rehearse: bool = False) -> None:
+        wait = min(LOAD_WAIT_SECONDS, self._lock_wait_seconds)
+        with self._connected(writing=True, wait=wait) as driver, self._asking(writing=True):
+            driver.execute("BEGIN")
+            for each in loads:
+                self._load(driver, schema, each)
+            driver.execute("ROLLBACK" if rehearse else "COMMIT")
+
     def close(self) -> None:
         self._closed.set()
         if self._open:
@@ -99,11 +111,28 @@ class DuckDBSource:
                     driver.interrupt()
             time.sleep(INTERRUPT_SECONDS)
 
+    def _load(self, driver: Any, schema: str, load: Load) -> None:
+        place = loading.quoted(schema, self.quote)
+        table = f"{place}.{self.quote(load.table)}"
+        driver.execute(f"CREATE SCHEMA IF NOT EXISTS {place}")
+        types = {field.name: TYPES[str(field.type)] for field in load.rows.schema}
+        columns = ", ".join(f"{self.quote(name)} {type}" for name, type in types.items())
+        driver.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+        have = {name for name, *_ in driver.execute(f"DESCRIBE {table}").fetchall()}
+        for name in types.keys() - have:
+            driver.execute(f"ALTER TABLE {table} ADD COLUMN {self.quote(name)} {types[name]}")
+        series, number = self.quote(load.series), f"max({self.quote(load.number)})" if load.number else "count(*)"
+        asked = f"SELECT {series}, {number} FROM {table} WHERE {series} IN (SELECT unnest($series)) GROUP BY 1"
+        fresh = loading.fresh(load, driver.execute(asked, {"series": loading.series_of(load)}).fetchall())
+        driver.register("arriving", fresh)
+        driver.execute(f"INSERT INTO {table} BY NAME SELECT * FROM arriving")
+        driver.unregister("arriving")
+
     # --- connecting ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _connected(self) -> Iterator[Any]:
-        driver = self._waited_for()
+    def _connected(self, *, writing: bool = False, wait: float | None = None) -> Iterator[Any]:
+        driver = self._waited_for(writing, self._lock_wait_seconds if wait is None else wait)
         self._open.add(driver)
         try:
             if self._closed.is_set():
@@ -113,7 +142,7 @@ class DuckDBSource:
             self._open.discard(driver)
             driver.close()
 
-    def _waited_for(self) -> duckdb.DuckDBPyConnection:
+    def _waited_for(self, writing: bool, wait: float) -> duckdb.DuckDBPyConnection:
         """A connection, as soon as whoever holds the file lets go of it."""
         if self._file is not None and not self._file.is_file():
             raise SourceError(
@@ -121,17 +150,17 @@ class DuckDBSource:
                 code="source_missing_file",
                 hint="build the warehouse first, or correct the url; a source's file is never created",
             )
-        deadline = self._clock.monotonic() + self._lock_wait_seconds
+        deadline = self._clock.monotonic() + wait
         while True:
             try:
-                return self._connection()
+                return self._connection(writing)
             except duckdb.Error as failure:
                 if not _is_held(failure):
                     raise self._failure(failure) from failure
                 if self._clock.monotonic() >= deadline or self._closed.wait(LOCK_POLL_SECONDS):
-                    raise self._still_held(failure) from failure
+                    raise self._still_held(failure, wait) from failure
 
-    def _connection(self) -> duckdb.DuckDBPyConnection:
+    def _connection(self, writing: bool) -> duckdb.DuckDBPyConnection:
         """DuckDB's own connection. Through SQLAlchemy it would cost a run 0.1 s more, for a dialect made from
         PostgreSQL's."""
         settings: dict[str, Any] = {
@@ -150,7 +179,7 @@ class DuckDBSource:
         if user := settings.pop("user", None):  # MotherDuck's
             database += f"?user={user}"
         with _OPENING:
-            driver = duckdb.connect(database, read_only=self._file is not None, config=settings)
+            driver = duckdb.connect(database, read_only=self._file is not None and not writing, config=settings)
             if not driver.execute("SELECT current_setting('lock_configuration')").fetchall()[0][0]:
                 driver.execute("SET GLOBAL TimeZone = 'UTC'")
                 if not self._config.external_access:
@@ -164,9 +193,9 @@ class DuckDBSource:
     def _cancelled(self) -> SourceError:
         return SourceError(f"reading the source {self._config.name!r} was cancelled", code="source_cancelled")
 
-    def _still_held(self, failure: duckdb.Error) -> SourceError:
+    def _still_held(self, failure: duckdb.Error, wait: float) -> SourceError:
         return SourceError(
-            f"the warehouse file {self._file} was held by another program for {self._lock_wait_seconds:g} seconds: "
+            f"the warehouse file {self._file} was held by another program for {wait:g} seconds: "
             f"{stream.words(failure, self._url)}",
             code="source_locked",
             hint="run again when that program has finished; one that writes to a DuckDB file keeps all others out",
@@ -205,12 +234,17 @@ class DuckDBSource:
                 yield exact_batch(batch, schema)
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _asking(self, *, writing: bool = False) -> Iterator[None]:
         try:
             yield
         except (duckdb.Error, OSError, pa.ArrowException) as failure:
+            if writing:
+                raise self._not_loaded(failure) from failure
             # What fails in the middle of a stream comes through Arrow, which knows DuckDB's errors as OSError only.
             raise self._failure(failure) from failure
+
+    def _not_loaded(self, failure: Exception) -> SourceError:
+        return loading.refused(self._config.name, stream.words(failure, self._url))
 
     def _failure(self, failure: Exception) -> SourceError:
         said = stream.words(failure, self._url)

@@ -14,11 +14,12 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import URL, Connection, bindparam, text
+from sqlalchemy import URL, Connection, Table, bindparam, text
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.types import NullType
 
 from reverse_etl.model import Query
+from reverse_etl.sources import loading, stream
 from reverse_etl.sources.columns import Column
 from reverse_etl.sources.sql import SqlSource
 from reverse_etl.sources.types import refuse_names, unsupported
@@ -59,6 +60,20 @@ class PostgresSource(SqlSource):
         strangers = [part.type_code for part in described if part.type_code not in {*TYPES, NUMERIC}]
         known = _named(connection, strangers) if strangers else {}
         return [_column(part, known) for part in described]
+
+    def insert(self, connection: Connection, table: Table, rows: pa.Table) -> None:
+        from psycopg import Error  # noqa: PLC0415  # an extra
+
+        driver: Any = connection.connection.driver_connection
+        place = connection.dialect.identifier_preparer.format_table(table)
+        columns = ", ".join(self.quote(name) for name in rows.schema.names)
+        try:
+            with driver.cursor() as cursor, cursor.copy(f"COPY {place} ({columns}) FROM STDIN") as copy:
+                for batch in rows.to_batches():
+                    for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                        copy.write_row(row)
+        except Error as failure:
+            raise loading.refused(self._config.name, stream.words(failure, self._url)) from failure
 
     def bound(self, name: str, value: object) -> ClauseElement:
         return bindparam(name, value, NullType())  # psycopg types it by its value, and lets text be whatever it meets

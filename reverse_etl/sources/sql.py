@@ -1,7 +1,8 @@
 """Any warehouse that SQLAlchemy speaks to: rows are read in parts and become Arrow columns.
 
-`PostgresSource` and `SqliteSource` say what is particular to them by overriding `options`, `begin`, `columns` and
-`cancel`. For the others the first rows decide the types, and being read-only is left to the grants of their user.
+`PostgresSource` and `SqliteSource` say what is particular to them by overriding `options`, `begin`, `columns`,
+`insert` and `cancel`. For the others the first rows decide the types, and being read-only is left to the grants of
+their user.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import URL, Connection, CursorResult, Engine, bindparam, create_engine, literal_column
+from sqlalchemy import URL, Connection, CursorResult, Engine, Table, bindparam, create_engine, literal_column
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import NullPool
@@ -25,7 +26,8 @@ from sqlalchemy.sql.expression import Executable
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.errors import SourceError
 from reverse_etl.model import Query
-from reverse_etl.sources import stream
+from reverse_etl.protocols import Load
+from reverse_etl.sources import inserting, loading, stream
 from reverse_etl.sources.columns import Column, columns_seen, schema_of, to_batches
 from reverse_etl.sources.statement import BACKSLASH_DIALECTS, Statement
 from reverse_etl.sources.types import refuse_names
@@ -81,9 +83,16 @@ class SqlSource:
     def begin(self, connection: Connection) -> None:
         """Begin the one transaction of a read: read-only, one snapshot, times in UTC, where there are such things."""
 
+    def begin_writing(self, connection: Connection) -> None:
+        """Begin the one transaction of a load, where the driver doesn't by itself."""
+
     def columns(self, connection: Connection, query: Query) -> list[Column] | None:
         """The result's columns without reading it; None where only rows tell."""
         return None
+
+    def insert(self, connection: Connection, table: Table, rows: pa.Table) -> None:
+        """Many rows into a table."""
+        inserting.insert(connection, table, rows)
 
     def cancel(self, driver: Any) -> None:
         """Stop what the driver's connection is doing, if it still does; called from another thread."""
@@ -120,6 +129,15 @@ class SqlSource:
     def quote(self, identifier: str) -> str:
         return self._engine.dialect.identifier_preparer.quote_identifier(identifier)
 
+    def load(self, schema: str, loads: Sequence[Load], *, rehearse: bool = False) -> None:
+        with self._opened() as connection:
+            try:
+                self.begin_writing(connection)
+                inserting.load(connection, schema, loads, self.insert, rehearse=rehearse)
+                (connection.rollback if rehearse else connection.commit)()
+            except SQLAlchemyError as failure:
+                raise loading.refused(self._config.name, stream.words(failure, self._url)) from failure
+
     def close(self) -> None:
         self._closed.set()
         for driver in tuple(self._open):
@@ -141,6 +159,13 @@ class SqlSource:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
+        with self._opened() as connection:
+            with self.asking():
+                self.begin(connection)
+            yield connection
+
+    @contextmanager
+    def _opened(self) -> Iterator[Connection]:
         try:
             connection = self._engine.connect()
         except DBAPIError as failure:
@@ -148,8 +173,6 @@ class SqlSource:
         driver = connection.connection.driver_connection
         self._open.add(driver)
         try:
-            with self.asking():
-                self.begin(connection)
             yield connection
         finally:
             self._open.discard(driver)

@@ -40,6 +40,9 @@ class SqliteSource(SqlSource):
         connection.exec_driver_sql("PRAGMA query_only = ON")
         connection.exec_driver_sql("BEGIN")  # Python's driver begins none for a SELECT, and count and rows must agree
 
+    def begin_writing(self, connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver begins none for a CREATE TABLE
+
     def columns(self, connection: Connection, query: Query) -> list[Column]:
         with self.asking():
             empty = connection.execute(self.wrapped(query, "SELECT * FROM", "WHERE 0"))
