@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster-demo test faults check fast format format-check lint types layers lock bench bench-memory test-oldest picture reference wheel clean
+.PHONY: help demo cluster-demo test faults check fast format format-check lint types layers lock bench bench-memory test-oldest test-orchestrators picture reference wheel clean
 
 new_enough := import sys, venv, ensurepip; raise SystemExit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -72,16 +72,24 @@ picture: $(ready)  ## Draw the README's picture from a real run of the demo
 test-oldest: $(oldest)/.ready  ## The cheap tests with the oldest releases pyproject.toml allows
 	@$(oldest)/bin/python -m pytest -W ignore::DeprecationWarning tests/unit tests/conformance $(ARGS)
 
+test-orchestrators: .venv-airflow/.ready .venv-dagster/.ready  ## The Airflow operator and the Dagster assets, each with the real package
+	@.venv-airflow/bin/python -m pytest $(lenient) tests/orchestrators $(ARGS)
+	@.venv-dagster/bin/python -m pytest $(lenient) tests/orchestrators $(ARGS)
+
 wheel: $(ready)  ## Build the wheel into dist/
 	@$(bin)/python -m hatchling build -t wheel
 
 lock: .venv-lock/bin/uv  ## Resolve the newest releases anew into requirements/*.txt, with hashes and without addresses
 	@$(resolve) -q pyproject.toml requirements/dev.in --extra postgres --extra workers --upgrade -o requirements/dev.txt
 	@$(resolve) -q pyproject.toml requirements/oldest.in --extra postgres --upgrade --resolution lowest-direct -o requirements/oldest.txt
+	@$(resolve) -q pyproject.toml requirements/image.in --extra postgres --extra workers --upgrade -o requirements/image.txt
+	@$(resolve) -q pyproject.toml requirements/orchestrators.in --extra airflow --upgrade -o requirements/airflow.txt
+	@$(resolve) -q pyproject.toml requirements/orchestrators.in --extra dagster --upgrade -o requirements/dagster.txt
 
 clean:  ## Remove environments, caches and what runs have left in the clone
-	rm -rf $(venv) $(oldest) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build .reverse_etl
+	rm -rf $(venv) $(oldest) .venv-airflow .venv-dagster .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build .reverse_etl
 
+lenient := -o filterwarnings=default -o timeout=300  # their warnings are theirs
 resolve := .venv-lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
@@ -99,6 +107,9 @@ $(ready): requirements/dev.txt pyproject.toml
 
 $(oldest)/.ready: requirements/oldest.txt pyproject.toml
 	$(call make_venv,$(oldest),requirements/oldest.txt)
+
+.venv-%/.ready: requirements/%.txt pyproject.toml
+	$(call make_venv,.venv-$*,requirements/$*.txt)
 
 .venv-lock/bin/uv:
 	@$(PYTHON) -m venv .venv-lock
