@@ -303,7 +303,9 @@ class Flight(Protocol):
 class Ledger(Protocol):
     """What the project remembers of one sync. Synchronous: a run calls it from a worker thread."""
 
-    def state(self) -> SyncState | None: ...
+    def state(self, connection: duckdb.DuckDBPyConnection | None = None) -> SyncState | None:
+        """Where the sync is. `connection`: a local database that is open anyway, to look into the snapshot with."""
+        ...
 
     def hold(self, run_id: str, now: datetime) -> AbstractContextManager[Callable[[], None]]:
         """Hold the sync alone. Raises SyncBusy, naming the holder.

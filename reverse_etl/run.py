@@ -90,10 +90,10 @@ class _Run:
             await to_thread.run_sync(self._write_back, self.job.log_to)
 
     async def _carry_out(self) -> None:
-        state = await to_thread.run_sync(self._open)
         with self.ledger.spool(self.job.run_id, dry=self.job.dry_run) as folder:
             connection = localdb.connect(folder)
             try:
+                state = await to_thread.run_sync(self._open, connection)
                 await self._take_the_way(Comparison(Spool(connection, folder)), state)
             finally:
                 connection.close()
@@ -139,9 +139,9 @@ class _Run:
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
-    def _open(self) -> SyncState | None:
+    def _open(self, connection: duckdb.DuckDBPyConnection) -> SyncState | None:
         """Find out where the sync is; what a run that died had acknowledged goes into the snapshot first."""
-        state = self.ledger.state()
+        state = self.ledger.state(connection)
         if not self.job.dry_run:
             self.ledger.begin(self.report)
             self.begun = True

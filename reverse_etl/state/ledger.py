@@ -75,18 +75,21 @@ class Ledger:
 
     # --- opening ------------------------------------------------------------------------------------------------------
 
-    def state(self) -> SyncState | None:
-        """Where the sync is; None before its first run. Raises StateError when what should be there isn't."""
+    def state(self, connection: duckdb.DuckDBPyConnection | None = None) -> SyncState | None:
+        """Where the sync is; None before its first run. Raises StateError when what should be there isn't.
+
+        `connection`: a local database that is open anyway, to look into the snapshot with.
+        """
         try:
-            state = self._state()
+            state = self._state(connection)
         except StateError:  # a reset beside a look is one step for it: what it finds then is no damage
             if self._held:
                 raise
-            state = self._state()
+            state = self._state(connection)
         self._seen = self._seen or (state.incarnation if state is not None else None,)
         return state
 
-    def _state(self) -> SyncState | None:
+    def _state(self, connection: duckdb.DuckDBPyConnection | None) -> SyncState | None:
         project = self.home.project()
         store = self._existing(project)
         if store is None:
@@ -102,7 +105,7 @@ class Ledger:
             if project is not None and self.sync in project["syncs"]:
                 raise complaints.missing(self.sync, f"the state of {self.sync} is missing from {store.place}")
             return None
-        self._verify(state, store)
+        self._verify(state, store, connection)
         return state
 
     @contextmanager
@@ -370,7 +373,7 @@ class Ledger:
             self._store = StateStore(self.url)
         return self._store
 
-    def _verify(self, state: SyncState, store: StateStore) -> None:
+    def _verify(self, state: SyncState, store: StateStore, connection: duckdb.DuckDBPyConnection | None) -> None:
         if state.identity != self.identity:
             raise complaints.other_target(
                 self.sync, complaints.target(state.identity), complaints.target(self.identity)
@@ -385,7 +388,7 @@ class Ledger:
             )
         if not self._snapshot().exists():
             return
-        folded = self._snapshot().folded()
+        folded = self._snapshot().folded(connection)
         newest = store.sync_state(self.sync) or state  # a run beside us may have gone on meanwhile
         if not state.folded_seq <= folded <= newest.last_seq:
             raise complaints.of_two_times(self.sync, state.folded_seq, folded)
