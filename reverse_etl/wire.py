@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 32 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024  # of a file, on its way
+IDLE_SECONDS = 60.0  # that a file on its way down may stand still, well before its deadline
 CONNECTIONS = 16  # httpx's pool gets slow past 32 connections
 TIMEOUTS = {"connect": 15.0, "read": None, "write": None, "pool": None}  # seconds; the deadline bounds the whole call
 HEADERS = {"user-agent": "reverse-etl", "accept": "application/json", "accept-encoding": "gzip"}
@@ -74,7 +75,8 @@ class Wire:
                 )
                 return await _read(transport, request, into)
         except TimeoutError as late:
-            raise InDoubt(f"{_place(method, url)}: no complete answer within {deadline:g} s", code=TIMEOUT) from late
+            told = str(late) or f"no complete answer within {deadline:g} s"
+            raise InDoubt(f"{_place(method, url)}: {told}", code=TIMEOUT) from late
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as unreachable:
             raise Unavailable(
                 f"{_place(method, url)}: can't be reached: {unreachable or 'no connection in time'}",
@@ -138,7 +140,7 @@ async def _read(transport: httpx.AsyncBaseTransport, request: httpx.Request, int
         if into is not None and response.is_success:
             into.seek(0)
             into.truncate()
-            async for part in response.aiter_bytes(CHUNK_BYTES):
+            async for part in _moving(response.aiter_bytes()):
                 into.write(part)
             return Answer(response.status_code, dict(response.headers), b"")
         told = response.headers.get("content-length")
@@ -156,6 +158,18 @@ async def _read(transport: httpx.AsyncBaseTransport, request: httpx.Request, int
     finally:
         await response.aclose()
     return Answer(response.status_code, dict(response.headers), b"".join(parts))
+
+
+async def _moving(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The parts as they come. Raises TimeoutError when none has come for a while."""
+    while True:
+        with anyio.move_on_after(IDLE_SECONDS) as waiting:
+            part = await anext(parts, None)
+        if waiting.cancelled_caught:
+            raise TimeoutError(f"the answer stood still for {IDLE_SECONDS:g} s")
+        if part is None:
+            return
+        yield part
 
 
 def _too_large(request: httpx.Request) -> InDoubt:

@@ -6,6 +6,7 @@ import gzip
 import logging
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -274,6 +275,31 @@ def test_P24_a_dripping_answer_ends_at_the_deadline_and_is_in_doubt() -> None:
         return destination.clock.monotonic() - started
 
     assert run(scenario) == 20
+
+
+@pytest.mark.parametrize(("pause", "whole"), [(50, True), (70, False)])
+def test_a_file_may_come_slowly_but_not_stand_still(pause: float, *, whole: bool) -> None:
+    async def slowly(request: httpx.Request) -> httpx.Response:
+        async def parts() -> AsyncIterator[bytes]:
+            for part in (b"a", b"b", b"c"):
+                await anyio.sleep(pause)
+                yield part
+
+        return httpx.Response(200, content=parts())
+
+    destination = Destination(slowly)
+
+    async def scenario() -> bytes:
+        with tempfile.TemporaryFile() as file:
+            await client(destination, attempts=1).send("GET", "x", idempotent=True, deadline=1800, into=file)
+            file.seek(0)
+            return file.read()
+
+    if whole:
+        assert run(scenario) == b"abc"
+        return
+    with pytest.raises(InDoubt, match="the answer stood still for 60 s"):
+        run(scenario)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
