@@ -14,6 +14,9 @@ from reverse_etl.mapping import Shape, shape_of
 from reverse_etl.model import Problem
 from reverse_etl.protocols import Destination, Source
 from reverse_etl.read import Reader
+from reverse_etl.writeback import WarehouseLog
+
+ABOUT_SQL = frozenset({"source_query", "source_type", "source_columns"})
 
 
 async def inspect(
@@ -27,7 +30,9 @@ async def inspect(
     except ConfigError as failure:
         problems += failure.problems
     except SourceError as failure:
-        problems.append(sync.problem("source", message=_words(failure)))
+        about_sql = failure.code in ABOUT_SQL
+        at = sync.asks_by if about_sql else "source"
+        problems.append(sync.problem(at, message=_words(failure), of_key=about_sql))
     opened = destination()
     try:
         await opened.account()
@@ -41,6 +46,15 @@ async def inspect(
     finally:
         await opened.aclose()
     return problems
+
+
+def inspect_log(log_to: WarehouseLog, file: str, line: int, column: int) -> list[Problem]:
+    """Whether what runs do could be written back: the schema, and the right to write to it."""
+    try:
+        log_to.rehearse()
+    except SourceError as failure:
+        return [Problem(file, line, column, log_to.schema, _words(failure))]
+    return []
 
 
 def asked_shape(sync: SyncConfig, open: Callable[[], Source]) -> Shape:

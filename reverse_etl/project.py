@@ -173,7 +173,7 @@ class Project:
         chosen = self._chosen(names, None) if names else list(self.syncs.values())
         if not connect:
             return []
-        from reverse_etl.inspect import inspect  # noqa: PLC0415  # reads Arrow schemas: only when asked to
+        from reverse_etl.inspect import inspect, inspect_log  # noqa: PLC0415  # reads Arrow schemas: only when asked to
 
         async def inspect_all() -> list[Problem]:
             return [
@@ -184,7 +184,10 @@ class Project:
                 )
             ]
 
-        return list(dict.fromkeys(anyio.run(inspect_all)))
+        found, log_to, to = anyio.run(inspect_all), self._log_to(), self.config.log_to
+        if log_to is not None and to is not None:
+            found += inspect_log(log_to, files.PROJECT_FILE, to.line, to.column)
+        return list(dict.fromkeys(found))
 
     def warnings(self, *names: str) -> list[Problem]:
         """Allowed, and probably not meant: a strict comparison with the cursor skips rows that share its value."""

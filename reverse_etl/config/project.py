@@ -126,10 +126,12 @@ class SourceConfig(_Part):
 
 
 class LogConfig(_Part):
-    """A source by name, and a schema in it."""
+    """A source by name, and a schema in it; `line` and `column` are where the schema is written."""
 
     source: str
     target: str
+    line: int = 0
+    column: int = 0
 
 
 class StateConfig(_Part):
@@ -251,7 +253,8 @@ class ReadProject:
         written = self._validated(LogFile, ("log_to",), variables=False)
         if written is None:
             return
-        self.log_to = LogConfig(source=written.source, target=written.schema_)
+        line, column = self._places.place_of(("log_to", "schema"))
+        self.log_to = LogConfig(source=written.source, target=written.schema_, line=line, column=column)
         known = self.names("sources")
         if written.source not in known:
             message = f"there is no source `{written.source}`; there are {', '.join(known) or 'none'}"

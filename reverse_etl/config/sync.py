@@ -120,6 +120,12 @@ class SyncConfig(_Settled):
         return (self.match, *self.fallbacks) if self.match else ()
 
     @property
+    def asks_by(self) -> str:
+        """The key that says what is asked of the source: query, query_file or table."""
+        keys = ("query_file", "table", "query")
+        return next((key for key in keys if self._places.node((key,)) is not None), "query")
+
+    @property
     def query_file(self) -> Path | None:
         """The file that the SQL was read from, when it isn't the definition's own."""
         node = self._places.node(("query_file",))

@@ -91,6 +91,8 @@ def test_check_connect_tells_the_warehouse_s_words_in_one_line(people: Scene) ->
     (told,) = [line for line in (said.stdout + said.stderr).splitlines() if "refused the query" in line]
     assert "\\n" not in told
     assert "^" not in told
+    place = (people.folder / "syncs" / "people.yml").read_text().splitlines().index("query: 'selec *") + 1
+    assert f"syncs/people.yml:{place}:1: " in told
 
 
 def test_a_match_that_is_not_unique_is_refused(people: Scene) -> None:
