@@ -168,7 +168,7 @@ def taken_back_at_salesforce(stage: Stage) -> None:
     _taken_back(stage)
 
 
-@family("T07", "OAuth: exchanges troubled by 500, 429, cuts, while two syncs ask at once, tokens changing")
+@family("T07", "OAuth: two processes ask at once, where each exchange ends the token it was made with")
 def asked_by_two(stage: Stage) -> None:
     """Two processes on one state: what the one is told in exchange holds for the other."""
     door = _consented(stage, rotates=True)
