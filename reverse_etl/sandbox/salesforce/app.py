@@ -310,6 +310,18 @@ class Salesforce:
         sobject = self.org.object(kind)
         Saver(self.org, sobject).update(record_id, parse_row(self.org, sobject, values))
 
+    def delete(self, kind: str, record_id: str) -> None:
+        """Puts a record into the recycle bin, as a person at the CRM would."""
+        self.org.object(kind).table.remove(record_id)
+
+    def undelete(self, kind: str, record_id: str) -> None:
+        """Takes a record out of the recycle bin, as it was."""
+        table = self.org.object(kind).table
+        values = table.removed(record_id)
+        if values is None:
+            raise KeyError(record_id)
+        table.put(record_id, values, None)
+
     def convert_lead(self, lead_id: str) -> dict[str, str]:
         """Converts a lead without a request, as a person at the CRM would; the ids of what it became."""
         return leads.convert(self.org, lead_id)
