@@ -14,6 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from reverse_etl.errors import StateError
+from reverse_etl.state import home
+
 BUSY_MILLISECONDS = 30_000
 
 
@@ -58,6 +61,21 @@ def writing(engine: sa.Engine, *, durable: bool) -> Iterator[sa.Connection]:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         yield connection
         connection.commit()
+
+
+def harden(url: str) -> None:
+    """All that was committed in an embedded store outlives a power cut. Raises StateError when the disk refuses.
+
+    A durable transaction that changes nothing wouldn't do: SQLite writes none of it, and so waits for no disk.
+    """
+    file = sqlite_file(url)
+    log = file.with_name(f"{file.name}-wal") if file is not None else None
+    try:
+        if log is not None and log.exists():
+            home.harden(log)
+    except OSError as failure:
+        hint = "look after the disk; what was sent may be sent once more"
+        raise StateError(f"the state can't be written: {failure.strerror or failure}", hint=hint) from failure
 
 
 def copy(file: Path, target: Path) -> None:

@@ -139,7 +139,7 @@ class StateHome:
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self.project_file)
-            harden_names(self.folder)
+            harden(self.folder)
 
     @contextmanager
     def _written(self) -> Iterator[None]:
@@ -153,9 +153,9 @@ class StateHome:
             ) from failure
 
 
-def harden_names(folder: Path) -> None:
-    """Files that were renamed keep their new names through a power cut from here on."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def harden(path: Path) -> None:
+    """What a file holds, or which names a folder has, outlives a power cut from here on."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

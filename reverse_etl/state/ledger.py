@@ -222,7 +222,7 @@ class Ledger:
             return
         self.home.snapshots.mkdir(mode=0o700, exist_ok=True)
         if store.embedded:
-            store.harden(self.sync)  # a snapshot that is newer than its store would be refused
+            store.harden()  # a snapshot that is newer than its store would be refused
             folded, rows = self._snapshot().fold(store.journal(self.sync, state.folded_seq), rehash=rehash)
             store.folded(self.sync, folded, rows)
             return

@@ -21,7 +21,7 @@ from reverse_etl import localdb
 from reverse_etl.errors import StateError
 from reverse_etl.localdb import canonical_text, column_types, literal, quoted
 from reverse_etl.standing import LINKS_OWED, Acknowledged
-from reverse_etl.state.home import harden_names
+from reverse_etl.state.home import harden
 
 FORMAT = 1
 STORAGE = "v1.4.0"  # the oldest DuckDB we support must be able to read the file
@@ -141,7 +141,7 @@ class Snapshot:
             connection.execute("INSERT INTO snap.meta VALUES ('format', ?), ('owner', ?), ('folded_seq', '0')", facts)
             connection.execute("CHECKPOINT snap; DETACH snap")
         fresh.replace(self.path)
-        harden_names(self.path.parent)
+        harden(self.path.parent)
 
     def _verify(self, connection: duckdb.DuckDBPyConnection, name: str) -> int:
         meta = dict(connection.execute(f"SELECT name, value FROM {name}.meta").fetchall())

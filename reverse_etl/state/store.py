@@ -134,7 +134,8 @@ class StateStore:
             {"sync": done.sync, "seq": seq, "run_id": part.run_id, "rows": part.rows.num_rows, "body": encode(part)}
             for seq, part in enumerate(done.acknowledged, after + 1)
         ]
-        with self.writing(durable=time.monotonic() - self._hardened_at > LOOSE_SECONDS) as connection:
+        durable = done.lasting or time.monotonic() - self._hardened_at > LOOSE_SECONDS
+        with self.writing(durable=durable) as connection:
             if entries:
                 connection.execute(_ADD_ENTRIES, entries)
             self._drop_refused(connection, done.sync, [*done.settled, *(row.slot for row in done.refused)])
@@ -144,12 +145,11 @@ class StateStore:
                 outbox.add(connection, done.sync, done.run_id, done.log)
         return after + len(entries)
 
-    def harden(self, sync: str) -> None:
+    def harden(self) -> None:
         """What has been written so far outlives a power cut from here on: before something is built upon it."""
         if self._loose:
-            with self.writing(durable=True) as connection:
-                same = sa.update(tables.syncs).where(tables.syncs.c.sync == sync)
-                connection.execute(same.values(folded_seq=tables.syncs.c.folded_seq))
+            engine.harden(self.url)
+            self._loose, self._hardened_at = False, time.monotonic()
 
     def journal(self, sync: str, after: int = 0) -> Iterator[Entry]:
         """Acknowledged rows not known to be folded, oldest first."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from tests.faults import checker
 from tests.faults.answers import prepared, settled
 from tests.faults.families import NotHere, family, needs
+from tests.faults.scripted import Call
 from tests.faults.stage import Ended, Stage
 
 
@@ -49,14 +51,34 @@ def _unrecorded(stage: Stage, mark: int, next_run: Ended) -> None:
     stage.most("sent_unrecorded", again)
 
 
+@contextmanager
+def _state_on(stage: Stage, size: str) -> Iterator[None]:
+    """The state's folder is a small disk of its own: a folder of that disk bound in its place."""
+    small, large = stage.state.with_name("small"), stage.state.with_name("large")
+    with small_disk(small, size):
+        shutil.copytree(stage.state, small / "state")
+        stage.state.rename(large)
+        stage.state.mkdir()
+        subprocess.run(["mount", "--bind", str(small / "state"), str(stage.state)], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "-l", str(stage.state)], check=True)
+            stage.state.rmdir()
+            large.rename(stage.state)
+
+
+def _fill(stage: Stage, left: int) -> None:
+    """With ballast, but for so many bytes."""
+    free = os.statvfs(stage.state)
+    (stage.state / "ballast").write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - left)))
+
+
 @family("F30", "a full disk: the state's, while it is read, sent and recorded")
 def disk_full(stage: Stage) -> None:
     prepared(stage, 2000)
-    with small_disk(stage.state.with_name("small"), "4m"):
-        small = stage.state.with_name("small")
-        shutil.copytree(stage.state, small / "state")
-        stage.state.rename(stage.state.with_name("large"))
-        _mounted(stage, small, fill=stage.random.randrange(0, 1_800_000))
+    with _state_on(stage, "4m"):
+        _fill(stage, stage.random.randrange(0, 1_800_000))
         ended = Ended((), 0, "", "", 0.0, 0)
         for _ in range(3):
             mark = len(stage.fake.ledger)
@@ -68,20 +90,41 @@ def disk_full(stage: Stage) -> None:
             stage.cycles += 1
         stage.count("failed_runs", ended.code != 0)
         (stage.state / "ballast").unlink()
-        checker.heal(stage, changed=set(stage.ground.rows))
-        _unrecorded(stage, mark, stage.ended[-1])
+        _all_recorded(stage, mark, checker.heal(stage, changed=set(stage.ground.rows)))
         checker.silent(stage)
-        subprocess.run(["umount", "-l", str(stage.state)], check=True)
-    stage.state.rmdir()
-    stage.state.with_name("large").rename(stage.state)
 
 
-def _mounted(stage: Stage, small: Path, fill: int) -> None:
-    """The state's folder is the small disk itself: a folder of it bound in its place, and ballast beside."""
-    stage.state.mkdir()
-    subprocess.run(["mount", "--bind", str(small / "state"), str(stage.state)], check=True)
-    free = os.statvfs(stage.state)
-    (stage.state / "ballast").write_bytes(b"x" * max(0, free.f_bavail * free.f_frsize - fill))
+@family("F36", "a disk that somebody else fills up while rows are under way")
+def disk_filled(stage: Stage) -> None:
+    """What is under way is recorded with the room that was kept for it; nothing else is sent, and the run says why."""
+    prepared(stage, 2000)
+    stage.fake.latency = 0.2
+    with _state_on(stage, "24m"):
+        for _ in range(1 if stage.small else 3):
+            wanted, filled = stage.fake.writes + stage.random.randint(1, 8), threading.Event()
+
+            def fill(call: Call, moment: str, wanted: int = wanted, filled: threading.Event = filled) -> None:
+                if call.number >= wanted and moment == "arrived" and not filled.is_set():
+                    filled.set()
+                    _fill(stage, stage.random.choice((0, 0, 4096, 30_000)))
+
+            stage.fake.watch = fill
+            mark = len(stage.fake.ledger)
+            ended = stage.sync()
+            _ended_badly(stage, ended, codes=(0, 1))
+            stage.count("failed_runs", ended.code != 0)
+            (stage.state / "ballast").unlink(missing_ok=True)
+            _all_recorded(stage, mark, checker.heal(stage, changed=set(stage.ground.rows)))
+            stage.ground.change(1500)
+            stage.ground.put()
+            stage.cycles += 1
+        checker.silent(stage)
+
+
+def _all_recorded(stage: Stage, mark: int, next_run: Ended) -> None:
+    _unrecorded(stage, mark, next_run)
+    if stage.figures["sent_unrecorded"]:
+        stage.wrong("I3", f"{stage.figures['sent_unrecorded']:.0f} rows were sent that could not be recorded")
 
 
 @family("F31", "EIO and ENOSPC from the k-th write, sync or truncation")

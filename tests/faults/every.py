@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from tests.faults import answers, bulk, crowds, disks, kills, power, salesforce, servers, sources, tokens, waves, wires
+from tests.faults import (
+    answers,
+    bulk,
+    crowds,
+    disks,
+    kills,
+    landing,
+    power,
+    salesforce,
+    servers,
+    sources,
+    tokens,
+    waves,
+    wires,
+)
 
 __all__ = [
     "answers",
@@ -10,6 +24,7 @@ __all__ = [
     "crowds",
     "disks",
     "kills",
+    "landing",
     "power",
     "salesforce",
     "servers",

@@ -81,12 +81,13 @@ def _cut(stage: Stage, recorded: Recorded, nth: int, names: Names, rest: Rest) -
 
 
 def _moments(stage: Stage, recorded: Recorded, number: int) -> list[int]:
-    """Right after something has become sure, right before it, or anywhere."""
+    """Right after something has become sure, right before it, or until the next: spread over all of the run."""
     chosen = []
-    for _ in range(number):
-        synced = stage.random.choice(recorded.moments)
-        anywhere = stage.random.randrange(len(recorded.steps))
-        chosen.append(stage.random.choice((synced, max(0, synced - 1), anywhere)))
+    for nth in range(number):
+        at = int((nth + stage.random.random()) / number * len(recorded.moments))
+        after = [*recorded.moments, len(recorded.steps)][at + 1]
+        synced = recorded.moments[at]
+        chosen.append(stage.random.choice((synced, max(0, synced - 1), stage.random.randrange(synced, after))))
     return chosen
 
 
