@@ -281,7 +281,7 @@ def small_allowance(stage: Stage) -> None:
     settled(stage)
 
 
-@family("F19", "an outage of some seconds in the middle of a run; answers that drip")
+@family("F19", "an outage of some seconds in the middle of a run; answers that drip", waits=15)
 def outage(stage: Stage) -> None:
     prepared(stage)
     until = time.monotonic() + 4.0
@@ -292,7 +292,7 @@ def outage(stage: Stage) -> None:
     settled(stage)
 
 
-@family("F20", "an attempt that lands late, over a newer value")
+@family("F20", "an attempt that lands late, over a newer value", waits=30)
 def lands_late(stage: Stage) -> None:
     """Answered with 504, carried out seconds later: later runs see to it that the newest value stands."""
     faketime = needs("faketime", "faketime")

@@ -73,7 +73,7 @@ def calls_troubled(stage: Stage) -> None:
     settled(stage)
 
 
-@family("S03", "Salesforce: rows locked for a while, some refused", destination="salesforce")
+@family("S03", "Salesforce: rows locked for a while, some refused", destination="salesforce", waits=15)
 def locked(stage: Stage) -> None:
     """What met a lock is offered again within the run; what is refused is listed, and nothing else is late."""
     fake = by_calls(stage)

@@ -53,7 +53,7 @@ def slow(stage: Stage) -> None:
     settled(stage)
 
 
-@family("F23", "a black hole: answers that never come", smoke=0, nightly=1, release=2)
+@family("F23", "a black hole: answers that never come", nightly=1, release=2, waits=230)
 def black_hole(stage: Stage) -> None:
     """Every request has a deadline; a run ends, and says so."""
     prepared(stage, 300)
