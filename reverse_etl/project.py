@@ -278,6 +278,14 @@ class Project:
         with closing(self._ledger(named)) as ledger:
             return ledger.forget(canonical_key(key, named), _run_id(), clock.SYSTEM.now())
 
+    def remnants(self, sync: str, key: str) -> list[str]:
+        """Files beside the state that hold a forgotten key's text still."""
+        from reverse_etl.explain import canonical_key  # noqa: PLC0415
+
+        named = self.named(sync)
+        with closing(self._ledger(named)) as ledger:
+            return ledger.remnants(canonical_key(key, named))
+
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _job(self, sync: SyncConfig, wishes: Wishes, stop: Stop, observer: Observer | None) -> Job:

@@ -243,8 +243,10 @@ def forget(
 ) -> None:
     """Forget what is remembered of one row."""
     session = Session(project, log_level=log_level, log_format=log_format)
-    known = session.load(only=[sync]).forget(sync, key)
-    session.screen.show(*tables.was_forgotten(sync, key, known=known))
+    loaded = session.load(only=[sync])
+    known = loaded.forget(sync, key)
+    left, shared = loaded.remnants(sync, key), loaded.config.state.shared
+    session.screen.show(*tables.was_forgotten(sync, key, known=known, left=left, shared=shared))
 
 
 @app.command()

@@ -176,10 +176,24 @@ def was_reset(sync: str, commands: Commands) -> list[Block]:
     ]
 
 
-def was_forgotten(sync: str, key: str, *, known: bool) -> list[Block]:
+def was_forgotten(sync: str, key: str, *, known: bool, left: Sequence[str], shared: bool) -> list[Block]:
+    """`left` are files that hold the key's text still; `shared`: the state is in PostgreSQL."""
     if not known:
-        return [line(f"{sync} remembers nothing of {key}")]
-    return [line(Span("✓", "good"), f" {sync} remembers nothing of {key} any more; the destination was not touched")]
+        said = [line(f"{sync} remembers nothing of {key}")]
+    else:
+        done = f" {sync} remembers nothing of {key} any more; the destination was not touched"
+        said = [line(Span("✓", "good"), done), *(line(Span(sentence, "dim")) for sentence in UNREACHED)]
+        said += [line(Span(UNREACHED_SHARED, "dim"))] if shared else []
+    return [*said, *(line(Span("!", "warn"), f" {file} still holds it: remove it, or what is in it") for file in left)]
+
+
+UNREACHED = (
+    "As long as the query gives the row, the next run sends and remembers it anew: take it out of the warehouse first.",
+    "Backups, copies that you have made, and tables of log_to are yours to clear.",
+)
+UNREACHED_SHARED = (
+    "PostgreSQL keeps old versions of rows until it has vacuumed; copies on other machines go with the sync's next run."
+)
 
 
 def verified(syncs: Sequence[str], findings: Sequence[Finding]) -> list[Block]:

@@ -140,6 +140,11 @@ class StateConfig(_Part):
     keep_runs: timedelta = timedelta(days=90)
     encryption_keys: tuple[SecretStr, ...] = ()
 
+    @property
+    def shared(self) -> bool:
+        """Whether several machines may keep their state there."""
+        return dialect_of(self.url.get_secret_value()) == "postgresql"
+
 
 class ProjectConfig(_Part):
     """The project as it is used: only the connections that were asked for."""

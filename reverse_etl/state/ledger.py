@@ -28,7 +28,7 @@ from reverse_etl.standing import (
     settling_slot_of,
     slot_of,
 )
-from reverse_etl.state import complaints, engine, lease, reset
+from reverse_etl.state import complaints, engine, lease, reset, scrub
 from reverse_etl.state.copies import Copies
 from reverse_etl.state.flights import Flight, Flights, doubtful
 from reverse_etl.state.home import StateHome
@@ -276,7 +276,8 @@ class Ledger:
         if self.state() is None:
             return False
         with self.hold(run_id, now):
-            listed = any(row.slot == slot_of(key) for row in self.refused())
+            slots = (slot_of(key), settling_slot_of(key))
+            listed = [row for row in (*self.refused(), *self.settling()) if row.slot in slots]
             row = pa.record_batch(
                 {"key": pa.array([key]), "record_id": pa.nulls(1, pa.string()), "h": pa.array([0], pa.uint64())}
             )
@@ -284,13 +285,17 @@ class Ledger:
             with duckdb.connect(":memory:") as connection:
                 self.lay_known(connection)
                 known = connection.execute("SELECT count(*) FROM known WHERE key = ?", [key]).fetchall() == [(1,)]
+                words = scrub.words_of(connection, key, listed)
                 self.release_known(connection)
-            self.record(
-                Acknowledgement(self.sync, run_id, [gone] if known else [], [slot_of(key), settling_slot_of(key)])
-            )
+            self.record(Acknowledgement(self.sync, run_id, [gone] if known else [], slots))
             Outbox(self._opened(), self.sync).forget(key)
             self.fold()
-            return known or listed
+            scrub.clear(self._opened(), self.sync, self._in_place(), words)
+            return known or bool(listed)
+
+    def remnants(self, key: str) -> list[str]:
+        """Files of the state that hold a key's text still: copies that were put aside, other syncs, details of bugs."""
+        return list(scrub.remnants(self.home.folder, key))
 
     @contextmanager
     def spool(self, run_id: str, *, dry: bool) -> Iterator[Path]:
@@ -335,6 +340,15 @@ class Ledger:
         project = self.home.project()
         owner = f"{project['id'] if project else 'no project'}/{self.sync}"
         return Snapshot(self.home.snapshots / f"{self.sync}.duckdb", owner)
+
+    def _in_place(self) -> Snapshot:
+        """The snapshot's lasting file on this machine."""
+        store = self._opened()
+        state = store.sync_state(self.sync)
+        if store.embedded or state is None:
+            return self._snapshot()
+        copies = self._copies(store, state)
+        return Snapshot(copies.place, copies.owner)
 
     @contextmanager
     def _alone(self, holder: str) -> Iterator[Callable[[], None]]:

@@ -8,6 +8,7 @@ compared) and one `f_<field>` a mapped field. The file is open for writing only 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -114,6 +115,20 @@ class Snapshot:
             return folded, rows
         finally:
             connection.close()
+
+    def rewrite(self) -> None:
+        """The same content in a new file: what was deleted from the old one may still stand in it."""
+        fresh = self.path.with_name(f"{self.path.name}.new")
+        for left in (fresh, fresh.with_name(f"{fresh.name}.wal")):
+            left.unlink(missing_ok=True)
+        with self._explained(), duckdb.connect(":memory:") as connection:
+            self.attach(connection)
+            connection.execute(f"ATTACH {literal(str(fresh))} AS fresh (STORAGE_VERSION '{STORAGE}')")
+            fresh.chmod(0o600)
+            connection.execute("COPY FROM DATABASE snap TO fresh; CHECKPOINT fresh; DETACH fresh")
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(self.path)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
