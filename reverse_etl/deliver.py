@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import anyio
 import pyarrow as pa
@@ -30,6 +31,19 @@ from reverse_etl.verdicts import DELIVERED, Outcomes, Refusal, Verdict
 
 Record = Callable[[Parcel, Outcomes], Awaitable[None]]
 
+
+class Intents(Protocol):
+    """Keeps what is about to be sent where a repeat would do harm."""
+
+    async def intend(self, parcel: Parcel) -> None:
+        """Returns when it is known for good that these rows may have been sent."""
+        ...
+
+    async def withdraw(self, parcel: Parcel) -> None:
+        """These were surely not sent."""
+        ...
+
+
 OPEN = frozenset({Verdict.NO_ANSWER, Verdict.MISSING})  # nothing is known of such a row unless it is in doubt
 
 LINK_UNDONE = Refusal(LINK_WAITING, "the record is written; the run ended before its links were")
@@ -44,6 +58,7 @@ async def deliver(
     *,
     slots: int,
     resolver: Resolver | None = None,
+    intents: Intents | None = None,
     flight: Callable[[int], Flight] | None = None,
 ) -> None:
     """Send every parcel, `slots` at once, and have its outcome recorded. Raises what stopped it, when all is."""
@@ -52,7 +67,7 @@ async def deliver(
         tasks.start_soon(_feed, parcels, send, stop)
         for slot in range(slots):
             mine = flight(slot) if flight is not None else None
-            tasks.start_soon(_work, receive.clone(), _Sender(destination, resolver, record, stop, mine))
+            tasks.start_soon(_work, receive.clone(), _Sender(destination, resolver, record, stop, intents, mine))
         receive.close()
     if stop.reason is not None:
         raise stop.reason
@@ -93,6 +108,7 @@ class _Sender:
     resolver: Resolver | None
     record: Record
     stop: Stop
+    intents: Intents | None = None
     flight: Flight | None = None  # a job's rows need none: the job itself is remembered
 
     @cached_property
@@ -108,8 +124,7 @@ class _Sender:
     async def settle(self, parcel: Parcel, repeats: Repeats) -> None:
         """What was answered before a failure counts: it is recorded before the failure goes on its way."""
         outcomes, doubtful = Outcomes(len(parcel.batch)), set[int]()
-        if self.flight is not None and not parcel.batch.path:
-            self.flight.begin(parcel.batch.keys)
+        await self._write_down(parcel)
         try:
             try:
                 for part in await self._parts(parcel, outcomes):
@@ -118,15 +133,26 @@ class _Sender:
                 links = self._owed_links(parcel.batch, outcomes)
             await self._link(parcel.batch, links, outcomes, doubtful)
         finally:
-            outcomes.doubted = repeats.doubted and not parcel.batch.path  # a job's own try is waited for
+            own = bool(parcel.batch.path) or not parcel.batch.repeatable  # a job's own try is waited for
+            outcomes.doubted = repeats.doubted and not own
             open = {place for verdict in OPEN for place in outcomes.places(verdict)} - doubtful
             if not open:
                 await self._store(parcel, outcomes)
             elif len(open) < len(parcel.batch):
                 known = [place for place in range(len(parcel.batch)) if place not in open]
                 await self._store(parcel.take(known), outcomes.take(known))
+            if open and self.intents is not None and not parcel.batch.repeatable:
+                with anyio.CancelScope(shield=True):
+                    await self.intents.withdraw(parcel.take(sorted(open)))
             if self.flight is not None:
                 self.flight.end()
+
+    async def _write_down(self, parcel: Parcel) -> None:
+        """What is about to be sent: lastingly, where sending it once more would do harm."""
+        if not parcel.batch.repeatable and self.intents is not None:
+            await self.intents.intend(parcel)
+        elif self.flight is not None and not parcel.batch.path:
+            self.flight.begin(parcel.batch.keys)
 
     async def _store(self, parcel: Parcel, outcomes: Outcomes) -> None:
         with anyio.CancelScope(shield=True):  # who cancels the run from outside waits for what was answered
@@ -147,7 +173,7 @@ class _Sender:
         try:
             await self._offer(batch, range(len(batch)), mine, open)
             unanswered = mine.unanswered()
-            if unanswered:  # once more, alone: every operation here may be repeated without harm
+            if unanswered and batch.repeatable:  # once more, alone
                 await self._offer(batch.take(unanswered), unanswered, mine, open)
             await self._replace_missing(batch, mine, open)
         finally:

@@ -107,16 +107,24 @@ class Comparison:
 
     # --- 2. what goes out ---------------------------------------------------------------------------------------------
 
-    def mark_refused(self, refused: Sequence[tuple[str, str | None, bool]]) -> None:
-        """Rows refused before, as (key, fingerprint of what was refused, due): unchanged ones wait until due."""
+    def mark_refused(self, refused: Sequence[tuple[str, str | None, bool, bool]]) -> None:
+        """Rows refused before, as (key, fingerprint of what was refused, due, held): unchanged ones wait until due,
+        held ones whatever they are now."""
         if not refused:
             return
-        keys, hashes, due = zip(*refused, strict=True)
-        table = pa.table({"key": pa.array(keys, pa.string()), "h": pa.array(hashes, pa.string()), "due": pa.array(due)})
+        keys, hashes, due, held = zip(*refused, strict=True)
+        table = pa.table(
+            {
+                "key": pa.array(keys, pa.string()),
+                "h": pa.array(hashes, pa.string()),
+                "due": pa.array(due),
+                "held": pa.array(held),
+            }
+        )
         self.connection.register("before", table)
         self.connection.execute(
             "UPDATE delta SET again = true, "
-            "held = NOT before.due AND CAST(delta.h AS VARCHAR) IS NOT DISTINCT FROM before.h "
+            "held = NOT before.due AND (before.held OR CAST(delta.h AS VARCHAR) IS NOT DISTINCT FROM before.h) "
             "FROM before WHERE before.key = delta.key"
         )
         self.connection.unregister("before")

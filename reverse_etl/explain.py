@@ -16,7 +16,7 @@ from reverse_etl.model import JSON
 from reverse_etl.protocols import Ledger, Source
 from reverse_etl.read import Reader
 from reverse_etl.spool import Spool
-from reverse_etl.standing import RefusedRow, key_value, slot_of
+from reverse_etl.standing import HELD, RefusedRow, key_value, slot_of
 
 REASONS = {
     "unchanged": "the destination has acknowledged exactly these values",
@@ -124,7 +124,7 @@ def _told(
         incoming = comparison.sample(payload, where, "1", 1)
     known = comparison.sample("known", where, "1", 1)
     owed = bool(comparison.sample("delta", where, "1", 1))
-    state, reason = _state(comparison, rows, known, refused, owed=owed)
+    state, reason = _state(comparison, rows, known, refused, owed=owed, holds=sync.in_doubt == "hold")
     return Explanation(
         sync=sync.name,
         key=key_value(key, key_kinds(comparison.shape)),
@@ -145,6 +145,7 @@ def _state(
     refused: RefusedRow | None,
     *,
     owed: bool,
+    holds: bool,
 ) -> tuple[str, str]:
     invalid = comparison.invalid_rows()
     if invalid:
@@ -153,6 +154,8 @@ def _state(
         if known:
             return "absent", "the row has left the query's result; its record stands at the destination as acknowledged"
         return "absent", REASONS["absent"]
+    if owed and refused is not None and refused.code == HELD and holds:
+        return refused.kind, f"{refused.code}: {refused.message} (`rejected --retry` sends it again)"
     if owed and refused is not None:
         again = (
             f"; offered again from {clock.text(refused.next_at)}"

@@ -177,13 +177,16 @@ class Limits:
     """How much a destination takes on one of its write paths: rows a batch, batches at once.
 
     `path` is the destination's own name for the way, which it finds again in `Batch.path`; `calls` is how many a batch
-    takes there.
+    takes there. `repeatable` False: a batch that is sent twice does harm, such as a message that people read twice. It
+    is written down before it goes out, and what nobody answered for is decided by the sync's `in_doubt`. Removals by id
+    always are.
     """
 
     batch_size: int
     in_flight: int = 4
     path: str = ""
     calls: int = 1
+    repeatable: bool = True
 
 
 class Operation(StrEnum):
@@ -234,6 +237,7 @@ class Batch:
     refinds: bool = False  # whether it may be another one, which the match value finds
     sync: str = ""
     path: str = ""  # of `Limits`
+    repeatable: bool = True  # of `Limits`
     chunk: Chunk | None = None  # the larger part that `rows` is a window on, from `start`
     start: int = 0
 

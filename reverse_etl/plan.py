@@ -22,7 +22,7 @@ from reverse_etl.mapping import Shape, key_kinds, literal_as
 from reverse_etl.model import Batch, Chunk, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.protocols import Destination
 from reverse_etl.report import PlanSummary, RowProblem, RowSample
-from reverse_etl.standing import SETTLING, RefusedRow, key_value
+from reverse_etl.standing import HELD, SETTLING, RefusedRow, key_value
 
 SAMPLES = 20
 DOUBTFUL = frozenset({"in_doubt", SETTLING})
@@ -93,7 +93,7 @@ class Plan:
             limits = limits_of(group)
             size = limits.batch_size
             for rows in _chunks(self._rows(group), size * max(1, min(BATCHES, HOP // size))):
-                whole = self._parcel(group, rows, limits.path)
+                whole = self._parcel(group, rows, limits)
                 yield [whole.part(start, size) for start in range(0, rows.num_rows, size)]
 
     def summary(self, destination: Destination) -> PlanSummary:
@@ -130,7 +130,7 @@ class Plan:
             columns += [f"{before} AS {quoted(column.old)}"] if column.links else []
         return f"SELECT *, {self.shape.hash} AS h FROM (SELECT key, record_id, {', '.join(columns)} FROM removed)"
 
-    def _parcel(self, group: Group, rows: pa.RecordBatch, path: str) -> Parcel:
+    def _parcel(self, group: Group, rows: pa.RecordBatch, limits: Limits) -> Parcel:
         if self.schema is None:
             raise AssertionError("rows to send, but the object was never described")
         payload = self.shape.payload
@@ -158,7 +158,8 @@ class Plan:
             if links
             else None,
             sync=self.sync.name,
-            path=path,
+            path=limits.path,
+            repeatable=limits.repeatable or group.operation is Operation.REMOVE,
         )
         return Parcel(batch, rows.column("h"), group.again, group.removal)
 
@@ -252,7 +253,11 @@ def settle(
 ) -> Plan:
     """Put the plan together: what goes out, what waits, and what the list of refused rows still owes."""
     before = {row.key_text: row for row in refused if row.key_text is not None and row.kind != SETTLING}
-    comparison.mark_refused([(key, row.payload_hash, row.due(now) or wish.refused_only) for key, row in before.items()])
+    waits = [
+        (key, row.payload_hash, wish.refused_only or (row.due(now) and not _held(row, sync)), _held(row, sync))
+        for key, row in before.items()
+    ]
+    comparison.mark_refused(waits)
     if wish.limit is not None:
         comparison.leave_for_later(wish.limit)
     listed = {row.slot: row for row in refused}
@@ -297,6 +302,11 @@ def invalid_rows(comparison: Comparison, now: datetime) -> list[RefusedRow]:
 def fingerprint(rows: bytes) -> str:
     """A plan's id: the same guarded keys and payloads give the same one."""
     return hashlib.sha256(rows).hexdigest()[:12]
+
+
+def _held(row: RefusedRow, sync: SyncConfig) -> bool:
+    """Whether a row waits until a person says that it may be sent once more."""
+    return row.code == HELD and sync.in_doubt == "hold"
 
 
 def _unread(row: RefusedRow, wish: Wish) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import anyio
 import pyarrow as pa
@@ -28,6 +28,7 @@ from reverse_etl.protocols import LINK_IN_DOUBT, Ledger
 from reverse_etl.redaction import SECRETS, pseudonym
 from reverse_etl.report import RunReport
 from reverse_etl.standing import (
+    HELD,
     LINKS_OWED,
     SETTLES,
     SETTLING,
@@ -49,6 +50,9 @@ FOLD_ROWS = 200_000  # rows in the journal from which it is folded during a run
 ENTRY = 1500  # bytes that an entry of a refused row takes, beside its values
 PAGE, PAGES = 4096, 512  # of a store's indexes: how large they are, and how many a batch may touch
 NO_ANSWER = Refusal("in_doubt", "the destination's answer does not speak of this row")
+SENT_ONCE = Refusal(
+    HELD, "it was sent, nobody answered, and sending it again may do it twice: look whether it is there, then decide"
+)
 
 
 @dataclass
@@ -73,8 +77,10 @@ class Recorder:
         clock: Clock,
         log_values: bool = False,
         logged: bool = False,
+        holds: bool = True,
         stop: Stop,
     ) -> None:
+        """`holds`: rows in doubt that mustn't be sent twice wait until a person decides."""
         self._log_values = log_values
         self._logged = logged
         self._ledger = ledger
@@ -83,6 +89,9 @@ class Recorder:
         self._names = ["key", "record_id", "h", *(column.name for column in shape.payload)]
         self._kinds = key_kinds(shape)
         self._listed = {row.slot: row for row in refused}
+        self._intended: set[str] = set()
+        self._one_at_a_time = anyio.Lock()
+        self._once = SENT_ONCE if holds else NO_ANSWER
         self._remarks: dict[str, list[str]] = {}
         self._cursor = cursor
         self._on_progress = on_progress
@@ -105,6 +114,23 @@ class Recorder:
         await answered.stored.wait()
         if self._failure is not None:
             raise self._failure
+
+    async def intend(self, parcel: Parcel) -> None:
+        """On disk: these rows may have been sent from now on, and nobody must send them again unasked."""
+        rows = [*self._listing(parcel, range(len(parcel.batch)), self._once)]
+        await self._list(rows, lasting=True)
+        self._intended |= {row.slot for row in rows}
+
+    async def withdraw(self, parcel: Parcel) -> None:
+        """These were not sent after all: they stand on the list as they stood before."""
+        slots = [slot_of(key) for key in parcel.batch.keys.to_pylist()]
+        self._intended -= set(slots)
+        await self._list([self._listed[slot] for slot in slots if slot in self._listed], settled=slots)
+
+    async def _list(self, rows: Sequence[RefusedRow], *, settled: Sequence[str] = (), lasting: bool = False) -> None:
+        done = Acknowledgement(self._report.sync, self._report.run_id, (), settled, rows, lasting=lasting)
+        async with self._one_at_a_time:
+            await to_thread.run_sync(self._ledger.record, done)
 
     def close(self) -> None:
         """Let `run` return when everything waiting is stored."""
@@ -130,7 +156,8 @@ class Recorder:
             if self._failure is None:
                 done = self._acknowledgement(group)
                 try:
-                    await to_thread.run_sync(self._ledger.record, done)
+                    async with self._one_at_a_time:
+                        await to_thread.run_sync(self._ledger.record, done)
                 except DiskFull as full:  # it is stored, with the last of the room
                     self._stop.ask(full)
                 if log.isEnabledFor(logging.DEBUG):
@@ -170,10 +197,11 @@ class Recorder:
         logs: list[pa.RecordBatch] = []
         for answered in group:
             acknowledged += self._acknowledged(answered)
-            keys = answered.parcel.batch.keys.to_pylist() if self._listed or answered.outcomes.doubted else []
+            sought = self._listed or self._intended or answered.outcomes.doubted
+            keys = answered.parcel.batch.keys.to_pylist() if sought else []
             done = [key for at, key in enumerate(keys) if _is_done(answered.outcomes, at)]
             places = (slot for key in done for slot in (slot_of(key), settling_slot_of(key)))
-            settled += [slot for slot in places if slot in self._listed]
+            settled += [slot for slot in places if slot in self._listed or slot in self._intended]
             listed = [] if answered.outcomes.all_done else self._refused(answered)
             refused += listed
             if self._logged:
@@ -206,34 +234,40 @@ class Recorder:
 
     def _refused(self, answered: _Answered) -> list[RefusedRow]:
         """Rows that were refused, that nobody answered for, or whose links wait, as they go on the list."""
-        batch, outcomes = answered.parcel.batch, answered.outcomes
-        now, rows = self._clock.now(), []
+        outcomes, nobody = answered.outcomes, NO_ANSWER if answered.parcel.batch.repeatable else self._once
+        rows = []
         for at, verdict in enumerate(outcomes.verdicts):
             if _is_done(outcomes, at):
                 continue
             waiting = outcomes.waiting.get(at, {})
-            refusal = next(iter(waiting.values()), None) or outcomes.refusals.get(at, NO_ANSWER)
+            refusal = next(iter(waiting.values()), None) or outcomes.refusals.get(at, nobody)
+            (row,) = self._listing(answered.parcel, [at], refusal)
+            said = "; ".join(f"{name}: {why.message}" for name, why in waiting.items()) or refusal.message
+            kind = "in_doubt" if verdict is Verdict.NO_ANSWER else "rejected"
+            listed = replace(row, kind=kind, message=SECRETS.clean(said), field=next(iter(waiting), None))
+            rows.append(listed.again(self._listed.get(row.slot)))
+        return rows
+
+    def _listing(self, parcel: Parcel, places: Iterable[int], why: Refusal) -> Iterator[RefusedRow]:
+        """Rows of a parcel as entries of the list."""
+        batch, now = parcel.batch, self._clock.now()
+        for at in places:
             key = batch.keys[at].as_py()
-            row = RefusedRow(
-                kind="in_doubt" if verdict is Verdict.NO_ANSWER else "rejected",
-                code=refusal.code,
-                message=SECRETS.clean(
-                    "; ".join(f"{name}: {why.message}" for name, why in waiting.items()) or refusal.message
-                ),
+            yield RefusedRow(
+                kind="in_doubt",
+                code=why.code,
+                message=why.message,
                 first_at=now,
                 last_at=now,
                 key_text=key,
                 key=key_value(key, self._kinds),
-                field=next(iter(waiting), None),
-                request_id=refusal.request_id,
+                request_id=why.request_id,
                 attempts=1,
-                payload_hash=str(answered.parcel.hashes[at].as_py()),
+                payload_hash=str(parcel.hashes[at].as_py()),
                 values={name: values.canonical(batch.rows.column(name)[at].as_py()) for name in self._fields},
                 cursor_value=self._cursor.text if self._cursor else None,
                 cursor_type=self._cursor.type_text if self._cursor else None,
             )
-            rows.append(row.again(self._listed.get(row.slot)))
-        return rows
 
     def _settling(self, answered: _Answered, done: list[str]) -> Iterator[RefusedRow]:
         """Delivered rows of which another try got no answer just before: should it land late, they are sent again."""

@@ -316,6 +316,7 @@ class _Run:
             clock=self.job.clock,
             log_values=self.sync.log_values,
             logged=self.job.log_to is not None,
+            holds=self.sync.in_doubt == "hold",
             stop=self.job.stop,
         )
         slots = made.slots(destination)
@@ -331,6 +332,7 @@ class _Run:
                         self.job.stop,
                         slots=slots,
                         resolver=Resolver.of(self.sync, destination, made.schema),
+                        intents=recorder,
                         flight=self.ledger.flight,
                     )
                 finally:

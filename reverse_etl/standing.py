@@ -19,6 +19,7 @@ FIRST_PAUSE = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(hours=24)
 SETTLES = timedelta(seconds=60)  # after this, a try that got no answer won't be carried out any more
 SETTLING = "settling"
+HELD = "in_doubt_held"  # code of a row in doubt that mustn't be sent twice, where a person is to decide
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class Acknowledgement:
     """What one group of answers settled, to be stored in one transaction.
 
     `settled` are places to take off the list of refused rows, `refused` rows to put on it. `log` is what the warehouse
-    is told of it, where it wants to know; see `writeback`.
+    is told of it, where it wants to know; see `writeback`. `lasting`: no power cut may take it back.
     """
 
     sync: str
@@ -190,6 +191,7 @@ class Acknowledgement:
     settled: Sequence[str] = ()
     refused: Sequence[RefusedRow] = ()
     log: pa.RecordBatch | None = None
+    lasting: bool = False
 
 
 @dataclass(frozen=True)

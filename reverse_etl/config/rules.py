@@ -143,7 +143,7 @@ class _Rules:
             timezone=merged.timezone,
             guard=_guard(merged.guard),
             full_scan=self._full_scan(removes=on_removed != "ignore"),
-            in_doubt=self._in_doubt(),
+            in_doubt=merged.in_doubt,
             on_duplicate=merged.on_duplicate,
             options=self._options(),
             tags=tuple(merged.tags),
@@ -369,11 +369,6 @@ class _Rules:
                 message = f"reverse_etl.yml has no channel `{name}` under daemon.alerts; it has {listed}"
                 self._complain(("alerts", "to"), message, nearest=nearest(name, self._around.channels))
         return rules
-
-    def _in_doubt(self) -> Any:
-        if self._merged.in_doubt == "resend":
-            self._complain(("in_doubt",), "`resend` is not supported yet", nearest="hold")
-        return self._merged.in_doubt
 
     def _complain(
         self,

@@ -74,12 +74,13 @@ class MemoryAccount:
         name: str = "account-1",
         batch_size: int = 100,
         in_flight: int = 4,
+        repeatable: bool = True,
         parents: MemoryParents | None = None,
     ) -> None:
         self.name = name
         self.parents = parents or MemoryParents()
         self.fields = {field.name: field for field in fields or (EMAIL,)}
-        self.limits = Limits(batch_size, in_flight)
+        self.limits = Limits(batch_size, in_flight, repeatable=repeatable)
         self.records: dict[str, Record] = {}
         self.events: dict[tuple[str, str], Record] = {}
         self.writes: list[Written] = []

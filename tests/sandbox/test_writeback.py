@@ -68,7 +68,8 @@ def test_what_the_log_may_not_name_is_said_with_its_place(scene: Scene) -> None:
     scene.define()
     sources = {"memory": {"url": "duckdb:///:memory:"}, "warehouse": {"url": "duckdb:///warehouse.duckdb"}}
     for named, said in (("warehose", "there is no source"), ("memory", "in memory")):
-        scene.write_project(**{"sources": sources, "log_to": {"source": named, "schema": "ops"}})
+        more: dict[str, Any] = {"sources": sources, "log_to": {"source": named, "schema": "ops"}}
+        scene.write_project(**more)
         code, document = scene.json("check")
         (problem,) = document["problems"]
         assert code == 2

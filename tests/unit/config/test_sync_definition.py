@@ -150,7 +150,7 @@ def test_a_wrong_default_is_reported_where_it_stands(project: ProjectFolder) -> 
         ),
         ("mode: insert", "9:7: `crm` has no mode `insert`; it has mirror, update, upsert (found: insert)"),
         ("mode: append", "9:7: `crm` has no mode `append`; it has mirror, update, upsert (found: append)"),
-        ("in_doubt: resend", "9:11: `resend` is not supported yet (found: resend); did you mean 'hold'?"),
+        ("in_doubt: recend", "9:11: should be hold or resend (found: recend); did you mean 'resend'?"),
         ("nulls: empty", "9:8: should be clear or ignore (found: empty)"),
         ("first_run: 5", "9:12: should be send or baseline (found: 5)"),
         ("enabled: 'true'", "9:10: should be true or false (found: true)"),

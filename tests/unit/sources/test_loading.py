@@ -21,6 +21,7 @@ from reverse_etl.errors import SourceError
 from reverse_etl.model import Query
 from reverse_etl.protocols import Load
 from reverse_etl.sources import inserting
+from reverse_etl.sources.duckdb import DuckDBSource
 from reverse_etl.sources.sql import SqlSource
 
 SCHEMA = pa.schema(
@@ -145,9 +146,7 @@ def test_a_duckdb_file_that_is_being_read_is_waited_for(tmp_path: Path) -> None:
     file = tmp_path / "w.duckdb"
     duckdb.connect(str(file)).close()
     with duckdb.connect(str(file), read_only=True):
-        source = registry.source("duckdb")(
-            SourceConfig(name="w", url=SecretStr(f"duckdb:///{file}")), lock_wait_seconds=0.3
-        )
+        source = DuckDBSource(SourceConfig(name="w", url=SecretStr(f"duckdb:///{file}")), lock_wait_seconds=0.3)
         with pytest.raises(SourceError) as refusal:
             source.load("ops", [lines("r1", (1, "a"))])
         assert refusal.value.code == "source_locked"
@@ -161,9 +160,7 @@ def test_other_warehouses_get_many_rows_a_statement(tmp_path: Path) -> None:
     config = SourceConfig(name="w", url=SecretStr(f"sqlite:///{tmp_path}/w.db"))
     statements: list[str] = []
     source = SqlSource(config)
-    sa.event.listen(
-        source._engine, "before_cursor_execute", lambda *given: statements.append(given[2]) or None, named=False
-    )
+    sa.event.listen(source._engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     slow = {name for name in inserting.IN_ONE_GO if name != "sqlite"}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(inserting, "IN_ONE_GO", frozenset(slow))
