@@ -12,11 +12,14 @@
         - {name: Crm_Id__c, type: string, length: 40, external_id: true, unique: true}
         - {name: Amount__c, type: currency, precision: 16, scale: 2, required: true}
         - {name: Partner__c, type: reference, reference_to: [Account], relationship: Partner__r}
+      Invoice__c:
+        - {name: Number__c, type: string, length: 40, external_id: true, unique: true}
 
 Every field needs a `name` and a `type`. Common: `label`, `options`, `unique`, `read_only`, `calculated`.
 HubSpot types are string, number, bool, enumeration, date, datetime, with `field_type`, `group`, `hidden`.
 Salesforce types are those of describe, with `length`, `precision`, `scale`, `digits`, `required`, `external_id`,
-`case_sensitive`, `restricted`, `reference_to` and `relationship`.
+`case_sensitive`, `restricted`, `create_only`, `reference_to` and `relationship`; an object that isn't there is made
+when its name ends in `__c`.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ HUBSPOT_KEYS = COMMON_KEYS | {"field_type", "group", "hidden", "description"}
 SALESFORCE_KEYS = (
     COMMON_KEYS
     | {"length", "precision", "scale", "digits", "required", "external_id", "case_sensitive", "restricted"}
-    | {"reference_to", "relationship"}
+    | {"reference_to", "relationship", "create_only"}
 )
 FIELD_TYPES = {"string": "text", "bool": "booleancheckbox", "enumeration": "select", "datetime": "date"}
 
@@ -49,6 +52,8 @@ def add_fields(path: Path, hubspot: HubSpot, salesforce: Salesforce) -> None:
             if platform not in ("hubspot", "salesforce"):
                 raise ValueError(f"{platform!r} is neither hubspot nor salesforce")
             for kind, entries in _mapping(objects, platform).items():
+                if platform == "salesforce" and kind.endswith("__c") and kind not in salesforce.objects():
+                    salesforce.add_object(kind)
                 for entry in entries or []:
                     if platform == "hubspot":
                         hubspot.add_field(_known(kind, hubspot.objects()), _property(entry))
@@ -120,6 +125,7 @@ def _field(entry: Any) -> Field:
     made.restricted = bool(entry.get("restricted"))
     made.calculated = bool(entry.get("calculated"))
     made.createable = made.updateable = not (entry.get("read_only") or made.calculated)
+    made.updateable &= not entry.get("create_only")
     made.nillable = not entry.get("required") and made.type != "boolean"
     made.defaulted = made.type == "boolean"
     made.picklist = list(_options(entry))

@@ -230,6 +230,20 @@ def test_describe_tells_what_a_client_must_know(salesforce: httpx.Client) -> Non
     assert salesforce.get("/sobjects/Lead/describe", headers={"If-None-Match": tag}).status_code == 304
 
 
+def test_the_objects_of_sales_and_marketing_are_there_and_point_at_each_other(salesforce: httpx.Client) -> None:
+    listed = {each["name"] for each in salesforce.get("/sobjects").json()["sobjects"]}
+    assert {"Account", "Contact", "Lead", "Opportunity", "Campaign", "CampaignMember", "User"} <= listed
+    campaign = salesforce.post("/sobjects/Campaign", json={"Name": "Fair"}).json()["id"]
+    lead = salesforce.post("/sobjects/Lead", json={"LastName": "Ng", "Company": "Acme"}).json()["id"]
+    member = {"CampaignId": campaign, "LeadId": lead}
+    made = salesforce.post("/sobjects/CampaignMember", json=member).json()["id"]
+    read = salesforce.get("/query", params={"q": "SELECT Status, Campaign.Name, Lead.LastName FROM CampaignMember"})
+    (record,) = read.json()["records"]
+    assert (record["Status"], record["Campaign"]["Name"], record["Lead"]["LastName"]) == ("Sent", "Fair", "Ng")
+    moved = salesforce.patch(f"/sobjects/CampaignMember/{made}", json={"CampaignId": campaign})
+    assert moved.json()[0]["errorCode"] == "INVALID_FIELD_FOR_INSERT_UPDATE"
+
+
 def test_composite_calls_answer_each_and_may_name_earlier_results(sandbox: Sandbox, salesforce: httpx.Client) -> None:
     root = "/services/data/v62.0/sobjects"
     calls = [

@@ -166,6 +166,9 @@ salesforce:
   Account:
     - {name: Plan__c, type: picklist, options: [free, pro], restricted: true}
     - {name: Key__c, type: string, length: 20, external_id: true}
+  Invoice__c:
+    - {name: Number__c, type: string, length: 20, external_id: true, unique: true}
+    - {name: Account__c, type: reference, reference_to: [Account], relationship: Account__r, create_only: true}
 """
     )
     with running(fields=fields) as sandbox:
@@ -184,6 +187,12 @@ salesforce:
             assert second in error["message"]
             wrong = client.post("/sobjects/Account", json={"Name": "D", "Plan__c": "gold"}).json()[0]
             assert wrong["errorCode"] == "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
+            made = client.patch("/sobjects/Invoice__c/Number__c/7", json={"Account__c": first}).json()
+            assert (made["created"], made["id"][:3]) == (True, "a00")
+            read = client.get("/query", params={"q": "SELECT Number__c, Account__r.Name FROM Invoice__c"}).json()
+            assert (read["records"][0]["Number__c"], read["records"][0]["Account__r"]["Name"]) == ("7", "A")
+            again = client.patch("/sobjects/Invoice__c/Number__c/7", json={"Account__c": second}).json()[0]
+            assert again["errorCode"] == "INVALID_FIELD_FOR_INSERT_UPDATE"
 
 
 @pytest.mark.parametrize(

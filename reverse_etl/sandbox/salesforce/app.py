@@ -326,6 +326,10 @@ class Salesforce:
         """Converts a lead without a request, as a person at the CRM would; the ids of what it became."""
         return leads.convert(self.org, lead_id)
 
+    def add_object(self, name: str) -> None:
+        """Makes a custom object, as an admin would."""
+        self.org.add_custom_object(name)
+
     def add_field(self, kind: str, field: Field) -> None:
         self.org.object(kind).add_field(field)
 

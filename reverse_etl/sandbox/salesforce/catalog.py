@@ -148,6 +148,40 @@ OwnerId | Owner ID | reference(18) | req;def=;ref=User(Owner)
 External_Id__c | External Id | string(191) | ext;unique;lookup
 """
 
+CAMPAIGN = """
+Name | Name | string(80) | req
+ParentId | Parent Campaign ID | reference(18) | ref=Campaign(Parent)
+Type | Type | picklist(40) | pick=Conference,Webinar,Trade Show,Public Relations,Partners,Referral Program,Advertisement,Banner Ads,Direct Mail,Email,Telemarketing,Other
+Status | Status | picklist(40) | def=Planned;pick=Planned,In Progress,Completed,Aborted
+StartDate | Start Date | date |
+EndDate | End Date | date |
+ExpectedRevenue | Expected Revenue in Campaign | currency(18,0) |
+BudgetedCost | Budgeted Cost in Campaign | currency(18,0) |
+ActualCost | Actual Cost in Campaign | currency(18,0) |
+ExpectedResponse | Expected Response (%) | percent(10,2) |
+NumberSent | Num Sent in Campaign | double(18,0) |
+IsActive | Active | boolean | req;def=
+Description | Description | textarea(32000) |
+OwnerId | Owner ID | reference(18) | req;def=;ref=User(Owner)
+External_Id__c | External Id | string(191) | ext;unique;lookup
+"""
+
+CAMPAIGN_MEMBER = """
+CampaignId | Campaign ID | reference(18) | c;req;ref=Campaign(Campaign)
+LeadId | Lead ID | reference(18) | c;ref=Lead(Lead)
+ContactId | Contact ID | reference(18) | c;ref=Contact(Contact)
+Status | Status | picklist(40) | def=Sent;pick=Sent,Responded
+HasResponded | Responded | boolean | ro;req
+FirstRespondedDate | First Responded Date | date | ro
+External_Id__c | External Id | string(191) | ext;unique;lookup
+"""
+
+# What every custom object has beside its own fields.
+CUSTOM = """
+Name | Name | string(80) |
+OwnerId | Owner ID | reference(18) | req;def=;ref=Group,User(Owner)
+"""
+
 USER = """
 Username | Username | string(80) | req;lookup
 LastName | Last Name | string(80) | req
@@ -163,5 +197,7 @@ STANDARD = [
     ("Contact", "Contact", "Contacts", "003", CONTACT),
     ("Lead", "Lead", "Leads", "00Q", LEAD),
     ("Opportunity", "Opportunity", "Opportunities", "006", OPPORTUNITY),
+    ("Campaign", "Campaign", "Campaigns", "701", CAMPAIGN),
+    ("CampaignMember", "Campaign Member", "Campaign Members", "00v", CAMPAIGN_MEMBER),
     ("User", "User", "Users", "005", USER),
 ]

@@ -111,6 +111,11 @@ class SObject:
         return False if field.type == "boolean" else None
 
 
+def _made(name: str, label: str, plural: str, prefix: str, lines: str) -> SObject:
+    fields = parse(catalog.SYSTEM.format(label=label) + lines)
+    return SObject(name, label, plural, prefix, {field.name: field for field in fields})
+
+
 @dataclass(frozen=True)
 class DuplicateRule:
     """Two records with one value in `field` are duplicates. `alert`: the header's allowSave lets them pass."""
@@ -125,11 +130,9 @@ class Org:
         self.ledger = ledger
         self.random = random.Random(seed)  # noqa: S311  # replayable, guards no secret
         self.objects: dict[str, SObject] = {}
+        self._by_name: dict[str, SObject] = {}
         for name, label, plural, prefix, lines in catalog.STANDARD:
-            system = catalog.SYSTEM.format(label=label)
-            fields = {field.name: field for field in parse(system + lines)}
-            self.objects[name] = SObject(name, label, plural, prefix, fields)
-        self._by_name = {name.lower(): sobject for name, sobject in self.objects.items()}
+            self.add_object(_made(name, label, plural, prefix, lines))
         self.duplicate_rules: dict[str, DuplicateRule] = {}
         self._undo: list[Callable[[], None]] | None = None
         self._mark = ledger.mark()
@@ -158,6 +161,12 @@ class Org:
             raise Refusal(404, "NOT_FOUND", "The requested resource does not exist")
         return sobject
 
+    def add_custom_object(self, name: str) -> None:
+        """An object of an admin's, without fields of its own; its name ends in `__c`."""
+        label = name.removesuffix("__c").replace("_", " ")
+        custom = sum(known.endswith("__c") for known in self.objects)
+        self.add_object(_made(name, label, f"{label}s", f"a{custom:02d}", catalog.CUSTOM))
+
     def add_object(self, sobject: SObject) -> None:
         self.objects[sobject.name] = sobject
         self._by_name[sobject.name.lower()] = sobject
@@ -176,7 +185,7 @@ class Org:
 
     def load(self, document: dict[str, Any]) -> None:
         for name, held in document.items():
-            sobject = self.object(name)
+            sobject = self.objects[name]
             sobject.table.load(held)
             sobject.next_number = held["next_number"]
 
