@@ -262,7 +262,15 @@ class Project:
         from reverse_etl.missing import make_fields  # noqa: PLC0415
 
         named = self.named(sync)
+        self.note("make fields", sync=sync, object=named.object, fields=", ".join(field.name for field in fields))
         return anyio.run(make_fields, named, partial(_opened, named.destination, self.config), fields)
+
+    def note(self, action: str, *, who: str | None = None, **facts: str) -> None:
+        """Write down who has asked for something: by default the user of this process. Raises StateError."""
+        from reverse_etl.state import audit  # noqa: PLC0415
+        from reverse_etl.state.home import StateHome  # noqa: PLC0415
+
+        audit.note(StateHome(self.root), action, clock.SYSTEM.now(), who=who, **facts)
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 

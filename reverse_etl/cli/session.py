@@ -43,6 +43,7 @@ class Session:
         """The project, or with `only` as much of it as these syncs need: none of them, with []. Raises ConfigError."""
         from reverse_etl.project import Project
 
+        os.umask(0o077)  # DuckDB and SQLite make files of their own beside ours
         project = Project.load(self.where, only=only, every_connection=every_connection)
         self.where = str(project.root)
         return project

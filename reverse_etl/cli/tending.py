@@ -28,6 +28,7 @@ UNWELL = 1
 
 def tend(project: str | None) -> int:
     """Runs until SIGTERM or SIGINT, and returns the exit code."""
+    os.umask(0o077)
     return anyio.run(serve, _root(project), os.environ)
 
 
@@ -37,6 +38,7 @@ def work(project: str | None) -> int:
         from reverse_etl.daemon import worker
     except ModuleNotFoundError as missing:
         refuse(f"workers need {missing.name}: pip install 'reverse-etl[workers]'")
+    os.umask(0o077)
     return anyio.run(worker.work, _root(project), os.environ)
 
 

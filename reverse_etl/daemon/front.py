@@ -70,7 +70,8 @@ class Front:
     def has(self, sync: str) -> bool:
         return sync in self.scheduler.agenda
 
-    def ask(self, sync: str, reason: str) -> bool:
+    def ask(self, sync: str, reason: str, who: str) -> bool:
+        self.scheduler.definitions[sync].project.note("run", who=who, sync=sync)
         return self.scheduler.ask(sync, reason) is Decision.START
 
     def use(self, headers: Mapping[str, str], body: bytes) -> None:

@@ -61,8 +61,8 @@ class Daemon(Protocol):
         ...
 
     def has(self, sync: str) -> bool: ...
-    def ask(self, sync: str, reason: str) -> bool:
-        """A run now. False: one follows that is under way, or waits already."""
+    def ask(self, sync: str, reason: str, who: str) -> bool:
+        """A run now. False: one follows that is under way, or waits already. Raises StateError."""
         ...
 
     def use(self, headers: Mapping[str, str], body: bytes) -> None:
@@ -159,7 +159,9 @@ class _Routes:
             return _error(404, "no_such_sync", "there is no such sync")
         if not self.daemon.ready():
             return _error(503, "not_ready", "the daemon takes on no runs: it starts, or is about to end")
-        fresh = self.daemon.ask(name, f"asked for by request {request.headers[signature.ID]}")
+        asked = f"request {request.headers[signature.ID]}"
+        caller = request.client.host if request.client is not None else "an unknown address"
+        fresh = self.daemon.ask(name, f"asked for by {asked}", f"daemon.trigger_secret, {asked} from {caller}")
         await self.daemon.settled()
         return _Json({"sync": name, "run": "starts" if fresh else "follows"}, 202)
 

@@ -27,7 +27,7 @@ import duckdb
 from reverse_etl import clock
 from reverse_etl.errors import StateError, SyncBusy
 from reverse_etl.standing import SyncState
-from reverse_etl.state import engine
+from reverse_etl.state import audit, engine
 from reverse_etl.state.home import StateHome
 from reverse_etl.state.snapshot import Snapshot, decoded_rows
 from reverse_etl.state.store import StateStore
@@ -110,6 +110,11 @@ class StateArchive:
             if findings:
                 raise _error(findings[0])
             with _holding(self.home, _syncs_of(self.home)):
+                told = self.home.folder / audit.NAME
+                if told.is_file():
+                    shutil.copyfile(told, fresh.folder / audit.NAME, follow_symlinks=False)
+                    (fresh.folder / audit.NAME).chmod(0o600)
+                audit.note(fresh, "restore", now, archive=source.name)
                 aside = _replace(self.home, file, fresh.folder, now)
         except (OSError, tarfile.TarError) as failure:
             raise _disk(failure, source) from failure

@@ -11,6 +11,7 @@ spool/RUN/          where a run's comparison spills to; gone when it ends, or wh
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -36,6 +37,7 @@ class StateHome:
 
     def project(self) -> dict[str, Any] | None:
         """What `project.json` says; None before the first real run."""
+        self._refuse_links()
         if not self.project_file.exists():
             return None
         try:
@@ -51,9 +53,7 @@ class StateHome:
         """Make the folders, private to their owner under any umask. Links in their place are refused."""
         for folder in (self.folder, self.snapshots, self.underway, self.folder / "locks", self.folder / "spool"):
             if folder.is_symlink():
-                raise StateError(
-                    f"{folder.name} is a link; state is only kept in a real folder", hint="remove the link"
-                )
+                raise _is_link(folder)
             with self._written():
                 folder.mkdir(mode=0o700, exist_ok=True)
                 folder.chmod(0o700)
@@ -141,6 +141,16 @@ class StateHome:
             fresh.replace(self.project_file)
             harden(self.folder)
 
+    def _refuse_links(self) -> None:
+        """Nothing of the state is a link: what it leads to isn't ours to read, and not ours to write."""
+        for folder in (self.folder, self.snapshots):
+            if folder.is_symlink():
+                raise _is_link(folder)
+            with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        raise _is_link(Path(entry.path))
+
     @contextmanager
     def _written(self) -> Iterator[None]:
         """Around a write into the folder: read-only, full or somebody else's, it is no state to run with."""
@@ -160,6 +170,10 @@ def harden(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_link(path: Path) -> StateError:
+    return StateError(f"{path.name} is a link; state is only kept in real folders and files", hint="remove the link")
 
 
 def _holder(handle: int) -> str:

@@ -28,7 +28,7 @@ from reverse_etl.standing import (
     settling_slot_of,
     slot_of,
 )
-from reverse_etl.state import complaints, engine, lease, reset, scrub
+from reverse_etl.state import audit, complaints, engine, lease, reset, scrub
 from reverse_etl.state.copies import Copies
 from reverse_etl.state.flights import Flight, Flights, doubtful
 from reverse_etl.state.home import StateHome
@@ -250,6 +250,7 @@ class Ledger:
         return self._opened().held_plan(plan_id)
 
     def use_plan(self, plan_id: str, now: datetime) -> bool:
+        audit.note(self.home, "approve", now, sync=self.sync, plan_id=plan_id)
         return self._opened().use_plan(plan_id, now)
 
     def memory(self, connection: str, *, lasting: bool) -> Memory:
@@ -267,6 +268,7 @@ class Ledger:
     def reset(self) -> None:
         """Drop snapshot, cursor and lists, unreadable ones too. Raises SyncBusy when a run holds the sync."""
         with self._alone(f"reset, process {os.getpid()} on {platform.node()}"):
+            audit.note(self.home, "reset", clock.SYSTEM.now(), sync=self.sync)
             reset.forget(self.home, self.sync, self.url, self._opened, self.close)
             self._flights.forget()
         self.close()
@@ -276,6 +278,7 @@ class Ledger:
         if self.state() is None:
             return False
         with self.hold(run_id, now):
+            audit.note(self.home, "forget", now, sync=self.sync)  # whom, nobody is to know any more
             slots = (slot_of(key), settling_slot_of(key))
             listed = [row for row in (*self.refused(), *self.settling()) if row.slot in slots]
             row = pa.record_batch(
