@@ -222,6 +222,13 @@ class Project:
         with closing(self._ledger(self.named(sync))) as ledger:
             return ledger.refused()
 
+    def remedies(self, sync: str) -> Mapping[str, str]:
+        """What a person can do about refused rows, by code, as far as the destination says."""
+        settings = self.config.destinations[self.named(sync).destination]
+        connector = registry.destination(getattr(settings, "type", ""))
+        found: Mapping[str, str] = getattr(connector, "remedies", {})
+        return found
+
     def explain(self, sync: str, key: str) -> Explanation:
         """One key's story. Raises ConfigError for a key that isn't one of this sync's form."""
         from reverse_etl.explain import explain  # noqa: PLC0415  # needs the local database: only when asked to
@@ -347,6 +354,8 @@ class Project:
             identity,
             retention=Retention(self.config.state.keep_runs),
             logged=self.config.log_to is not None,
+            hashes=self.config.state.values == "hashes",
+            keys=self.config.state.encryption_keys,
         )
 
     def archive(self) -> StateArchive:

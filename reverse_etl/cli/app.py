@@ -197,7 +197,8 @@ def rejected(
     if retry:
         return session.run(lambda observer: loaded.retry(sync, observer=observer))
     rows = loaded.rejected(sync)
-    session.show(documents.rejected(rows), lambda: tables.rejected(sync, rows, session.commands))
+    remedies = loaded.remedies(sync)
+    session.show(documents.rejected(rows), lambda: tables.rejected(sync, rows, session.commands, remedies))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,10 @@ def runs(reports: Sequence[RunReport]) -> list[Block]:
     return [Table(rows, head, right=frozenset({3, 5, 6, 7, 8}))]
 
 
-def rejected(sync: str, rows: Sequence[RefusedRow], commands: Commands) -> list[Block]:
+def rejected(
+    sync: str, rows: Sequence[RefusedRow], commands: Commands, remedies: Mapping[str, str] | None = None
+) -> list[Block]:
+    """`remedies` are what can be done about a code, where the destination knows it."""
     if not rows:
         return [line(Span(sync, "strong"), "  no rejected or invalid rows")]
     listed = [
@@ -83,10 +87,24 @@ def rejected(sync: str, rows: Sequence[RefusedRow], commands: Commands) -> list[
     return [
         Table(listed, head, right=frozenset({3})),
         line(""),
+        *_what_to_do(rows, remedies or {}),
         line("A row is offered again at once when its values change in the warehouse, otherwise at its next attempt."),
         line("to offer all of them now:  ", commands("rejected", sync, "--retry")),
         line("to look at one:            ", commands("explain", sync, _first_key(rows))),
     ]
+
+
+def _what_to_do(rows: Sequence[RefusedRow], remedies: Mapping[str, str]) -> list[Block]:
+    """Each code once, the most frequent first, with its remedy."""
+    counted: Counter[str] = Counter()
+    for row in rows:
+        counted[row.code] += row.count
+    told = [
+        (text.plural(count, "row"), Span(code, "warn"), remedies[code])
+        for code, count in counted.most_common()
+        if code in remedies
+    ]
+    return [Table(told, ("", "code", "what to do"), right=frozenset({0})), line("")] if told else []
 
 
 def explanation(found: Mapping[str, Any]) -> list[Block]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
@@ -37,6 +37,7 @@ class Salesforce:
     modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror"})
     removal: ClassVar[str] = "delete"
     options: ClassVar[frozenset[str]] = frozenset({"allow_duplicates", "hard", "on_converted"})
+    remedies: ClassVar[Mapping[str, str]] = errors.REMEDIES
 
     def __init__(self, config: SalesforceConfig, opening: Opening, *, transport: Any = None) -> None:
         self._name = opening.name

@@ -65,6 +65,14 @@ def test_rejected_rows_are_listed_with_why_and_what_to_type_next() -> None:
     ]
 
 
+def test_each_code_is_told_once_with_how_many_rows_and_what_to_do() -> None:
+    rows = [refused(key_text=key, key=key) for key in "ab"] + [refused(code="ODD"), refused(code="FULL")]
+    shown = lines(tables.rejected("people", rows, COMMANDS, {"INVALID_EMAIL": "correct it", "FULL": "free some"}))
+    at = shown.index(" | code | what to do")
+    assert shown[at + 1 : at + 3] == ["2 rows | INVALID_EMAIL | correct it", "1 row | FULL | free some"]
+    assert not any("ODD" in told for told in shown[at:])
+
+
 def test_a_row_that_need_not_wait_goes_out_with_the_next_run() -> None:
     assert lines(tables.rejected("people", [refused(next_at=AT)], COMMANDS))[1].endswith(" | 2 | by the next run")
 
