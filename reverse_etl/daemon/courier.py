@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from secrets import token_hex
 from typing import Any
 
 import anyio
@@ -93,7 +94,7 @@ class Courier:
 
     async def _send(self, name: str, alerts: Sequence[Alert]) -> None:
         """One message, tried several times; in the end the log has it."""
-        message_id = f"alert-{token_hex(12)}"
+        message_id = _id_of(alerts)
         for pause in (*PAUSES_SECONDS, None):
             channel = self._channels().get(name)
             if channel is None:
@@ -121,6 +122,12 @@ class Courier:
     def _remember(self) -> None:
         waiting = {name: [{**alert.to_json()} for alert in alerts] for name, alerts in self._unsent.items() if alerts}
         self._keep(waiting)
+
+
+def _id_of(alerts: Sequence[Alert]) -> str:
+    """The same for the same news: whoever was told in the moment of a kill hears it again under the same id."""
+    said = json.dumps([alert.to_json() for alert in alerts], sort_keys=True)
+    return f"alert-{hashlib.sha256(said.encode()).hexdigest()[:24]}"
 
 
 def _cleaned(alert: Alert, clean: Callable[[str], str]) -> Alert:

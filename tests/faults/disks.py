@@ -77,8 +77,8 @@ def _fill(stage: Stage, left: int) -> None:
 @family("F30", "a full disk: the state's, while it is read, sent and recorded")
 def disk_full(stage: Stage) -> None:
     prepared(stage, 2000)
-    with _state_on(stage, "4m"):
-        _fill(stage, stage.random.randrange(0, 1_800_000))
+    with _state_on(stage, "8m"):
+        _fill(stage, stage.random.randrange(0, 4_500_000))
         ended = Ended((), 0, "", "", 0.0, 0)
         for _ in range(3):
             mark = len(stage.fake.ledger)

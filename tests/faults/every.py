@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.faults import (
     answers,
     bulk,
+    cluster,
     crowds,
+    daemons,
     disks,
     kills,
     landing,
@@ -21,7 +23,9 @@ from tests.faults import (
 __all__ = [
     "answers",
     "bulk",
+    "cluster",
     "crowds",
+    "daemons",
     "disks",
     "kills",
     "landing",

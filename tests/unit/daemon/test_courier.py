@@ -37,6 +37,7 @@ class Post:
         self.kept: dict[str, Any] = {}
         self.sent: list[tuple[str, list[str], float]] = []
         self.refusals: list[Undelivered] = []
+        self.ids: list[str] = []
         self.courier = Courier(
             lambda: self.channels, self._keep, lambda text: text.replace("hunter2", "***"), self.clock
         )
@@ -60,7 +61,8 @@ class Post:
     def _keep(self, page: dict[str, Any]) -> None:
         self.kept = page
 
-    def _send(self, channel: SlackChannel, alerts: Sequence[Alert], *_: Any) -> None:
+    def _send(self, channel: SlackChannel, alerts: Sequence[Alert], message_id: str, *_: Any) -> None:
+        self.ids.append(message_id)
         if self.refusals:
             raise self.refusals.pop(0)
         name = channel.url.get_secret_value().rpartition("/")[2]
@@ -107,6 +109,15 @@ def test_what_is_not_delivered_outlives_the_process(post: Callable[..., Post]) -
     again = post()
     assert again.run(page=office.kept) == [["a"]]
     assert again.kept == {}
+
+
+def test_what_arrived_in_the_moment_of_a_kill_arrives_again_under_the_same_id(post: Callable[..., Post]) -> None:
+    office, again = post(), post()
+    office.run(alert("a"))
+    again.run(page={"ops": [alert("a").to_json()]})
+    assert office.ids == again.ids
+    again.run(alert("b"))
+    assert len({*again.ids}) == 2
 
 
 def test_old_news_and_what_is_none_are_not_sent_after_a_restart(post: Callable[..., Post]) -> None:
