@@ -112,8 +112,9 @@ def test_what_is_not_delivered_outlives_the_process(post: Callable[..., Post]) -
 
 
 def test_what_arrived_in_the_moment_of_a_kill_arrives_again_under_the_same_id(post: Callable[..., Post]) -> None:
-    office, again = post(), post()
+    office = post()
     office.run(alert("a"))
+    again = post()
     again.run(page={"ops": [alert("a").to_json()]})
     assert office.ids == again.ids
     again.run(alert("b"))
