@@ -160,9 +160,8 @@ class Scheduler:
             self.asked(list(self._wishes))
         self._plan(order.sync)
         lag = now - order.due
-        log.info(
-            "%s: run begins: %s", order.sync, order.reason, extra={"sync": order.sync, "late_seconds": _seconds(lag)}
-        )
+        extra = {"sync": order.sync, "due": clock.text(order.due), "late_seconds": _seconds(lag)}
+        log.info("%s: run begins: %s", order.sync, order.reason, extra=extra)
         for watcher in self.watchers:
             watcher.begun(entry, lag)
 

@@ -30,7 +30,7 @@ from reverse_etl.daemon.signature import signed
 from reverse_etl.report import RunReport
 from tests.sandbox.scene import START, TOKEN, Scene
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 KEY = "a-key-that-nobody-guesses"
 
 
@@ -78,12 +78,17 @@ class Daemon:
 
 
 @contextmanager
-def started(scene: Scene, *arguments: str, command: str = "daemon", **variables: str) -> Iterator[Daemon]:
-    """`reverse-etl daemon`, or another command, in the scene's folder, ended by the test or killed with its block."""
+def started(
+    scene: Scene, *arguments: str, command: str = "daemon", first: str = "", **variables: str
+) -> Iterator[Daemon]:
+    """`reverse-etl daemon`, or another command, in the scene's folder, ended by the test or killed with its block.
+
+    `first` is Python for the process to begin with: terms of a minute are too long for a test.
+    """
     log = scene.folder / f"log-{time.monotonic_ns()}"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-c", START, command, "--log-format", "json", *arguments],
+            [sys.executable, "-c", first + START, command, "--log-format", "json", *arguments],
             cwd=scene.folder,
             env=scene.environment | {"REVERSE_ETL_LOG_LEVEL": "info"} | variables,
             stdout=subprocess.DEVNULL,
