@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 
 from tests.faults import checker
 from tests.faults.answers import prepared, settled
 from tests.faults.families import family
+from tests.faults.scripted import TRUE, Act
 from tests.faults.stage import Stage
 
 
@@ -40,7 +42,8 @@ def eight_at_once(stage: Stage) -> None:
 def beside_a_run(stage: Stage) -> None:
     """What looks changes nothing and sees no damage; what would change state waits its turn or says that it is busy."""
     prepared(stage)
-    stage.fake.latency = 1.5
+    over = threading.Event()
+    stage.fake.script = lambda call: Act(after=over) if call.number else TRUE
     key = sorted(stage.ground.rows)[0]
     running = stage.start_sync()
     wanted = stage.fake.writes + 1
@@ -66,6 +69,7 @@ def beside_a_run(stage: Stage) -> None:
                 "I9", f"{ended.arguments} beside a run ended with {ended.code}: {ended.out[-200:]} {ended.err[-300:]}"
             )
         stage.cycles += 1
+    over.set()
     checker.balanced(stage, stage.finish(running))
     settled(stage)
 

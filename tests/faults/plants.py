@@ -88,6 +88,39 @@ PLANTS = (
         "        return state",
         ("F33", "F34"),
     ),
+    Plant(
+        "a bulk job is not remembered before its data goes up",
+        "destinations/salesforce/bulk.py",
+        "            work = known.add(await self._asked(batch, table), carried)\n",
+        "            work = await self._asked(batch, table)\n            known.put = lambda told: told\n",
+        ("S10", "S16"),
+    ),
+    Plant(
+        "what a bulk job left unprocessed is taken for saved",
+        "destinations/salesforce/results.py",
+        "        left = [places[at] for at in pc.indices_nonzero(unprocessed.is_valid()).to_pylist()]\n",
+        "        left = []\n"
+        "        for at in pc.indices_nonzero(unprocessed.is_valid()).to_pylist():\n"
+        "            outcomes.updated(places[at], None)\n",
+        ("S12",),
+    ),
+    Plant(
+        "rows that no result file names are taken for saved",
+        "destinations/salesforce/bulk.py",
+        "        if settled.stops:\n",
+        "        for at in places:\n"
+        "            if _is_open(outcomes, at) and at not in settled.unprocessed:\n"
+        "                outcomes.updated(at, None)\n"
+        "        if settled.stops:\n",
+        ("S14",),
+    ),
+    Plant(
+        "an upload without an answer is trusted",
+        "destinations/salesforce/jobs.py",
+        "        except InDoubt:\n            return False\n        return True",
+        "        except InDoubt:\n            return True\n        return True",
+        ("S11",),
+    ),
 )
 
 

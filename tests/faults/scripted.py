@@ -23,6 +23,7 @@ from tests.faults.serving import served
 
 ON_THE_WAY = 0.05  # seconds: a call that had left when the pause was told
 LONGEST_HEAD = 2**24
+LONGEST_WAIT = 100.0  # seconds: calls have a deadline
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Act:
 
     apply: bool = True
     wait: float = 0.0  # seconds before anything happens
+    after: threading.Event | None = None  # nothing happens before this one
     late: float | None = None  # carried out this long after the answer
     status: int | None = None  # answered with this, whatever was done
     body: bytes = b""  # beside `status`
@@ -198,6 +200,8 @@ class Scripted(ABC):
     async def _respond(self, call: Call, act: Act, writer: asyncio.StreamWriter) -> bool:
         """Do what the act says. Returns whether the connection lives on."""
         await asyncio.sleep(self.latency + act.wait)
+        if act.after is not None:
+            await asyncio.to_thread(act.after.wait, LONGEST_WAIT)
         if call.over:
             act = too_many("10")
         if act.late is not None:
