@@ -5,13 +5,18 @@ A leaf like `values`: connectors use it for every `base_url` and `login_url`.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
+_UNICAST = IPv6Network("2000::/3")  # all that is given out to the internet: RFC 4291
+# What Python's releases don't agree on, or can't know: protocol assignments, relays, documentation, Azure's own host.
+_NO_HOSTS_4 = tuple(map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")))
+_NO_HOSTS_6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "3fff::/20")))
+_ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214: an address of IPv4 follows
 
 
 def is_loopback(host: str) -> bool:
@@ -61,17 +66,21 @@ def checked_webhook(url: str) -> str:
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address is one of the internet's own: none of a private network, of a cloud's metadata, or special.
 
-    An IPv6 address that carries one of IPv4 (mapped, 6to4, Teredo, NAT64) is as public as what it carries.
+    An IPv6 address that carries one of IPv4 (mapped, 6to4, ISATAP, NAT64) is as public as what it carries.
     """
-    if isinstance(address, IPv6Address):
-        carried = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-        if address in _NAT64:
-            carried.append(IPv4Address(int(address) & 0xFFFFFFFF))
-        if any(inner is not None and not is_public(inner) for inner in carried):
-            return False
-        if address.ipv4_mapped is not None:
-            return True
-    return address.is_global and not address.is_multicast
+    if isinstance(address, IPv4Address):
+        return address.is_global and not address.is_multicast and not any(address in net for net in _NO_HOSTS_4)
+    last = IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.ipv4_mapped is not None or address in _NAT64:
+        return is_public(last)
+    carried = [address.sixtofour] if address.sixtofour is not None else []
+    carried += [last] if int(address) >> 32 & 0xFFFFFFFF in _ISATAP else []
+    return (
+        address in _UNICAST
+        and address.is_global
+        and not any(address in net for net in _NO_HOSTS_6)
+        and all(map(is_public, carried))
+    )
 
 
 def _split(url: str) -> SplitResult:
