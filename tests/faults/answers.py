@@ -84,6 +84,30 @@ def server_errors(stage: Stage) -> None:
     settled(stage)
 
 
+@family("F24", "two calls of five fail in a large run: what is repeated stays in proportion")
+def repeated_in_proportion(stage: Stage) -> None:
+    """Ten calls and a fifth of those that are made; then the run ends, and says why."""
+    stage.ground.add(3000 if stage.small else 8000)
+    stage.ground.put()
+    broken = [Act(apply=done, status=500, body=HTML) for done in (True, False)]
+    asked: dict[str, int] = {}
+
+    def script(call: Call) -> Act:
+        if not call.number:
+            return TRUE
+        batch = str(sorted(each["id"] for each in call.inputs))
+        asked[batch] = asked.get(batch, 0) + 1
+        return stage.random.choice(broken) if stage.random.random() < 0.4 else TRUE
+
+    troubled(stage, script)
+    again = sum(asked.values()) - len(asked)
+    most = 10 + 0.2 * len(asked)
+    stage.most("repeated_of_allowed", round(again / most, 2))
+    if again > most:
+        stage.wrong("I7", f"{again} calls were repeated, of {len(asked)}; allowed were {most:.0f}")
+    settled(stage)
+
+
 @family("F11", "429: seconds, HTTP date, ISO time, no time told, the day's limit")
 def too_many_calls(stage: Stage) -> None:
     prepared(stage)
