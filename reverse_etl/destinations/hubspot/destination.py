@@ -4,28 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
-from reverse_etl.answer import Answer
-from reverse_etl.destinations.hubspot import events, lists, properties, schema
-from reverse_etl.destinations.hubspot.allowances import Allowances
-from reverse_etl.destinations.hubspot.auth import Grants, StaticToken, fingerprint, of_exchange
 from reverse_etl.destinations.hubspot.config import HubSpotConfig, OAuthApp
-from reverse_etl.destinations.hubspot.errors import Access, body_of, classify, unreadable
-from reverse_etl.destinations.hubspot.links import Links
 from reverse_etl.destinations.hubspot.paths import Paths
-from reverse_etl.destinations.hubspot.reads import MOST_INPUTS, Records
-from reverse_etl.destinations.hubspot.write import Writing
 from reverse_etl.errors import DestinationError, InDoubt, ReverseEtlError
-from reverse_etl.http import Http
+from reverse_etl.late import Late
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent
-from reverse_etl.pace import shared
 from reverse_etl.protocols import NewField, Opening, Traffic
-from reverse_etl.retries import Budget
 from reverse_etl.verdicts import Outcomes, Refusal
+
+if TYPE_CHECKING:
+    from reverse_etl import http, pace, retries
+    from reverse_etl.answer import Answer
+    from reverse_etl.destinations.hubspot import (
+        allowances,
+        auth,
+        errors,
+        events,
+        links,
+        lists,
+        properties,
+        reads,
+        schema,
+        write,
+    )
+else:  # every run reads the settings, and most send nothing: the rest is imported when an account is opened
+    http, pace, retries = (Late(f"reverse_etl.{name}") for name in ("http", "pace", "retries"))
+    rooms = ("allowances", "auth", "errors", "events", "links", "lists", "properties", "reads", "schema", "write")
+    allowances, auth, errors, events, links, lists, properties, reads, schema, write = (
+        Late(f"reverse_etl.destinations.hubspot.{name}") for name in rooms
+    )
 
 IN_FLIGHT = 4
 
@@ -34,7 +46,7 @@ class HubSpot:
     """One account of HubSpot's, for one run. `transport` stands in for the network in tests."""
 
     Config: ClassVar[type[BaseModel]] = HubSpotConfig
-    modes: ClassVar[frozenset[str]] = schema.MODES | events.MODES
+    modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror", "append"})
     removal: ClassVar[str] = "archive"
 
     def __init__(self, config: HubSpotConfig, opening: Opening, *, transport: Any = None) -> None:
@@ -44,22 +56,22 @@ class HubSpot:
         self._types: dict[str, str] = {}
         self._schemas: dict[str, ObjectSchema] = {}
         self._oauth = config.oauth
-        self._account = fingerprint(config)
-        self._allowances = shared(self._account, lambda: Allowances(config, opening, self._account))
+        self._account = auth.fingerprint(config)
+        self._allowances = pace.shared(self._account, lambda: allowances.Allowances(config, opening, self._account))
         open = partial(
-            Http,
+            http.Http,
             base_url=config.base_url,
             pace=self._allowances.of,
             breaker=self._allowances.breaker,
-            budget=Budget(),
+            budget=retries.Budget(),
             traffic=self._traffic,
             clock=opening.clock,
             transport=transport,
         )
-        self._tokens = open(classify=partial(of_exchange, connection=opening.name))
-        credential = self._grants(self._oauth) if self._oauth else StaticToken(config.token)
+        self._tokens = open(classify=partial(auth.of_exchange, connection=opening.name))
+        credential = self._grants(self._oauth) if self._oauth else auth.StaticToken(config.token)
         self._http = open(credential=credential, classify=self._classify, learn=self._allowances.learn)
-        self._links = Links(self._http, self._paths, self._type, self._schema)
+        self._links = links.Links(self._http, self._paths, self._type, self._schema)
         self._events = events.Events(self._http, self._paths)
         self._lists = lists.Lists(self._http, self._paths, self._type)
 
@@ -68,7 +80,7 @@ class HubSpot:
             return events.LIMITS
         if lists.is_list(object):
             return lists.LIMITS
-        return Limits(batch_size=MOST_INPUTS, in_flight=IN_FLIGHT)
+        return Limits(batch_size=reads.MOST_INPUTS, in_flight=IN_FLIGHT)
 
     @property
     def traffic(self) -> Traffic:
@@ -81,9 +93,9 @@ class HubSpot:
     async def account(self) -> str:
         """The portal id."""
         answer = await self._http.send("GET", self._paths.account(), idempotent=True)
-        details = body_of(answer)
+        details = errors.body_of(answer)
         if not details.get("portalId"):
-            raise unreadable("the account's details name no portal", answer)
+            raise errors.unreadable("the account's details name no portal", answer)
         self._allowances.zone = _zone(details.get("timeZone"))
         return str(details["portalId"])
 
@@ -98,7 +110,7 @@ class HubSpot:
         if lists.is_list(batch.object):
             return await (await self._lists.named(batch.object)).write(batch)
         known = self._schemas[batch.object].fields if batch.object in self._schemas else ()
-        writing = Writing(await self._records(batch.object), batch, known)
+        writing = write.Writing(await self._records(batch.object), batch, known)
         try:
             return await writing.run()
         except ReverseEtlError as failure:
@@ -131,8 +143,8 @@ class HubSpot:
         await self._http.aclose()
         await self._tokens.aclose()
 
-    def _grants(self, app: OAuthApp) -> Grants:
-        return Grants(app, self._account, self._paths.token(), self._opening, self._tokens)
+    def _grants(self, app: OAuthApp) -> auth.Grants:
+        return auth.Grants(app, self._account, self._paths.token(), self._opening, self._tokens)
 
     async def _described(self, object: str) -> ObjectSchema:
         """A plain name is an object's, else an event's."""
@@ -153,8 +165,8 @@ class HubSpot:
                 hint="take the field out of the mapping",
             )
 
-    async def _records(self, object: str) -> Records:
-        return Records(self._http, self._paths, await self._type(object))
+    async def _records(self, object: str) -> reads.Records:
+        return reads.Records(self._http, self._paths, await self._type(object))
 
     async def _schema(self, object: str) -> ObjectSchema:
         return self._schemas.get(object) or await self.describe(object)
@@ -165,8 +177,8 @@ class HubSpot:
         return self._types[object]
 
     def _classify(self, answer: Answer) -> DestinationError | None:
-        access = Access(self._opening.name, renewable=self._oauth is not None)
-        return classify(answer, access=access, zone=self._allowances.zone, now=self._opening.clock.now())
+        access = errors.Access(self._opening.name, renewable=self._oauth is not None)
+        return errors.classify(answer, access=access, zone=self._allowances.zone, now=self._opening.clock.now())
 
 
 def _zone(name: object) -> ZoneInfo | None:
