@@ -10,7 +10,7 @@ from tests.faults import checker
 from tests.faults.answers import prepared, settled
 from tests.faults.families import family
 from tests.faults.scripted import TRUE, Act
-from tests.faults.stage import Stage
+from tests.faults.stage import Ended, Stage
 
 
 @family("F40", "eight commands at once: one runs, the others say who; the very first run included")
@@ -72,6 +72,45 @@ def beside_a_run(stage: Stage) -> None:
     over.set()
     checker.balanced(stage, stage.finish(running))
     settled(stage)
+
+
+@family("F44", "resets beside looks and dry runs: each sees all of the state or none of it")
+def reset_beside_looks(stage: Stage) -> None:
+    stage.ground.add(300)
+    stage.ground.put()
+    key = sorted(stage.ground.rows)[0]
+    looks = (
+        ("status", "--json"),
+        ("sync", "people", "--dry-run", "--json"),
+        ("explain", "people", key, "--json"),
+        ("sync", "people", "--dry-run", "--json"),
+        ("rejected", "people", "--json"),
+    )
+    for _ in range(1 if stage.small else 4):
+        if stage.sync().code != 0:
+            stage.wrong("I10", f"after a reset it ended with {stage.ended[-1].code}: {stage.ended[-1].out[-300:]}")
+        reset = stage.start("reset", "people", "--yes")
+        beside = []
+        for look in looks:
+            time.sleep(stage.random.uniform(0.0, 0.3))
+            beside.append(stage.start(*look))
+        for each in beside:
+            _sees_all_or_none(stage, stage.finish(each))
+        if stage.finish(reset).code not in (0, 5):
+            stage.wrong("I9", f"a reset beside looks ended with {stage.ended[-1].code}: {stage.ended[-1].err[-300:]}")
+        stage.cycles += 1
+    settled(stage)
+
+
+def _sees_all_or_none(stage: Stage, ended: Ended) -> None:
+    """Exit code 5 says that the sync was reset meanwhile."""
+    stage.count("cut_in_two", ended.code == 5)
+    if ended.code not in (0, 3, 5):
+        stage.wrong("I9", f"{ended.arguments} beside a reset ended with {ended.code}: {ended.out[-300:]}")
+    if "--dry-run" in ended.arguments and ended.code == 0:
+        rows, every = ended.run["rows"], len(stage.ground.rows)
+        if {rows["added"], rows["unchanged"]} != {0, every}:
+            stage.wrong("I10", f"a dry run beside a reset saw half of the state: {rows}")
 
 
 @family("F42", "holders killed one after the other while others wait")
