@@ -97,13 +97,18 @@ def _shared(stage: Stage, state: Database, **more: Any) -> None:
 
 @dataclass
 class Team:
-    """Machines: each has a folder of its own with the project's files, and a token by which its calls are known."""
+    """Machines: each has a folder of its own with the project's files, and a token by which its calls are known.
+
+    Not `apart` all have the same: an account's limits are shared by those who call with one token.
+    """
 
     stage: Stage
+    apart: bool = True
     members: dict[str, Running] = field(default_factory=dict)
 
     def start(self, name: str, *arguments: str, prefix: Iterable[str] = ()) -> Running:
-        folder, token = self.stage.folder / "machines" / name, {"CRM_TOKEN": f"{SECRET}-{name}"}
+        folder = self.stage.folder / "machines" / name
+        token = {"CRM_TOKEN": f"{SECRET}-{name}" if self.apart else SECRET}
         shutil.copytree(self.stage.folder / "syncs", folder / "syncs", dirs_exist_ok=True)
         shutil.copy(self.stage.folder / "reverse_etl.yml", folder)
         place = (*arguments, "--project", str(folder))
@@ -407,7 +412,7 @@ def allowance_shared(stage: Stage) -> None:
         names = ("first", "second", "third")
         for nth, name in enumerate(names):
             stage.define(name, query=f"select * from people where cast(substr(email, 2, 6) as int) % 3 = {nth}")
-        team = Team(stage)
+        team = Team(stage, apart=False)
         for name in names:
             team.start(name, "sync", name, "--json")
         _until(lambda: stage.fake.writes >= 12, 60.0)
