@@ -354,7 +354,6 @@ class Project:
             identity,
             retention=Retention(self.config.state.keep_runs),
             logged=self.config.log_to is not None,
-            keys=self.config.state.encryption_keys,
         )
 
     def archive(self) -> StateArchive:
