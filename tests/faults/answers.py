@@ -53,10 +53,12 @@ def troubled(stage: Stage, script: Script, *, codes: Sequence[int] = (0, 1, 3), 
 
 
 def settled(stage: Stage, **wishes: Any) -> None:
+    """Clean runs put everything right. In the smoke tier only chains of kills look at idle runs and at the records."""
     checker.heal(stage, changed=set(stage.ground.rows), **wishes)
-    checker.idle(stage)
+    if not stage.small:
+        checker.idle(stage)
+        checker.records(stage)
     checker.no_deletions(stage)
-    checker.records(stage)
     checker.polite(stage)
     checker.silent(stage)
 

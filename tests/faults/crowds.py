@@ -17,7 +17,7 @@ from tests.faults.stage import Ended, Stage
 def eight_at_once(stage: Stage) -> None:
     stage.fake.latency = 0.15
     stage.ground.add(1200)
-    for _ in range(2):
+    for _ in range(1 if stage.small else 2):
         stage.ground.put()
         mark = len(stage.fake.ledger)
         ended = [stage.finish(running) for running in [stage.start_sync() for _ in range(8)]]
@@ -118,7 +118,7 @@ def holders_killed(stage: Stage) -> None:
     """Noticed at once: a lock ends with its process, and the next run goes on."""
     prepared(stage)
     stage.fake.latency = 0.1
-    for _ in range(3):
+    for _ in range(2 if stage.small else 3):
         holder = stage.start_sync()
         wanted = stage.fake.writes + 2
         while stage.fake.writes < wanted and holder.process.poll() is None:
@@ -146,13 +146,14 @@ def commands_killed(stage: Stage) -> None:
     archive = str(stage.folder / "backup.tar")
     stage.tool("state", "backup", archive)
     key = sorted(stage.ground.rows)[0]
-    for arguments in (
+    commands = [
         ("reset", "people", "--yes"),
         ("forget", "people", key),
         ("state", "backup", str(stage.folder / "other.tar")),
         ("state", "restore", archive),
         ("state", "restore", archive),
-    ):
+    ]
+    for arguments in stage.random.sample(commands, 3) if stage.small else commands:
         stage.ground.add(50)
         stage.ground.put()
         running = stage.start(*arguments)

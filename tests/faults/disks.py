@@ -131,7 +131,7 @@ def _all_recorded(stage: Stage, mark: int, next_run: Ended) -> None:
 def disk_errors(stage: Stage) -> None:
     strace = needs("strace", "strace")
     prepared(stage)
-    for _ in range(4):
+    for _ in range(2 if stage.small else 4):
         mark = len(stage.fake.ledger)
         names, most = stage.random.choice(
             (("pwrite64", 120), ("fdatasync,fsync", 6), ("ftruncate", 2), ("openat", 900))
@@ -157,7 +157,8 @@ def disk_errors(stage: Stage) -> None:
 def limits(stage: Stage) -> None:
     prlimit = needs("prlimit", "util-linux")
     prepared(stage)
-    for limit in ("--nofile=24", "--nofile=40", "--as=900000000", "--fsize=300000"):
+    every = ("--nofile=24", "--nofile=40", "--as=900000000", "--fsize=300000")
+    for limit in stage.random.sample(every, 2) if stage.small else every:
         mark = len(stage.fake.ledger)
         ended = stage.sync(prefix=(prlimit, limit))
         if ended.document() is not None:
@@ -209,7 +210,7 @@ def damaged(stage: Stage) -> None:
     whole = stage.state.with_name("whole")
     shutil.copytree(stage.state, whole)
     for name in ("state.db", "snapshots/people.duckdb", "project.json"):
-        for harm in stage.random.sample(HARMS, 2):
+        for harm in stage.random.sample(HARMS, 1 if stage.small else 2):
             if name == "project.json" and harm is _gone:
                 continue  # its absence is that of a first run, if everything else is absent, too
             harm(stage.state / name, stage)

@@ -15,7 +15,7 @@ from tests.faults.families import family, needs
 from tests.faults.scripted import Call
 from tests.faults.stage import Running, Stage
 
-CHAIN, SMALL_CHAIN = 10, 5
+CHAIN, SMALL_CHAIN = 10, 4
 ROWS, CHANGES = 1200, 900
 MOMENTS = ("arrived", "applied", "answered")
 Killer = Callable[[Stage, random.Random], Running]

@@ -64,7 +64,7 @@ def calls_troubled(stage: Stage) -> None:
     broken = [Act(apply=done, status=status, body=HTML) for status in (500, 502, 503, 504) for done in (True, False)]
     cut = [Act(apply=done, cut=share) for done in (True, False) for share in (0.0, 0.6)]
     troubled(stage, sometimes(stage, 0.3, *broken, *cut, Act(hang_up=True)))
-    settled(stage)
+    checker.heal(stage, changed=set(stage.ground.rows))
     stage.ground.change(ROWS)
     stage.ground.put()
     lies = [Act(apply=False, edit=edit) for edit in WRONG]
@@ -196,7 +196,7 @@ def calls_refused(stage: Stage) -> None:
         words_of(500, "UNKNOWN_EXCEPTION", "An unexpected error occurred"),
     )
     troubled(stage, sometimes(stage, 0.15, *passing), codes=(0, 1, 3))
-    settled(stage)
+    checker.heal(stage, changed=set(stage.ground.rows))
     guilty = stage.random.choice(stage.ground.change(ROWS))
     stage.ground.put()
     whole = words_of(400, "JSON_PARSER_ERROR", "Cannot deserialize instance of double")
