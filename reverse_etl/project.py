@@ -354,6 +354,8 @@ class Project:
             identity,
             retention=Retention(self.config.state.keep_runs),
             logged=self.config.log_to is not None,
+            hashes=self.config.state.values == "hashes",
+            keys=self.config.state.encryption_keys,
         )
 
     def archive(self) -> StateArchive:

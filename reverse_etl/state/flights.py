@@ -72,16 +72,24 @@ class Flights:
     def left(self) -> Iterator[tuple[str, datetime]]:
         """The keys that a run which died had under way, and since when."""
         for path in self._files():
-            head = path.read_bytes()
-            length = int.from_bytes(head[:_HEAD], "little")
             since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            for key in _keys(head[_HEAD : _HEAD + length]):
+            for key in _keys(path):
                 yield key, since
 
     def forget(self) -> None:
         """What was left has been taken up."""
         for path in self._files():
             path.unlink(missing_ok=True)
+
+    def drop(self, key: str) -> None:
+        """What was left, without one row and its key's bytes."""
+        for path in self._files():
+            keys = _keys(path)
+            if key in keys:
+                path.unlink()
+                rest = Flight(path)
+                rest.begin(pa.array([each for each in keys if each != key], pa.string()))
+                rest.close()
 
     def close(self) -> None:
         while self._open:
@@ -110,8 +118,10 @@ def doubtful(left: Iterable[tuple[str, datetime]], now: datetime, state: SyncSta
         )
 
 
-def _keys(body: bytes) -> list[str]:
+def _keys(path: Path) -> list[str]:
     """None where a power cut has left less than the whole."""
+    content = path.read_bytes()
+    body = content[_HEAD : _HEAD + int.from_bytes(content[:_HEAD], "little")]
     schema = pa.schema([pa.field("key", pa.string())])
     with contextlib.suppress(pa.ArrowException, OSError, EOFError):
         found: list[str] = pa.ipc.read_record_batch(pa.py_buffer(body), schema).column("key").to_pylist()

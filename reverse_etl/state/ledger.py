@@ -82,7 +82,7 @@ class Ledger:
         """
         try:
             state = self._state(connection)
-        except StateError:  # a reset beside a look is one step for it: what it finds then is no damage
+        except (StateError, FileNotFoundError):  # a reset beside a look is one step for it: what it finds is no damage
             if self._held:
                 raise
             state = self._state(connection)
@@ -292,6 +292,7 @@ class Ledger:
                 self.release_known(connection)
             self.record(Acknowledgement(self.sync, run_id, [gone] if known else [], slots))
             Outbox(self._opened(), self.sync).forget(key)
+            self._flights.drop(key)
             self.fold()
             scrub.clear(self._opened(), self.sync, self._in_place(), words)
             return known or bool(listed)

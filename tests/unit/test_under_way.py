@@ -1,4 +1,4 @@
-"""Rows that were under way when a process died, and a disk that fills up meanwhile: nothing is lost, nothing unknown."""
+"""Rows that were under way when a process died, and a disk that fills up meanwhile: nothing is lost or unknown."""
 
 from __future__ import annotations
 
@@ -83,6 +83,14 @@ def test_a_row_whose_run_died_long_ago_is_only_sent_once(house: House) -> None:
     os.utime(file, (long_ago, long_ago))
     house.go()
     house.idle()
+
+
+def test_a_forgotten_key_is_none_of_them_any_more(house: House) -> None:
+    killed_while_sending(house, "1", "2")
+    with closing(house.ledger()) as ledger:
+        ledger.forget("1", "run-forget", house.clock.now())
+    with closing(house.ledger()) as ledger:
+        assert [key for key, _ in ledger._flights.left()] == ["2"]
 
 
 def test_what_a_power_cut_left_of_such_a_file_is_passed_over(house: House) -> None:
