@@ -15,9 +15,8 @@ def set_aside(comparison: Comparison, match: PayloadColumn, *, folds_case: bool,
     connection, shape = comparison.connection, comparison.shape
     if not number(connection, "SELECT count(*) FROM delta") or _is_key(shape, match, folds_case):
         return
-    new, acknowledged = _folded(match, match.name, folds_case), _folded(match, match.old, folds_case)
-    has_match = match.name in column_types(connection, "known")
-    known = _folded(match, match.name, folds_case) if has_match else "CAST(NULL AS VARCHAR)"
+    new, acknowledged = _new(comparison, match, folds_case), _acknowledged(match, folds_case)
+    known = _known(comparison, match, "known", folds_case)
     order = ", ".join(f"d.{quoted(key.name)}" for key in shape.typed_keys) or "d.key"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT rowid AS place, key, {new} AS m, "
@@ -42,12 +41,12 @@ def set_aside(comparison: Comparison, match: PayloadColumn, *, folds_case: bool,
 def forget_taken_over(comparison: Comparison, match: PayloadColumn, *, folds_case: bool) -> None:
     """A removed row whose record another row of the result has taken over isn't a removal: its record lives on."""
     connection = comparison.connection
-    if match.name not in column_types(connection, "removed") or not number(connection, "SELECT count(*) FROM removed"):
+    if not number(connection, "SELECT count(*) FROM removed"):
         return
-    new = _folded(match, match.name, folds_case)
+    new, known = _new(comparison, match, folds_case), _known(comparison, match, "removed", folds_case)
     with comparison.spool.payload() as payload:
         connection.execute(
-            f"DELETE FROM removed WHERE {new} IN "
+            f"DELETE FROM removed WHERE {known} IN "
             f"(SELECT {new} FROM {payload} WHERE key IS NOT NULL AND {new} IS NOT NULL)"
         )
 
@@ -61,6 +60,28 @@ def _is_key(shape: Shape, match: PayloadColumn, folds_case: bool) -> bool:
         and not folds_case
         and match.expression == f"CAST({only.expression} AS VARCHAR)"
     )
+
+
+def _new(comparison: Comparison, match: PayloadColumn, folds_case: bool) -> str:
+    """What a row's match value is told from others' by."""
+    if match.digested:
+        return comparison.known.fresh(match, quoted(match.name), folded=folds_case)
+    return _folded(match, match.name, folds_case)
+
+
+def _acknowledged(match: PayloadColumn, folds_case: bool) -> str:
+    """The same of what was acknowledged of a row that goes out."""
+    if match.digested:
+        return quoted(match.old_folded if folds_case else match.old)
+    return _folded(match, match.old, folds_case)
+
+
+def _known(comparison: Comparison, match: PayloadColumn, relation: str, folds_case: bool) -> str:
+    """The same of what was acknowledged of any row."""
+    if match.digested:
+        return comparison.known.digest(match, relation, folded=folds_case)
+    has_match = match.name in column_types(comparison.connection, relation)
+    return _folded(match, match.name, folds_case) if has_match else "CAST(NULL AS VARCHAR)"
 
 
 def _folded(match: PayloadColumn, name: str, folds_case: bool) -> str:

@@ -12,14 +12,16 @@ Tables, in the order in which they come to be:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from reverse_etl.acknowledged import Known
 from reverse_etl.checks import Rule
-from reverse_etl.localdb import canonical_text, column_types, number, quoted, table
+from reverse_etl.digests import Digests, new_key
+from reverse_etl.localdb import column_types, number, quoted, table
 from reverse_etl.mapping import PayloadColumn, Shape
 from reverse_etl.spool import Spool
 from reverse_etl.standing import LINKS_OWED
@@ -55,8 +57,10 @@ class Counts:
 class Comparison:
     """One run's rows, beside what the destination last acknowledged. Not for two threads at once."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, digests: Callable[[], Digests] | None = None) -> None:
+        """`digests` gives the project's, of which some may be known."""
         self.spool = spool
+        self.digests = digests or (lambda: Digests(new_key()))
         self.connection = spool.connection
         self.outgoing = "NOT held"  # which rows of `delta` go out, as a condition
         self._stale = False
@@ -94,6 +98,7 @@ class Comparison:
 
     def forget_reordered(self, columns: Sequence[PayloadColumn]) -> None:
         """Several choices that only stand in another order, or twice, are no change of these fields, nor of a row."""
+        columns = [column for column in columns if not column.digested]  # of a digest nobody can tell the order
         if self._everything or not columns:
             return
         known = "change = 'changed' AND record_id IS NOT NULL"
@@ -179,7 +184,7 @@ class Comparison:
     def removed_value(self, column: PayloadColumn) -> str:
         """SQL for a removed row's acknowledged value, in the type that the field has now."""
         have = column_types(self.connection, "removed")
-        if column.name not in have:
+        if column.name not in have or column.digested:
             return f"CAST(NULL AS {column.type})"
         return f"TRY_CAST({quoted(column.name)} AS {column.type})"
 
@@ -187,13 +192,25 @@ class Comparison:
         """Whether any row could go out."""
         return self._number("SELECT count(*) FROM delta") + self._number("SELECT count(*) FROM removed") > 0
 
-    def rehash_pays(self) -> bool:
-        """Whether many acknowledged rows carry a stale fingerprint: equal, but compared column by column.
+    def rehash(self) -> str | pa.Table | None:
+        """Fingerprints to write anew, as SQL or by key: where many acknowledged rows carry a stale one.
 
-        True after a mapping edit or with another DuckDB release. Not where a fingerprint can't come to match: a NULL
-        that isn't a value, or a column whose type changed.
+        They are equal, but compared column by column: after a mapping edit or with another DuckDB release. None where a
+        fingerprint can't come to match: a NULL that isn't a value, or a column whose type changed.
         """
-        return self._stale
+        if not self._stale:
+            return None
+        if not (self.shape.digests or self.known.has_digests):
+            return self.shape.hash
+        return table(
+            self.connection,
+            "SELECT c.key, c.h FROM candidate c ANTI JOIN delta d ON d.key = c.key "
+            "ANTI JOIN invalid v ON v.key = c.key WHERE c.key IS NOT NULL AND c.known_at IS NOT NULL",
+        )
+
+    def values_to_digest(self) -> bool:
+        """Whether the snapshot has values that are to be digests from now on."""
+        return any(self.known.has_values(column) for column in self.shape.payload)
 
     def counts(self) -> Counts:
         """read = unchanged + added + changed + invalid, rows read again apart."""
@@ -270,6 +287,7 @@ class Comparison:
 
     def _describe_delta(self, scope: Scope) -> None:
         have = column_types(self.connection, "known")
+        known = self.known = Known(have, self.digests)
         columns = ["i.key", *(f"i.{quoted(key.name)}" for key in self.shape.typed_keys), "i.h", "i.reread"]
         columns += [
             "CASE WHEN o.key IS NULL THEN 'added' ELSE 'changed' END AS change",
@@ -279,7 +297,7 @@ class Comparison:
         ]
         reasons = [self._doubt]
         for column in self.shape.payload:
-            values, differs = self._values(column, have.get(column.name), scope)
+            values, differs = self._values(column, known, scope)
             columns += values
             if column.compare:
                 reasons.append(differs)
@@ -315,23 +333,18 @@ class Comparison:
     def _is_stale(self, have: dict[str, str], scope: Scope) -> bool:
         if scope.everything or scope.keys_only:
             return False
-        hopeless = any(c.keep_on_null or have.get(c.name) != c.type for c in self.shape.compared)
+        if self.values_to_digest():
+            return True
+        hopeless = any(c.keep_on_null or not (c.digested or have.get(c.name) == c.type) for c in self.shape.compared)
         pairs = self._number("SELECT count(*) FROM candidate WHERE key IS NOT NULL AND known_at IS NOT NULL")
         differing = self._number("SELECT count(*) FROM delta WHERE change = 'changed'")
         return not hopeless and pairs - differing > STALE_ROWS
 
-    def _values(self, column: PayloadColumn, known_type: str | None, scope: Scope) -> tuple[list[str], str]:
+    def _values(self, column: PayloadColumn, known: Known, scope: Scope) -> tuple[list[str], str]:
         """A field's new value, the acknowledged one, and whether it goes out; and what makes it differ."""
-        new, old = f"i.{quoted(column.name)}", f"o.{quoted(column.name)}"
-        if known_type is None:
-            old = f"CAST(NULL AS {column.type})"
-        if known_type in (None, column.type):
-            differs = f"{new} IS DISTINCT FROM {old}"
-        else:  # the column's type changed: equal texts are equal values
-            told = canonical_text(old, known_type)
-            differs = f"{canonical_text(new, column.type)} IS DISTINCT FROM {told}"
-            old = f"TRY_CAST({told} AS {column.type})"
-        effective = f"coalesce({new}, {old})" if column.keep_on_null else new
+        new = f"i.{quoted(column.name)}"
+        old, differs = known.beside(column)
+        effective = f"coalesce({new}, {old})" if column.keep_on_null and not column.digested else new
         counts = f"{new} IS NOT NULL" if column.keep_on_null else "true"
         differs = f"({counts} AND ({differs} OR {OWED}))" if column.links else f"({counts} AND {differs})"
         everything = scope.everything or not column.compare
@@ -343,7 +356,7 @@ class Comparison:
             f"{old} AS {quoted(column.old)}",
             f"CASE WHEN o.record_id IS NULL THEN {new} IS NOT NULL ELSE {goes} END AS {quoted(column.goes)}",
         ]
-        return values, differs
+        return [*values, *_kept(column, known, new)], differs
 
     def _describe_removed(self, scope: Scope) -> None:
         wanted = "true" if scope.complete and scope.removals else "false"
@@ -362,6 +375,18 @@ class Comparison:
 
     def _number(self, sql: str) -> int:
         return number(self.connection, sql)
+
+
+def _kept(column: PayloadColumn, known: Known, new: str) -> Iterator[str]:
+    """Digests of what will have been acknowledged."""
+    folds = [False, True] if column.finds else [False]
+    for folded in folds if column.digested else ():
+        digest, old = known.fresh(column, new, folded=folded), known.digest(column, "o", folded=folded)
+        if column.keep_on_null:
+            digest = f"coalesce({digest}, {old})"
+        yield f"{digest} AS {quoted(column.folded if folded else column.digest)}"
+        if folded:
+            yield f"{old} AS {quoted(column.old_folded)}"
 
 
 def _choices(name: str, type: str) -> str:

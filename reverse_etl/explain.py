@@ -56,7 +56,7 @@ def explain(sync: SyncConfig, source: Callable[[], Source], ledger: Ledger, key:
     with ledger.spool(run_id, dry=True) as folder:
         connection = localdb.connect(folder)
         try:
-            comparison = Comparison(Spool(connection, folder))
+            comparison = Comparison(Spool(connection, folder), ledger.digests)
             rows = _read(sync, source(), ledger, key, refused=refused, comparison=comparison)
             ledger.lay_known(connection)
             doubtful = (key,) if refused is not None and refused.kind == "in_doubt" else ()
@@ -93,10 +93,10 @@ def _read(
     """The row, with `:cursor` as the next run would have it; if that hides it, from the beginning."""
     state = ledger.state()
     try:
-        reader = Reader(sync, source)
+        reader = Reader(sync, source, ledger.digests() if ledger.hashes else None)
         asked = reader.question(state, complete=True)
         schema = source.describe(asked.query)
-        comparison.spool.begin(shape_of(sync, schema))
+        comparison.spool.begin(shape_of(sync, schema, reader.digests))
         placed = refused
         if placed is None and state is not None:
             placed = _sought(key, state.cursor_value, state.cursor_type)
@@ -167,8 +167,12 @@ def _state(
 
 
 def _acknowledged(known: dict[str, Any]) -> dict[str, JSON]:
+    """Of a field of which only a digest is kept, the value is None and the name stands among the `hashed`."""
+    told: dict[str, JSON] = {n[2:]: values.canonical(value) for n, value in known.items() if n.startswith("f_")}
+    hashed = [n[2:] for n, value in known.items() if n.startswith("x_") and value is not None]
     return {
-        "values": {name[2:]: values.canonical(value) for name, value in known.items() if name.startswith("f_")},
+        "values": told | dict.fromkeys(hashed),
+        **({"hashed": [*hashed]} if hashed else {}),
         "at": known["acked_at"],
         "record_id": known["record_id"],
         "run_id": known["run_id"],

@@ -116,11 +116,13 @@ def _array(rows: bytes) -> pa.ChunkedArray:
 
 def _emptied(comparison: Comparison, column: PayloadColumn) -> tuple[int, int]:
     """Rows in which a field goes from a value to none, and rows that have a value in it."""
-    if column.name not in column_types(comparison.connection, "known"):
+    have = column_types(comparison.connection, "known")
+    held = [f"{quoted(each)} IS NOT NULL" for each in (column.name, column.digest) if each in have]
+    if not held:
         return 0, 0
     name, old = quoted(column.name), quoted(column.old)
     lost = f"SELECT count(*) FROM delta WHERE change = 'changed' AND {old} IS NOT NULL AND {name} IS NULL"
-    filled = f"SELECT count({name}) FROM known WHERE NOT gone"
+    filled = f"SELECT count(*) FROM known WHERE NOT gone AND ({' OR '.join(held)})"
     return number(comparison.connection, lost), number(comparison.connection, filled)
 
 

@@ -135,12 +135,12 @@ def unchanged(made: Plan) -> Acknowledged:
     columns = [column for column in _held(made) if have.get(column.name) == column.type]
     others = "key NOT IN (SELECT key FROM delta) AND key NOT IN (SELECT key FROM removed)"
     sql = f"FROM known WHERE sent AND NOT gone AND record_id IS NOT NULL AND {others} ORDER BY hash(key)"
-    return _acknowledged(made, columns, lambda column: column.name, f"{sql} LIMIT {UNCHANGED}")
+    return _acknowledged(made, columns, lambda column: column.name, f"{sql} LIMIT {UNCHANGED if columns else 0}")
 
 
 def _held(made: Plan) -> list[PayloadColumn]:
     """What a record itself holds: a link to another one isn't read back."""
-    return [column for column in made.shape.payload if not column.links]
+    return [column for column in made.shape.payload if not column.links and not column.digested]
 
 
 def _acknowledged(
@@ -217,7 +217,7 @@ class _Look:
         """What was last acknowledged of the rows that remember a record, by key."""
         known = [parcel.batch.keys.filter(parcel.batch.record_ids.is_valid()) for parcel in parcels]
         keys = pa.chunked_array(known, pa.string())
-        if not len(keys):
+        if not len(keys) or not _held(self.made):
             return {}
         connection = self.made.comparison.connection
         connection.register("asked", pa.table({"key": keys}))

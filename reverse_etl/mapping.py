@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from reverse_etl.config.problems import nearest
 from reverse_etl.config.sync import FieldMapping, SyncConfig
+from reverse_etl.digests import Digests
 from reverse_etl.errors import ConfigError
 from reverse_etl.localdb import canonical_text, literal, quoted
 
@@ -33,18 +34,43 @@ class Column:
 class PayloadColumn(Column):
     """A mapped field. `compare` False: sent along, never a reason to send; `keep_on_null`: a NULL is not a value.
 
-    `links`: the value is what finds another record.
+    `links`: the value is what finds another record. `digested`: what is kept of it is a digest, and of one that finds
+    records (`finds`) a second one, in which case and outer blanks don't count.
     """
 
     field: str
     compare: bool
     keep_on_null: bool
     links: bool = False
+    digested: bool = False
+    finds: bool = False
 
     @property
     def old(self) -> str:
-        """The name of the acknowledged value, beside the new one."""
+        """The name of the acknowledged value, or its digest, beside the new one."""
         return f"o_{self.field}"
+
+    @property
+    def digest(self) -> str:
+        """The name of the value's digest."""
+        return f"x_{self.field}"
+
+    @property
+    def folded(self) -> str:
+        """The name of the digest in which case and outer blanks don't count."""
+        return f"y_{self.field}"
+
+    @property
+    def old_folded(self) -> str:
+        """The name of the acknowledged one, beside the new one."""
+        return f"z_{self.field}"
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names of what the snapshot keeps of it."""
+        if not self.digested:
+            return (self.name,)
+        return (self.digest, self.folded) if self.finds else (self.digest,)
 
     @property
     def goes(self) -> str:
@@ -54,7 +80,8 @@ class PayloadColumn(Column):
     @property
     def sent_with(self) -> tuple[str, ...]:
         """The names that its batch needs of it; a link that changes is taken off before it is made."""
-        return (self.name, self.goes, self.old) if self.links else (self.name, self.goes)
+        names = (self.name, self.goes, self.old) if self.links else (self.name, self.goes)
+        return (*names, *self.kept) if self.digested else names
 
 
 @dataclass(frozen=True)
@@ -66,6 +93,7 @@ class Shape:
     payload: tuple[PayloadColumn, ...]
     cursor: str | None
     sources: frozenset[str]  # the result's columns that any of this is made of
+    digests: Digests | None = None  # where no values are kept
 
     @property
     def key_order(self) -> str:
@@ -89,14 +117,21 @@ class Shape:
         them a field added to the mapping could pass for no change.
         """
         named = ",".join(f"{column.name} {column.type}" for column in self.compared)
-        return f"hash({', '.join([literal(named), *(quoted(column.name) for column in self.compared)])})"
+        plain = f"hash({', '.join([literal(named), *(quoted(column.name) for column in self.compared)])})"
+        return plain if self.digests is None else self.digests.of_fingerprint(plain)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names of what the snapshot keeps of the payload."""
+        return tuple(name for column in self.payload for name in column.kept)
 
     def column(self, field: str) -> PayloadColumn:
         return next(column for column in self.payload if column.field == field)
 
 
-def shape_of(sync: SyncConfig, schema: pa.Schema) -> Shape:
+def shape_of(sync: SyncConfig, schema: pa.Schema, digests: Digests | None = None) -> Shape:
     """How this result becomes the sync's payload. Raises ConfigError when a mapped, key or cursor column is missing."""
+    digested = digests is not None
     _refuse_missing(sync, schema)
     keys = tuple(
         Column(f"k{position}", *_canonical(quoted(name), schema.field(name).type, sync.timezone))
@@ -105,7 +140,10 @@ def shape_of(sync: SyncConfig, schema: pa.Schema) -> Shape:
     return Shape(
         keys=keys,
         key_text=_key_text(keys),
-        payload=tuple(_payload_column(field, entry, schema, sync) for field, entry in sync.mapping.items()),
+        payload=tuple(
+            _payload_column(field, entry, schema, sync, digested=digested) for field, entry in sync.mapping.items()
+        ),
+        digests=digests,
         cursor=None if sync.cursor is None else quoted(sync.cursor.column),
         sources=frozenset(
             {*sync.key, *([sync.cursor.column] if sync.cursor else [])}
@@ -140,7 +178,9 @@ def _key_text(keys: Sequence[Column]) -> str:
     return "'[' || " + " || ', ' || ".join(parts) + " || ']'"
 
 
-def _payload_column(field: str, entry: FieldMapping, schema: pa.Schema, sync: SyncConfig) -> PayloadColumn:
+def _payload_column(
+    field: str, entry: FieldMapping, schema: pa.Schema, sync: SyncConfig, *, digested: bool
+) -> PayloadColumn:
     if entry.column is None:
         expression, type = literal(entry.value), _literal_type(entry.value)
     else:
@@ -155,6 +195,8 @@ def _payload_column(field: str, entry: FieldMapping, schema: pa.Schema, sync: Sy
         compare=entry.compare,
         keep_on_null=entry.nulls == "ignore",
         links=entry.parent is not None,
+        digested=digested and entry.parent is None,  # a link's old parent has to be found to be taken off
+        finds=field == sync.match,
     )
 
 

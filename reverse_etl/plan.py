@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -17,9 +17,10 @@ import pyarrow as pa
 from reverse_etl import checks, clashes, values
 from reverse_etl.config.sync import RemovedSet, SyncConfig
 from reverse_etl.diff import Comparison, Counts, Scope
+from reverse_etl.digests import UNKNOWN
 from reverse_etl.localdb import quoted, stream
-from reverse_etl.mapping import Shape, key_kinds, literal_as
-from reverse_etl.model import Batch, Chunk, FieldType, Limits, ObjectSchema, Operation
+from reverse_etl.mapping import PayloadColumn, Shape, key_kinds, literal_as
+from reverse_etl.model import JSON, Batch, Chunk, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.protocols import Destination
 from reverse_etl.report import PlanSummary, RowProblem, RowSample
 from reverse_etl.standing import HELD, SETTLING, RefusedRow, key_value
@@ -40,14 +41,18 @@ class Parcel:
     hashes: pa.Array
     again: bool  # rows that were refused before travel apart from the others
     removal: bool = False
+    kept: pa.RecordBatch | None = None  # what the snapshot holds of them, where it isn't the values
 
     def part(self, start: int, size: int) -> Parcel:
         """Some of its rows, without copying."""
-        return replace(self, batch=self.batch.slice(start, size), hashes=self.hashes.slice(start, size))
+        kept = None if self.kept is None else self.kept.slice(start, size)
+        return replace(self, batch=self.batch.slice(start, size), hashes=self.hashes.slice(start, size), kept=kept)
 
     def take(self, places: Sequence[int]) -> Parcel:
         """The rows at these places."""
-        return replace(self, batch=self.batch.take(places), hashes=self.hashes.take(pa.array(places, pa.int64())))
+        chosen = pa.array(places, pa.int64())
+        kept = None if self.kept is None else self.kept.take(chosen)
+        return replace(self, batch=self.batch.take(places), hashes=self.hashes.take(chosen), kept=kept)
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,22 @@ class Plan:
             value = literal_as(given[column.field], column.type) if column.field in given else before
             columns += [f"{value} AS {quoted(column.name)}", f"{column.field in given} AS {quoted(column.goes)}"]
             columns += [f"{before} AS {quoted(column.old)}"] if column.links else []
-        return f"SELECT *, {self.shape.hash} AS h FROM (SELECT key, record_id, {', '.join(columns)} FROM removed)"
+            columns += self._removed_digests(column, value if column.field in given else None)
+        rows = f"SELECT key, record_id, {', '.join(columns)} FROM removed r"
+        unknown = self.shape.digests or self.comparison.known.has_digests
+        return f"SELECT *, {f'{UNKNOWN}::UBIGINT' if unknown else self.shape.hash} AS h FROM ({rows})"
+
+    def _removed_digests(self, column: PayloadColumn, given: str | None) -> Iterator[str]:
+        """Of what is set, and of what stays."""
+        known = self.comparison.known
+        if not column.digested and not known.has_digests:
+            return
+        for folded, name in ((False, column.digest), (True, column.folded)):
+            if name == column.digest or (column.finds and column.digested):
+                digest = known.digest(column, "r", folded=folded)
+                if given is not None:
+                    digest = known.fresh(column, given, folded=folded)
+                yield f"{digest} AS {quoted(name)}"
 
     def _parcel(self, group: Group, rows: pa.RecordBatch, limits: Limits) -> Parcel:
         if self.schema is None:
@@ -161,7 +181,14 @@ class Plan:
             path=limits.path,
             repeatable=limits.repeatable or group.operation is Operation.REMOVE,
         )
-        return Parcel(batch, rows.column("h"), group.again, group.removal)
+        return Parcel(batch, rows.column("h"), group.again, group.removal, self._kept(group, rows))
+
+    def _kept(self, group: Group, rows: pa.RecordBatch) -> pa.RecordBatch | None:
+        """What the snapshot will hold of these rows, where it isn't just their values."""
+        names = [*self.shape.kept]
+        if group.removal and self.comparison.known.has_digests:
+            names += [column.digest for column in self.shape.payload if not column.digested]
+        return rows.select(names) if self.shape.digests or len(names) > len(self.shape.payload) else None
 
     # --- what people see ----------------------------------------------------------------------------------------------
 
@@ -180,7 +207,7 @@ class Plan:
             where = f"change = '{change}' AND {self.comparison.outgoing}"
             for row in self.comparison.sample("delta", where, self.shape.key_order, SAMPLES // 2):
                 fields = {
-                    column.field: (values.canonical(row[column.old]), values.canonical(row[column.name]))
+                    column.field: (_old(row, column), values.canonical(row[column.name]))
                     for column in self.shape.payload
                     if row[column.goes]
                 }
@@ -302,6 +329,11 @@ def invalid_rows(comparison: Comparison, now: datetime) -> list[RefusedRow]:
 def fingerprint(rows: bytes) -> str:
     """A plan's id: the same guarded keys and payloads give the same one."""
     return hashlib.sha256(rows).hexdigest()[:12]
+
+
+def _old(row: Mapping[str, object], column: PayloadColumn) -> JSON:
+    """What was acknowledged; None where only a digest of it is kept."""
+    return None if column.digested else values.canonical(row[column.old])
 
 
 def _held(row: RefusedRow, sync: SyncConfig) -> bool:

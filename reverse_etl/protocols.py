@@ -6,7 +6,7 @@ A source is synchronous, as database drivers are; a destination is asynchronous,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +17,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from reverse_etl.clock import SYSTEM, Clock
+from reverse_etl.digests import Digests
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent, Query
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledgement, LogEntry, RefusedRow, SyncState
@@ -352,7 +353,20 @@ class Ledger(Protocol):
         """Raises DiskFull when it has been stored with the last of the room: nothing more may be sent."""
         ...
 
-    def fold(self, *, rehash: str | None = None) -> None: ...
+    @property
+    def hashes(self) -> bool:
+        """Whether of acknowledged values only digests are kept."""
+        ...
+
+    def digests(self) -> Digests:
+        """The project's own."""
+        ...
+
+    def digest(self, digests: Digests, *, clear: Collection[str], finds: str) -> None:
+        """Digests instead of the values that were kept before, but for the fields in `clear`."""
+        ...
+
+    def fold(self, *, rehash: str | pa.Table | None = None) -> None: ...
 
     def finish(self, report: RunReport, position: dict[str, str | None] | None, moved_from: str | None) -> bool: ...
 

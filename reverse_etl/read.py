@@ -14,6 +14,7 @@ import pyarrow as pa
 from reverse_etl import clock, cursor
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.cursor import EPOCH, Bound
+from reverse_etl.digests import Digests
 from reverse_etl.errors import SourceError
 from reverse_etl.exact import from_exact, to_exact
 from reverse_etl.mapping import shape_of
@@ -44,8 +45,9 @@ class Question:
 class Reader:
     """Asks one sync's source; the answers are spooled, and the warehouse is let go."""
 
-    def __init__(self, sync: SyncConfig, source: Source) -> None:
+    def __init__(self, sync: SyncConfig, source: Source, digests: Digests | None = None) -> None:
         self.sync = sync
+        self.digests = digests
         self.source = source
         self.sql = _statement(sync, source)
         self.named = source.names(self.sql)
@@ -82,7 +84,7 @@ class Reader:
     def take_nothing(self, asked: Question, spool: Spool) -> pa.Schema:
         """Prepare for rows that are only read again by their keys."""
         schema = self.source.describe(asked.query)
-        spool.begin(shape_of(self.sync, schema))
+        spool.begin(shape_of(self.sync, schema, self.digests))
         spool.take_in(schema, iter(()))
         return schema
 
@@ -110,7 +112,7 @@ class Reader:
         with self.source.read(asked.query) as batches:
             first = next(batches, None)
             schema = self.source.describe(asked.query) if first is None else first.schema
-            spool.begin(shape_of(self.sync, schema))
+            spool.begin(shape_of(self.sync, schema, self.digests))
             spool.take_in(schema, batches if first is None else _with(first, batches))
         return schema
 

@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 pc = Late("pyarrow.compute")
 
 FOLD_ROWS = 200_000  # rows in the journal from which it is folded during a run
+OWN = ("key", "record_id", "h")
 ENTRY = 1500  # bytes that an entry of a refused row takes, beside its values
 PAGE, PAGES = 4096, 512  # of a store's indexes: how large they are, and how many a batch may touch
 NO_ANSWER = Refusal("in_doubt", "the destination's answer does not speak of this row")
@@ -86,7 +87,7 @@ class Recorder:
         self._ledger = ledger
         self._report = report
         self._fields = [column.field for column in shape.payload]
-        self._names = ["key", "record_id", "h", *(column.name for column in shape.payload)]
+        self._names = [column.name for column in shape.payload]
         self._kinds = key_kinds(shape)
         self._listed = {row.slot: row for row in refused}
         self._intended: set[str] = set()
@@ -219,7 +220,12 @@ class Recorder:
         ids = pa.array(outcomes.record_ids, pa.string())
         if ids.null_count:
             ids = pc.coalesce(ids, batch.record_ids)
-        rows = pa.RecordBatch.from_arrays([batch.keys, ids, parcel.hashes, *batch.rows.columns], names=self._names)
+        kept = (
+            (self._names, batch.rows.columns)
+            if parcel.kept is None
+            else (parcel.kept.schema.names, parcel.kept.columns)
+        )
+        rows = pa.RecordBatch.from_arrays([batch.keys, ids, parcel.hashes, *kept[1]], [*OWN, *kept[0]])
         told = {"gone": parcel.removal, "removed": batch.operation is Operation.REMOVE}
         at = clock.text(self._clock.now())
         if outcomes.waiting:
@@ -321,7 +327,7 @@ def room(parcel: Parcel) -> int:
 
 def record_baseline(made: Plan, ledger: Ledger, report: RunReport, clock_: Clock) -> None:
     """Remember every row as known without sending it; no record of it is ever removed."""
-    payload = ", ".join(quoted(column.name) for column in made.shape.payload)
+    payload = ", ".join(quoted(name) for name in made.shape.kept)
     sql = f"SELECT key, CAST(NULL AS VARCHAR) AS record_id, h, {payload} FROM delta"
     waiting = 0
     for rows in stream(made.comparison.connection, sql, CHUNK):

@@ -94,7 +94,7 @@ class _Run:
             connection = localdb.connect(folder)
             try:
                 state = await to_thread.run_sync(self._open, connection)
-                await self._take_the_way(Comparison(Spool(connection, folder)), state)
+                await self._take_the_way(Comparison(Spool(connection, folder), self.ledger.digests), state)
             finally:
                 connection.close()
 
@@ -165,7 +165,7 @@ class _Run:
             if self.job.stop.reason is not None:
                 raise self.job.stop.reason
             complete = self.job.full or self._full_scan_due(state)
-            reader = read.Reader(self.sync, source)
+            reader = read.Reader(self.sync, source, self.ledger.digests() if self.ledger.hashes else None)
             asked = reader.question(state, complete=complete)
             take = reader.take_nothing if self.job.refused_only else reader.take_in
             schema = take(asked, spool)
@@ -352,7 +352,10 @@ class _Run:
     def _finish(self, made: Plan, asked: read.Question, reached: cursor.Bound | None, state: SyncState | None) -> None:
         """Fold the journal, then move the cursor: every row read is acknowledged, or stands on the list."""
         self.job.observer.stage(self.sync.name, "recording")
-        self.ledger.fold(rehash=made.shape.hash if made.comparison.rehash_pays() else None)
+        if made.shape.digests is not None and made.comparison.values_to_digest():
+            links = [column.field for column in made.shape.payload if column.links]
+            self.ledger.digest(made.shape.digests, clear=links, finds=self.sync.match)
+        self.ledger.fold(rehash=made.comparison.rehash())
         before = state.cursor_value if state is not None else None
         position: dict[str, str | None] = {}
         if self.job.moves_cursor:

@@ -152,6 +152,7 @@ class House:
         self.runs = 0
         self.log_to: WarehouseLog | None = None
         self.retention = DEFAULT
+        self.hashes = False
         self.unopened = False  # True: a run that opens the destination fails
 
     def people(self, *rows: Sequence[object], columns: str = "id INTEGER, email VARCHAR, plan VARCHAR") -> None:
@@ -171,7 +172,8 @@ class House:
             "match": self.sync.match,
         }
         home, logged = StateHome(self.root), self.log_to is not None
-        return Ledger(home, self.url, self.sync.name, identity, retention=self.retention, logged=logged)
+        kept = {"retention": self.retention, "hashes": self.hashes}
+        return Ledger(home, self.url, self.sync.name, identity, logged=logged, **kept)
 
     def source(self) -> Source:
         return self.warehouse.opened()

@@ -67,7 +67,9 @@ class StateFile(_Part):
         SecretStr(DEFAULT_STATE_URL),
         description="where the project remembers: a SQLite file, or PostgreSQL for several workers",
     )
-    values: Literal["keep", "hashes"] = Field("keep", description="whether acknowledged values stay on disk")
+    values: Literal["keep", "hashes"] = Field(
+        "keep", description="hashes: of acknowledged values only digests stay on disk, by which changes are told"
+    )
     keep_runs: Duration = Field(
         "90 days", description="how long runs stay on record; the last run of a sync, and what stands, always do"
     )
@@ -233,8 +235,6 @@ class ReadProject:
             written = self._validated(StateFile, ("state",))
         elif given:
             written = self._validated(StateFile, ("state",), without="url")
-        if written is not None and written.values == "hashes":
-            self._complain(("state", "values"), "`hashes` is not supported yet", nearest="keep")
         url = url_of_environment or (written or StateFile()).url.get_secret_value()
         SECRETS.learn(secrets_in(SecretStr(url)))
         try:

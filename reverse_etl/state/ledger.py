@@ -7,15 +7,17 @@ import os
 import platform
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+from pydantic import SecretStr
 
 from reverse_etl import clock
+from reverse_etl.digests import Digests
 from reverse_etl.errors import StateError
 from reverse_etl.protocols import Memory
 from reverse_etl.report import RunReport
@@ -28,7 +30,7 @@ from reverse_etl.standing import (
     settling_slot_of,
     slot_of,
 )
-from reverse_etl.state import audit, complaints, engine, lease, reset, scrub
+from reverse_etl.state import audit, complaints, digestkey, engine, lease, reset, scrub
 from reverse_etl.state.copies import Copies
 from reverse_etl.state.flights import Flight, Flights, doubtful
 from reverse_etl.state.home import StateHome
@@ -52,14 +54,23 @@ class Ledger:
         *,
         retention: Retention = DEFAULT,
         logged: bool = False,
+        hashes: bool = False,
+        keys: Sequence[SecretStr] = (),
     ) -> None:
-        """`logged`: what becomes of runs and rows waits here until the warehouse has been told."""
+        """`logged`: what becomes of runs and rows waits here until the warehouse has been told.
+
+        `hashes`: of acknowledged values only digests are kept, whose own key is sealed with `keys`, where there are.
+        """
+        self.hashes = hashes
+        self._keys = keys
         self.sync = sync
         self.home = home
         self.identity = json.dumps(identity, sort_keys=True)
         self.url = url
         self._retention = retention
         self._logged = logged
+        self._begun = False
+        self._digests: Digests | None = None
         self._store: StateStore | None = None
         self._held = False
         self._seen: tuple[str | None] | None = None  # the incarnation of the state that was looked at first
@@ -131,6 +142,7 @@ class Ledger:
             project = self.home.project()
             owner = store.project_id() or store.claim(str(project["id"]) if project else secrets.token_hex(8))
             store.begin(report, self.identity, logged=self._logged)
+            self._begun = True
             self.home.enter(self.sync, owner)  # last: a sync that it names must be in the store
         self._take_up(report)
 
@@ -214,7 +226,22 @@ class Ledger:
     def flight(self, slot: int) -> Flight:
         return self._flights.flight(slot)
 
-    def fold(self, *, rehash: str | None = None) -> None:
+    def digests(self) -> Digests:
+        """The project's: for a run that has begun they are the same for ever."""
+        if self._digests is None and self._begun:
+            self._digests = digestkey.settled(self._opened(), self._keys)
+        elif self._digests is None:
+            self._digests = digestkey.known(self._store if self.state() is not None else None, self._keys)
+        return self._digests
+
+    def digest(self, digests: Digests, *, clear: Collection[str], finds: str) -> None:
+        """Digests instead of the acknowledged values, but for the fields in `clear`; no byte of those stays."""
+        store, snapshot = self._opened(), self._in_place()
+        if snapshot.exists():
+            snapshot.digest(digests, clear=clear, finds=finds)
+            scrub.write_anew(store, self.sync, snapshot)
+
+    def fold(self, *, rehash: str | pa.Table | None = None) -> None:
         """Move the journal into the snapshot. Harmless to repeat, and to leave to the next run."""
         store = self._opened()
         state = store.sync_state(self.sync)

@@ -46,6 +46,11 @@ def clear(store: StateStore, sync: str, snapshot: Snapshot, words: Collection[st
     _clear_reports(store, sync, words)
     if snapshot.exists():
         snapshot.rewrite()
+    write_anew(store, sync, snapshot)
+
+
+def write_anew(store: StateStore, sync: str, snapshot: Snapshot) -> None:
+    """What the store holds, and of a snapshot that was just written, without what was deleted."""
     if store.embedded:
         _write_anew(store.engine)
     elif snapshot.exists():  # the base that other machines make their copies of

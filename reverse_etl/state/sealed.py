@@ -15,7 +15,7 @@ from reverse_etl.errors import StateError
 from reverse_etl.protocols import Memory
 
 PREFIX = "fernet:"
-SECRET = ("refresh_token", "access_token")  # what the name of a secret begins with
+SECRET = ("refresh_token", "access_token", "digest_key")  # what the name of a secret begins with
 CODE = "state_key"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from reverse_etl import localdb
+from reverse_etl.digests import TYPE, UNKNOWN, Digests
 from reverse_etl.errors import StateError
 from reverse_etl.localdb import canonical_text, column_types, literal, quoted
 from reverse_etl.standing import LINKS_OWED, Acknowledged
@@ -38,6 +39,7 @@ OWN_COLUMNS = {
 WAIT_SECONDS = 60.0
 MEMORY_LIMIT = "128MB"  # a run's own comparison may be open beside it
 _FOLDED: dict[Path, tuple[tuple[str | int, ...], int]] = {}  # by file: its marks, and what it said then
+_OTHERS = {"f_": ("x_", "y_"), "x_": ("f_",)}  # a field's value takes the place of its digests, and they its
 AT_ONCE = 200_000  # rows of the journal that are laid over the snapshot at once
 
 
@@ -86,12 +88,13 @@ class Snapshot:
         return int(found[0]), int(found[1])
 
     def fold(
-        self, entries: Iterable[Entry], *, rehash: str | None = None, wait: float = WAIT_SECONDS
+        self, entries: Iterable[Entry], *, rehash: str | pa.Table | None = None, wait: float = WAIT_SECONDS
     ) -> tuple[int, int]:
         """Move journal entries into the file, in one transaction with their number.
 
-        Entries already in it are passed over, so repeating a fold changes nothing. `rehash` is the fingerprint's SQL
-        when the mapping has changed since. Returns the last number folded, and the rows the snapshot now has.
+        Entries already in it are passed over, so repeating a fold changes nothing. `rehash` is the fingerprint's SQL,
+        or fingerprints by key, when the mapping has changed since. Returns the last number folded, and the rows the
+        snapshot now has.
         """
         if not self.path.exists():
             self._create()
@@ -107,14 +110,42 @@ class Snapshot:
                 for schema, batches, last in _grouped(entries, folded):
                     _apply(connection, pa.Table.from_batches(batches, schema))
                     folded = last
-                if rehash is not None:
+                if isinstance(rehash, str):
                     connection.execute(f"UPDATE snap.rows SET h = {rehash} WHERE h <> {LINKS_OWED}")
+                elif rehash is not None:
+                    connection.register("fresh", rehash)
+                    same = f"fresh.key = r.key AND r.h <> {LINKS_OWED}"
+                    connection.execute(f"UPDATE snap.rows r SET h = fresh.h FROM fresh WHERE {same}")
                 connection.execute(f"UPDATE snap.meta SET value = {literal(str(folded))} WHERE name = 'folded_seq'")
                 connection.execute("COMMIT")
                 rows = _scalar(connection, "SELECT count(*) FROM snap.rows")
             return folded, rows
         finally:
             connection.close()
+
+    def digest(self, digests: Digests, *, clear: Collection[str], finds: str) -> None:
+        """Digests instead of values, but for the fields in `clear`; of the field that `finds` records two.
+
+        Rows of which there were values lose their fingerprints, which could give those away.
+        """
+        with self._explained(), duckdb.connect(":memory:") as connection:
+            _patiently(lambda: connection.execute(f"ATTACH {literal(str(self.path))} AS snap"))
+            self._verify(connection, "snap")
+            types = column_types(connection, "snap.rows")
+            fields = [name[2:] for name in types if name.startswith("f_") and name[2:] not in clear]
+            connection.execute("BEGIN")
+            there = " OR ".join(f"{quoted(f'f_{field}')} IS NOT NULL" for field in fields) or "false"
+            connection.execute(f"UPDATE snap.rows SET h = {UNKNOWN} WHERE h <> {LINKS_OWED} AND ({there})")
+            for field in fields:
+                value, type = quoted(f"f_{field}"), types[f"f_{field}"]
+                for prefix, folded in (("x_", False), ("y_", True)) if field == finds else (("x_", False),):
+                    name = quoted(f"{prefix}{field}")
+                    made = digests.of(field, value, type, folded=folded)
+                    connection.execute(f"ALTER TABLE snap.rows ADD COLUMN IF NOT EXISTS {name} {TYPE}")
+                    connection.execute(f"UPDATE snap.rows SET {name} = {made} WHERE {value} IS NOT NULL")
+                connection.execute(f"ALTER TABLE snap.rows DROP COLUMN {value}")
+            connection.execute("COMMIT")
+        self.rewrite()
 
     def rewrite(self) -> None:
         """The same content in a new file: what was deleted from the old one may still stand in it."""
@@ -288,7 +319,9 @@ def _apply(connection: duckdb.DuckDBPyConnection, rows: pa.Table, database: str 
         elif have[name] != type:
             values[name] = canonical_text(values[name], type)
             _widen_to_text(connection, f"{database}.rows", name, have[name])
-    left_alone = [name for name in have if name not in arriving]  # no longer mapped; the destination still has them
+    replaced = {f"{other}{name[2:]}" for name in arriving if name[1:2] == "_" for other in _OTHERS.get(name[:2], ())}
+    # what is no longer mapped the destination still has
+    left_alone = [name for name in have if name not in arriving and name not in replaced]
     source = f"{arrived} a"
     if left_alone and _scalar(connection, f"SELECT count(*) FROM {database}.rows"):
         kept = ", ".join(quoted(name) for name in left_alone)

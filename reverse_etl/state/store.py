@@ -29,6 +29,9 @@ from reverse_etl.state.snapshot import Entry, encode
 LOOSE_SECONDS = 1.0  # the answers of so long may be forgotten in a power cut
 MAKING = 0x7265746C  # of PostgreSQL's advisory locks: the tables are made once
 _CLAIM = sa.text("INSERT INTO meta (name, value) VALUES ('project_id', :value) ON CONFLICT (name) DO NOTHING")
+_REMEMBER_FIRST = sa.text(
+    "INSERT INTO memory (scope, name, value) VALUES (:scope, :name, :value) ON CONFLICT (scope, name) DO NOTHING"
+)
 _ADD_ENTRIES = sa.insert(tables.journal)
 
 
@@ -335,6 +338,11 @@ class StateStore:
 
     def remember(self, scope: str, name: str, value: str | None) -> None:
         where = sa.and_(tables.memory.c.scope == scope, tables.memory.c.name == name)
+    def remember_first(self, scope: str, name: str, value: str) -> None:
+        """Unless there is something already: another process may have been first."""
+        with self.writing(durable=True) as connection:
+            connection.execute(_REMEMBER_FIRST, {"scope": scope, "name": name, "value": value})
+
         with self.writing(durable=True) as connection:
             connection.execute(sa.delete(tables.memory).where(where))
             if value is not None:
