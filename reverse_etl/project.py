@@ -363,6 +363,8 @@ class Project:
         from reverse_etl.state.archive import StateArchive  # noqa: PLC0415
         from reverse_etl.state.home import StateHome  # noqa: PLC0415
 
+            hashes=self.config.state.values == "hashes",
+            keys=self.config.state.encryption_keys,
         return StateArchive(StateHome(self.root), self.config.state.url.get_secret_value())
 
     def scheduling(self, holder: str) -> AbstractContextManager[Seat | None]:

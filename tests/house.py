@@ -172,8 +172,9 @@ class House:
             "match": self.sync.match,
         }
         home, logged = StateHome(self.root), self.log_to is not None
-        kept = {"retention": self.retention, "hashes": self.hashes}
-        return Ledger(home, self.url, self.sync.name, identity, logged=logged, **kept)
+        return Ledger(
+            home, self.url, self.sync.name, identity, retention=self.retention, logged=logged, hashes=self.hashes
+        )
 
     def source(self) -> Source:
         return self.warehouse.opened()
