@@ -78,8 +78,8 @@ def _ends_many(stage: Stage) -> None:
 @family("T01", "OAuth, HubSpot: tokens that end while four calls are under way; short-lived ones")
 def ends_at_hubspot(stage: Stage) -> None:
     _ends_many(stage)
-    door = _consented(stage, lifetime=1.5, told=1.5)
-    stage.fake.latency = 0.4
+    door = _consented(stage, lifetime=5.0, told=2.0)
+    stage.fake.latency = 0.8
     stage.ground.change(ROWS)
     stage.ground.put()
     before = door.exchanges
