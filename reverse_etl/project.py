@@ -71,9 +71,14 @@ class SyncStatus:
     rejected: int
     in_doubt: int
     cursor: str | None
+    last_success: RunReport | None = None  # the last run that delivered what it could
+    lag_seconds: float | None = None  # from the newest row to its acknowledgement, for cursors that are times
 
     def to_json(self) -> dict[str, JSON]:
-        return {**vars(self), "last_run": None if self.last_run is None else self.last_run.to_json()}
+        facts = {name: value for name, value in vars(self).items() if name != "last_success"}
+        facts["last_run"] = None if self.last_run is None else self.last_run.to_json()
+        ended = None if self.last_success is None else self.last_success.finished_at
+        return facts | {"last_success_at": None if ended is None else clock.text(ended)}
 
 
 @dataclass(frozen=True)
@@ -201,7 +206,9 @@ class Project:
 
     def status(self) -> list[SyncStatus]:
         """Every sync of the project, in order of name."""
-        return [self._status(sync) for sync in self.syncs.values()]
+        with self.store() as store:
+            good = store.latest(good=True) if store is not None else {}
+        return [self._status(sync, good.get(sync.name)) for sync in self.syncs.values()]
 
     def runs(self, sync: str | None = None, limit: int = 50) -> list[RunReport]:
         """The latest runs, newest first."""
@@ -356,6 +363,8 @@ class Project:
             logged=self.config.log_to is not None,
             hashes=self.config.state.values == "hashes",
             keys=self.config.state.encryption_keys,
+            hashes=self.config.state.values == "hashes",
+            keys=self.config.state.encryption_keys,
         )
 
     def archive(self) -> StateArchive:
@@ -363,8 +372,6 @@ class Project:
         from reverse_etl.state.archive import StateArchive  # noqa: PLC0415
         from reverse_etl.state.home import StateHome  # noqa: PLC0415
 
-            hashes=self.config.state.values == "hashes",
-            keys=self.config.state.encryption_keys,
         return StateArchive(StateHome(self.root), self.config.state.url.get_secret_value())
 
     def scheduling(self, holder: str) -> AbstractContextManager[Seat | None]:
@@ -391,10 +398,11 @@ class Project:
             if store is not None:
                 store.close()
 
-    def _status(self, sync: SyncConfig) -> SyncStatus:
+    def _status(self, sync: SyncConfig, good: dict[str, JSON] | None) -> SyncStatus:
         with closing(self._ledger(sync)) as ledger:
             state, standing = ledger.state(), ledger.refused()
         latest = self.runs(sync.name, limit=1)
+        success = None if good is None else RunReport.from_json(good)
         return SyncStatus(
             sync=sync.name,
             schedule=sync.schedule.text if sync.schedule is not None else None,
@@ -403,6 +411,8 @@ class Project:
             rejected=sum(row.count for row in standing if row.kind != "in_doubt"),
             in_doubt=sum(row.count for row in standing if row.kind == "in_doubt"),
             cursor=state.cursor_value if state is not None else None,
+            last_success=success,
+            lag_seconds=None if success is None else success.lag_seconds(sync.timezone),
         )
 
     def _log_to(self) -> WarehouseLog | None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 from reverse_etl import clock
 from reverse_etl.model import JSON, Problem
@@ -216,6 +217,17 @@ class RunReport:
         if self.plan is not None:
             document["plan"] = self.plan.to_json()
         return document
+
+    def lag_seconds(self, zone: str) -> float | None:
+        """Age of the newest row when its run had acknowledged it. None for cursors that are no times."""
+        try:
+            newest = datetime.fromisoformat(str(self.cursor_to))
+        except ValueError:
+            return None
+        if self.finished_at is None:
+            return None
+        newest = newest.replace(tzinfo=ZoneInfo(zone)) if newest.tzinfo is None else newest
+        return (self.finished_at - newest).total_seconds()
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> RunReport:

@@ -145,10 +145,10 @@ def status(
     log_level: options.Level = WARNING,
     log_format: options.Format = TEXT,
 ) -> None:
-    """Each sync: schedule, last run, what stands rejected."""
-    session = Session(project, json=json, log_level=log_level, log_format=log_format)
-    found = session.load().status()
-    session.show(documents.statuses(found), lambda: tables.statuses(found, session.commands))
+    """Each sync: schedule, next and last run, what stands rejected."""
+    from reverse_etl.cli import looking
+
+    looking.show_status(Session(project, json=json, log_level=log_level, log_format=log_format))
 
 
 @app.command()
@@ -301,6 +301,9 @@ def daemon(
 
 @app.command()
 def worker(
+    listen: Annotated[
+        str | None, Option("--listen", metavar="ADDRESS", help="Answer health and metrics there, as 127.0.0.1:8781.")
+    ] = None,
     project: options.Project = None,
     log_level: options.Level = INFO,
     log_format: options.Format = TEXT,
@@ -308,7 +311,7 @@ def worker(
     """Carry out the runs that daemons put into the queue, until SIGTERM."""
     from reverse_etl.cli import tending
 
-    return tending.work(Session(project, log_level=log_level, log_format=log_format).where)
+    return tending.work(Session(project, log_level=log_level, log_format=log_format).where, listen)
 
 
 @app.command()

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from reverse_etl import clock
+
 if TYPE_CHECKING:
+    from reverse_etl.daemon.forecast import Outlook
     from reverse_etl.model import Field, ObjectSchema, Problem
     from reverse_etl.project import SyncStatus
     from reverse_etl.protocols import NewField
@@ -22,8 +25,14 @@ def check(problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> Docu
     return document | {"warnings": [warning.to_json() for warning in warnings]} if warnings else document
 
 
-def statuses(syncs: Sequence[SyncStatus]) -> Document:
-    return {"syncs": [sync.to_json() for sync in syncs]}
+def statuses(syncs: Sequence[SyncStatus], outlooks: Mapping[str, Outlook], daemon: str | None) -> Document:
+    """`daemon` is the address of the one that runs on this machine: without it, the next runs are what would be."""
+    return {"syncs": [sync.to_json() | _outlook(outlooks[sync.sync]) for sync in syncs], "daemon_at": daemon}
+
+
+def _outlook(outlook: Outlook) -> Document:
+    due = outlook.next_run_at
+    return {"next_run_at": None if due is None else clock.text(due), "held_by": [*outlook.held_by]}
 
 
 def rejected(rows: Sequence[RefusedRow]) -> Document:

@@ -12,6 +12,7 @@ from reverse_etl.cli.render import Commands
 from reverse_etl.cli.screen import Block, Part, Span, Table, line
 
 if TYPE_CHECKING:
+    from reverse_etl.daemon.forecast import Outlook
     from reverse_etl.missing import MissingField
     from reverse_etl.model import Field, ObjectSchema, Problem
     from reverse_etl.project import SyncStatus
@@ -24,13 +25,16 @@ _STATUS_STYLE = {"succeeded": "good", "failed": "bad", "guarded": "bad"}
 _STATE_STYLE = {"unchanged": "good", "rejected": "bad", "invalid": "bad"}
 
 
-def statuses(syncs: Sequence[SyncStatus], commands: Commands) -> list[Block]:
+def statuses(
+    syncs: Sequence[SyncStatus], outlooks: Mapping[str, Outlook], daemon: str | None, commands: Commands
+) -> list[Block]:
     if not syncs:
         return [line("this project has no syncs yet: a sync is a file syncs/NAME.yml")]
     rows = [
         (
             Span(sync.sync, "strong"),
             sync.schedule or "when asked",
+            _next_run(outlooks[sync.sync]),
             *_last_run(sync.last_run),
             text.count(sync.known_rows),
             _standing(sync.rejected),
@@ -39,11 +43,34 @@ def statuses(syncs: Sequence[SyncStatus], commands: Commands) -> list[Block]:
         )
         for sync in syncs
     ]
-    head = ("sync", "schedule", "last run", "result", "known rows", "refused", "in doubt", "cursor")
-    blocks: list[Block] = [Table(rows, head, right=frozenset({4, 5, 6}))]
+    head = ("sync", "schedule", "next run", "last run", "result", "known rows", "refused", "in doubt", "cursor")
+    blocks: list[Block] = [Table(rows, head, right=frozenset({5, 6, 7}))]
+    blocks.extend(_remarks(syncs, outlooks))
+    if daemon is None and any(outlook.next_run_at for outlook in outlooks.values()):
+        blocks.append(line("no daemon of this project is running here: next runs are those of one that does"))
     refusing = [sync.sync for sync in syncs if sync.rejected]
     blocks.extend(line("to see which rows and why:  ", commands("rejected", name)) for name in refusing)
     return blocks
+
+
+def _next_run(outlook: Outlook) -> str:
+    return "-" if outlook.next_run_at is None else text.moment(outlook.next_run_at)
+
+
+def _remarks(syncs: Sequence[SyncStatus], outlooks: Mapping[str, Outlook]) -> Iterator[Block]:
+    """What the table has no room for: successes of before, newest rows, parents that failed."""
+    for sync in syncs:
+        last, success = sync.last_run, sync.last_success
+        if last is not None and (success is None or success.run_id != last.run_id):
+            yield line(f"{sync.sync} has {_succeeded(success)}")
+        if sync.lag_seconds is not None:
+            yield line(f"{sync.sync}'s newest row was {text.duration(sync.lag_seconds)} old when it had arrived")
+        for parent in outlooks[sync.sync].held_by:
+            yield line(f"{sync.sync} waits for {parent} to succeed")
+
+
+def _succeeded(success: RunReport | None) -> str:
+    return "never succeeded" if success is None else f"last succeeded at {text.moment(success.finished_at)}"
 
 
 def runs(reports: Sequence[RunReport]) -> list[Block]:

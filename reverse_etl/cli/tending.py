@@ -32,14 +32,14 @@ def tend(project: str | None) -> int:
     return anyio.run(serve, _root(project), os.environ)
 
 
-def work(project: str | None) -> int:
+def work(project: str | None, listen: str | None) -> int:
     """Carries out runs from the queue until SIGTERM or SIGINT, and returns the exit code."""
     try:
         from reverse_etl.daemon import worker
     except ModuleNotFoundError as missing:
         refuse(f"workers need {missing.name}: pip install 'reverse-etl[workers]'")
     os.umask(0o077)
-    return anyio.run(worker.work, _root(project), os.environ)
+    return anyio.run(worker.work, _root(project), os.environ, listen)
 
 
 def tell_health(session: Session) -> int:

@@ -17,7 +17,8 @@ _LISTEN = re.compile(r"(\[[0-9a-f:.]+\]|[0-9.]+|localhost):(\d{1,5})", re.IGNORE
 _LEAST_KEY = 16  # characters: shorter ones can be guessed
 
 
-def _listen(written: str) -> str:
+def listening(written: str) -> str:
+    """An address and a port. Raises ValueError."""
     found = _LISTEN.fullmatch(written)
     try:
         if found is None or int(found[2]) > 65535:
@@ -43,7 +44,7 @@ class DaemonFile(Settings):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    listen: Annotated[str, AfterValidator(_listen)] = Field(
+    listen: Annotated[str, AfterValidator(listening)] = Field(
         "127.0.0.1:8780", description="where it answers; any address but this machine's own needs a `token`"
     )
     allowed_hosts: list[str] = Field(

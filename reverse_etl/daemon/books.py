@@ -39,11 +39,11 @@ class Books:
 
     definitions: Mapping[str, Definition] = field(default_factory=dict)
 
-    def last_runs(self) -> dict[str, RunReport]:
-        """Every sync's last run."""
+    def last_runs(self, *, good: bool = False) -> dict[str, RunReport]:
+        """Every sync's last run; `good`: the last that delivered what it could."""
         found: dict[str, RunReport] = {}
         for store in self._stores():
-            found |= {name: RunReport.from_json(document) for name, document in store.latest().items()}
+            found |= {name: RunReport.from_json(document) for name, document in store.latest(good=good).items()}
         return found
 
     def standing(self) -> dict[str, Standing]:
@@ -56,11 +56,11 @@ class Books:
 
     def statuses(self) -> list[SyncStatus]:
         """Every sync as the command `status` shows it, without opening its snapshot."""
-        last, standing = self.last_runs(), self.standing()
+        last, good, standing = self.last_runs(), self.last_runs(good=True), self.standing()
         states = {state.sync: state for store in self._stores() for state in store.syncs()}
         found: list[SyncStatus] = []
         for name, each in sorted(self.definitions.items()):
-            state, refused = states.get(name), standing.get(name, Standing())
+            state, refused, success = states.get(name), standing.get(name, Standing()), good.get(name)
             found.append(
                 SyncStatus(
                     sync=name,
@@ -70,6 +70,8 @@ class Books:
                     rejected=refused.rejected,
                     in_doubt=refused.in_doubt,
                     cursor=state.cursor_value if state is not None else None,
+                    last_success=success,
+                    lag_seconds=None if success is None else success.lag_seconds(each.sync.timezone),
                 )
             )
         return found

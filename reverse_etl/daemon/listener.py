@@ -67,6 +67,7 @@ class Listener:
 
     def __init__(self, settings: DaemonFile) -> None:
         """Raises ConfigError when the address can't be used."""
+        self.settings = settings
         self._server: _Server | None = None
         self._ended = anyio.Event()
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -74,7 +75,9 @@ class Listener:
             self._socket = socket.create_server((settings.host, settings.port), family=family)
         except OSError as failure:
             words = os.strerror(failure.errno or errno.EADDRNOTAVAIL)
-            problem = Problem("reverse_etl.yml", 0, 0, settings.listen, f"daemon.listen can't be used: {words}")
+            problem = Problem(
+                "reverse_etl.yml", 0, 0, settings.listen, f"{settings.listen} can't be listened at: {words}"
+            )
             raise ConfigError([problem], hint="name another port, or end what answers there") from failure
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  # for who asks here
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from reverse_etl import pace
+from reverse_etl.config.sync import SyncConfig
 from reverse_etl.daemon import rhythm
-from reverse_etl.daemon.agenda import Agenda, Entry
-from reverse_etl.daemon.workforce import Pool
+from reverse_etl.daemon.agenda import Entry
 from reverse_etl.report import RunReport
 
 if TYPE_CHECKING:
@@ -28,10 +27,23 @@ LAG_BUCKETS = (0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
 RUN_BUCKETS = (0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 
 
+class Occupied(Protocol):
+    """How many runs there are, and may be."""
+
+    @property
+    def places(self) -> int: ...
+    @property
+    def running(self) -> Collection[str]: ...
+    @property
+    def waiting(self) -> Collection[str]: ...
+
+
 class Metrics:
     """Listens to runs; `text` is what a scrape gets. Counters begin with the daemon."""
 
-    def __init__(self, agenda: Agenda, pool: Pool, broken: Callable[[], Mapping[str, Sequence[Problem]]]) -> None:
+    def __init__(
+        self, agenda: Iterable[Entry], pool: Occupied, broken: Callable[[], Mapping[str, Sequence[Problem]]]
+    ) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(_Present(agenda, pool, broken))
@@ -63,12 +75,20 @@ class Metrics:
     # --- scheduler.Watcher --------------------------------------------------------------------------------------------
 
     def begun(self, entry: Entry, lag: timedelta) -> None:
+        self.started(lag)
+
+    def started(self, lag: timedelta) -> None:
+        """A run has begun so long after it was due."""
         self._lag.observe(max(0.0, lag.total_seconds()))
 
     def skipped(self, entry: Entry) -> None:
         self._left_out.labels(entry.sync.name).inc()
 
     def ended(self, entry: Entry, report: RunReport) -> None:
+        self.count(entry.sync, report)
+
+    def count(self, sync: SyncConfig, report: RunReport) -> None:
+        """A run of this sync has ended."""
         name, ended = report.sync, report.finished_at or report.started_at
         self._runs.labels(name, report.status.value).inc()
         self._seconds.labels(name).observe((ended - report.started_at).total_seconds())
@@ -81,9 +101,9 @@ class Metrics:
         self._stand(name, report)
         if report.status in rhythm.GOOD:
             self._success.labels(name).set(ended.timestamp())
-            newest = _moment(report.cursor_to, entry.sync.timezone)
-            if newest is not None and report.cursor_to != report.cursor_from:
-                self._behind.labels(name).set((ended - newest).total_seconds())
+            behind = report.lag_seconds(sync.timezone)
+            if behind is not None and report.cursor_to != report.cursor_from:
+                self._behind.labels(name).set(behind)
 
     def _stand(self, name: str, report: RunReport) -> None:
         for state in ("rejected", "in_doubt", "pending"):
@@ -102,7 +122,9 @@ class Metrics:
 class _Present(Collector):
     """What is so at the moment of a scrape."""
 
-    def __init__(self, agenda: Agenda, pool: Pool, broken: Callable[[], Mapping[str, Sequence[Problem]]]) -> None:
+    def __init__(
+        self, agenda: Iterable[Entry], pool: Occupied, broken: Callable[[], Mapping[str, Sequence[Problem]]]
+    ) -> None:
         self._agenda = agenda
         self._pool = pool
         self._broken = broken
@@ -131,12 +153,3 @@ def _family(name: str, said: str, *labels: str) -> GaugeMetricFamily:
 
 def _single(name: str, said: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"{PREFIX}_{name}", said, value=value)
-
-
-def _moment(cursor: object, zone: str) -> datetime | None:
-    """A cursor's value as a time; None for cursors of other kinds."""
-    try:
-        found = datetime.fromisoformat(str(cursor))
-    except ValueError:
-        return None
-    return found.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) if found.tzinfo is None else found

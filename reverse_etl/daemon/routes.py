@@ -42,8 +42,8 @@ HEALTHY_SECONDS = 30.0  # without a sign of life the daemon counts as stuck
 TRIGGER = "/syncs/"
 
 
-class Daemon(Protocol):
-    """What the routes may ask of the daemon."""
+class Watched(Protocol):
+    """What the routes may ask of a daemon or a worker."""
 
     def silent_seconds(self) -> float: ...
     def ready(self) -> bool: ...
@@ -56,6 +56,11 @@ class Daemon(Protocol):
         ...
 
     def metrics(self) -> bytes: ...
+
+
+class Daemon(Watched, Protocol):
+    """What they may ask of a daemon alone."""
+
     async def status(self) -> dict[str, Any]:
         """Raises StateError."""
         ...
@@ -77,13 +82,25 @@ class Daemon(Protocol):
 def application(daemon: Daemon, settings: DaemonFile) -> Starlette:
     """The daemon's routes. Each answers only to callers that `settings` lets in."""
     routes = _Routes(daemon, signed=settings.trigger_secret is not None)
+    more = [
+        Route("/status", routes.status, methods=["GET"]),
+        Route(TRIGGER + "{name}/run", routes.run, methods=["POST"]),
+    ]
+    return _application(_Looks(daemon), settings, more)
+
+
+def watched(worker: Watched, settings: DaemonFile) -> Starlette:
+    """A worker's routes: health, readiness and metrics, for the same callers."""
+    return _application(_Looks(worker), settings, [])
+
+
+def _application(looks: _Looks, settings: DaemonFile, more: Sequence[Route]) -> Starlette:
     return Starlette(
         routes=[
-            Route("/healthz", routes.healthz, methods=["GET"]),
-            Route("/readyz", routes.readyz, methods=["GET"]),
-            Route("/metrics", routes.metrics, methods=["GET"]),
-            Route("/status", routes.status, methods=["GET"]),
-            Route(TRIGGER + "{name}/run", routes.run, methods=["POST"]),
+            Route("/healthz", looks.healthz, methods=["GET"]),
+            Route("/readyz", looks.readyz, methods=["GET"]),
+            Route("/metrics", looks.metrics, methods=["GET"]),
+            *more,
         ],
         middleware=[Middleware(Door, settings=settings)],
         exception_handlers={HTTPException: _refuse, StateError: _unusable},
@@ -122,23 +139,28 @@ class Door:
 
 
 @dataclass(frozen=True)
-class _Routes:
-    daemon: Daemon
-    signed: bool
+class _Looks:
+    process: Watched
 
     async def healthz(self, request: Request) -> Response:
-        silent = self.daemon.silent_seconds()
+        silent = self.process.silent_seconds()
         well = silent < HEALTHY_SECONDS
         status = "ok" if well else f"no sign of life for {silent:.0f} s"
         return _Json({"status": status}, 200 if well else 503)
 
     async def readyz(self, request: Request) -> Response:
-        ready, broken = self.daemon.ready(), self.daemon.broken()
-        status = "ready" if ready else self.daemon.standing_by() or "not taking on runs: starting, or about to end"
+        ready, broken = self.process.ready(), self.process.broken()
+        status = "ready" if ready else self.process.standing_by() or "not taking on runs: starting, or about to end"
         return _Json({"status": status, "broken": broken}, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(SECRETS.clean(self.daemon.metrics().decode()), headers={"content-type": CONTENT_TYPE})
+        return Response(SECRETS.clean(self.process.metrics().decode()), headers={"content-type": CONTENT_TYPE})
+
+
+@dataclass(frozen=True)
+class _Routes:
+    daemon: Daemon
+    signed: bool
 
     async def status(self, request: Request) -> Response:
         return _Json(await self.daemon.status())

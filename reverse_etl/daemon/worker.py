@@ -15,10 +15,16 @@ from anyio import to_thread
 from procrastinate import JobContext
 from procrastinate.exceptions import ConnectorException, ProcrastinateException
 
+from reverse_etl import clock
 from reverse_etl.blame import blame, bug
 from reverse_etl.clock import SYSTEM
 from reverse_etl.daemon.definitions import Definition, Definitions
+from reverse_etl.daemon.life import Life
+from reverse_etl.daemon.listener import Listener
+from reverse_etl.daemon.metrics import Metrics
+from reverse_etl.daemon.post import Bench, Post, settings_for
 from reverse_etl.daemon.queue import NAME, TASK, Queue, leave, url_of
+from reverse_etl.daemon.routes import watched
 from reverse_etl.daemon.scheduler import told
 from reverse_etl.daemon.service import OWN_THREADS, THREADS_A_RUN
 from reverse_etl.daemon.workforce import CLOSING_SECONDS
@@ -36,45 +42,68 @@ TERMINATED = 128
 log = logging.getLogger(__name__)
 
 
-async def work(root: Path, env: Mapping[str, str]) -> int:
+async def work(root: Path, env: Mapping[str, str], listen: str | None = None) -> int:
     """Carries out runs until SIGTERM or SIGINT; the exit code says whether each could be finished.
 
-    Raises ConfigError when reverse_etl.yml can't be used, StateError when the database can't be reached.
+    Answers about its health at `listen`, where it is given. Raises ConfigError when reverse_etl.yml or this address
+    can't be used, StateError when the database can't be reached.
     """
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what comes of runs and outages is said here
     definitions = Definitions(root, env)
     await to_thread.run_sync(definitions.read)
     queue = Queue(url_of(definitions))
     worker = Worker(definitions, queue)
+    watcher = None if listen is None else Listener(settings_for(listen, definitions.settings))
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with queue.open():
-            return await worker.serve(signals)
+            return await worker.serve(signals, watcher)
 
 
 class Worker:
     def __init__(self, definitions: Definitions, queue: Queue) -> None:
+        self.life = Life(SYSTEM)
         self._definitions = definitions
         self._queue = queue
         self._stops: dict[str, Stop] = {}
         self._cut: list[str] = []
+        bench = Bench(definitions.settings.runs, self._stops)
+        self._metrics = Metrics((), bench, lambda: definitions.broken)
         queue.app.task(name=TASK, queue=NAME, pass_context=True)(self._take)
 
-    async def serve(self, signals: AsyncIterator[signal.Signals]) -> int:
+    async def serve(self, signals: AsyncIterator[signal.Signals], watcher: Listener | None) -> int:
         runs = self._definitions.settings.runs
         to_thread.current_default_thread_limiter().total_tokens = OWN_THREADS + THREADS_A_RUN * runs
         async with anyio.create_task_group() as tasks:
             working = asyncio.create_task(self._work(runs))
             tasks.start_soon(self._watch_others)
-            log.info("the worker has started: %d syncs, %d at a time", len(self._definitions.current), runs)
+            tasks.start_soon(self._give_signs)
+            if watcher is not None:
+                post = Post(self.life, self._definitions, self._metrics.text)
+                tasks.start_soon(watcher.serve, watched(post, watcher.settings))
+            self._tell_started(runs, watcher)
             number = await anext(signals)
             tasks.start_soon(_end_at_once, signals)
             code = await self._end(number, working)
+            if watcher is not None:
+                await watcher.stop()
             tasks.cancel_scope.cancel()
         return code
+
+    def _tell_started(self, runs: int, watcher: Listener | None) -> None:
+        where = f" at {watcher.url}" if watcher is not None else ""
+        extra = {"url": watcher.url} if watcher is not None else {}
+        number = len(self._definitions.current)
+        log.info("the worker has started%s: %d syncs, %d at a time", where, number, runs, extra=extra)
+
+    async def _give_signs(self) -> None:
+        while True:
+            self.life.sign()
+            await anyio.sleep(LOOK_FOR_DEAD)
 
     async def _work(self, runs: int) -> None:
         """Goes on after an outage of the database."""
         while True:
+            self.life.ready = True
             try:
                 await self._queue.app.run_worker_async(
                     queues=[NAME],
@@ -86,6 +115,7 @@ class Worker:
                 )
             except ProcrastinateException as failure:
                 log.debug("the queue failed", exc_info=failure)
+            self.life.ready = False
             log.error("the queue in the database was not reached, and is tried again soon")
             await anyio.sleep(AFTER_OUTAGE)
 
@@ -107,11 +137,13 @@ class Worker:
             log.error("%s: there is no such sync in this worker's project, or its file is broken", sync)
             return
         log.info("%s: run begins: %s", sync, reason, extra={"sync": sync, "due": due})
+        self._metrics.started(SYSTEM.now() - clock.parse(due))
         stop = self._stops[sync] = Stop()
         try:
             report = await self._run(definition, stop)
         finally:
             del self._stops[sync]
+        self._metrics.count(definition.sync, report)
         if report.status is RunStatus.INTERRUPTED:
             self._cut.append(sync)
         log.info("%s", told(report, values=definition.sync.log_values), extra={"sync": sync, "run_id": report.run_id})
@@ -128,6 +160,7 @@ class Worker:
 
     async def _end(self, number: int, working: asyncio.Task[None]) -> int:
         """Takes nothing more; runs may finish, and those that can't in time stop where the next ones go on."""
+        self.life.ready = False
         seconds = self._definitions.settings.drain
         running = ", ".join(sorted(self._stops))
         busy = f"{running} may go on for {seconds:g} s" if running else "no run is under way"

@@ -266,9 +266,11 @@ class StateStore:
         with self.reading() as connection:
             return [_report(row) for row in connection.execute(query).mappings()]
 
-    def latest(self) -> dict[str, dict[str, Any]]:
-        """The last run of every sync that has had one."""
+    def latest(self, *, good: bool = False) -> dict[str, dict[str, Any]]:
+        """The last run of every sync that has had one; `good`: the last that delivered what it could."""
         newest = sa.select(tables.runs.c.sync, sa.func.max(tables.runs.c.started_at).label("at"))
+        if good:
+            newest = newest.where(tables.runs.c.status.in_(("succeeded", "partial")))
         last = newest.group_by(tables.runs.c.sync).subquery()
         same = sa.and_(tables.runs.c.sync == last.c.sync, tables.runs.c.started_at == last.c.at)
         query = sa.select(tables.runs).join(last, same).order_by(tables.runs.c.run_id)
@@ -336,13 +338,13 @@ class StateStore:
             value: str | None = connection.scalar(sa.select(tables.memory.c.value).where(where))
             return value
 
-    def remember(self, scope: str, name: str, value: str | None) -> None:
-        where = sa.and_(tables.memory.c.scope == scope, tables.memory.c.name == name)
     def remember_first(self, scope: str, name: str, value: str) -> None:
         """Unless there is something already: another process may have been first."""
         with self.writing(durable=True) as connection:
             connection.execute(_REMEMBER_FIRST, {"scope": scope, "name": name, "value": value})
 
+    def remember(self, scope: str, name: str, value: str | None) -> None:
+        where = sa.and_(tables.memory.c.scope == scope, tables.memory.c.name == name)
         with self.writing(durable=True) as connection:
             connection.execute(sa.delete(tables.memory).where(where))
             if value is not None:

@@ -345,7 +345,7 @@ def test_an_address_in_use_ends_the_start_and_is_named(project: Scene) -> None:
         project.write_project(daemon={"listen": f"127.0.0.1:{port}"})
         with started(project) as daemon:
             assert daemon.ends() == 2
-            assert "daemon.listen can't be used: Address already in use" in daemon.errors()
+            assert "can't be listened at: Address already in use" in daemon.errors()
 
 
 def test_systemd_hears_when_the_daemon_is_ready_alive_and_ending(project: Scene) -> None:
