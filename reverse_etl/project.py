@@ -363,8 +363,6 @@ class Project:
             logged=self.config.log_to is not None,
             hashes=self.config.state.values == "hashes",
             keys=self.config.state.encryption_keys,
-            hashes=self.config.state.values == "hashes",
-            keys=self.config.state.encryption_keys,
         )
 
     def archive(self) -> StateArchive:
