@@ -124,6 +124,7 @@ class Bulk:
             places = [at for at, equal in enumerate(same.to_pylist()) if equal and _is_open(outcomes, at)]
             if places:
                 each.results.settle(batch, places, sheet.at(table.keys, places), _key_field(batch), outcomes)
+        _open_again(_locked(outcomes), outcomes)
         changed = outcomes.unanswered()
         if changed:  # whatever an older job said of them is overtaken by what goes out now
             self._of(batch.sync).settle(sheet.at(keys, changed))
@@ -149,12 +150,10 @@ class Bulk:
 
     def _many_locked(self, outcomes: Outcomes) -> list[int]:
         """Rows that met a lock, when there are enough of them for another job; they are open again."""
-        places = [at for at, refusal in outcomes.refusals.items() if errors.passes(refusal)]
+        places = _locked(outcomes)
         if len(places) < MANY_LOCKED:
             return []
-        for place in places:
-            outcomes.unanswer(place)
-            del outcomes.refusals[place]
+        _open_again(places, outcomes)
         return places
 
     def recorded(self, batch: Batch) -> None:
@@ -379,6 +378,17 @@ class Bulk:
 
 def _is_open(outcomes: Outcomes, place: int) -> bool:
     return outcomes.verdicts[place] is Verdict.NO_ANSWER
+
+
+def _locked(outcomes: Outcomes) -> list[int]:
+    return [at for at, refusal in outcomes.refusals.items() if errors.passes(refusal)]
+
+
+def _open_again(places: Sequence[int], outcomes: Outcomes) -> None:
+    """These rows were refused only for the moment, and will be offered anew."""
+    for place in places:
+        outcomes.unanswer(place)
+        del outcomes.refusals[place]
 
 
 def _key_field(batch: Batch) -> Field | None:

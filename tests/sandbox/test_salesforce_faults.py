@@ -1,0 +1,71 @@
+"""Bulk jobs that fail, also in a run that is killed then: nothing is lost, nothing doubled, nothing left open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sandbox.scene import LEADS, Scene, scene_in
+from tests.sandbox.test_salesforce_bulk import calls, connect, crowd, killed_when, made, open_jobs
+from tests.unit.destinations.salesforce.org import new_process
+
+ROWS = 450  # three chunks
+CLOSED = {"method": "PATCH", "path": "jobs/ingest"}
+FAULTS: dict[str, dict[str, Any]] = {
+    "lost PUT, applied": {"kind": "cut", "method": "PUT", "path": "batches$", "applied": True},
+    "lost PUT": {"kind": "cut", "method": "PUT", "path": "batches$", "applied": False},
+    "lost PATCH, applied": {"kind": "cut", **CLOSED, "applied": True},
+    "lost PATCH": {"kind": "cut", **CLOSED, "applied": False},
+    "half-way": {"kind": "fail_job", **CLOSED, "rows": 200, "message": "Timeout : too slow"},
+    "at once": {"kind": "fail_job", **CLOSED, "rows": 0, "message": "TooManyLockFailure : too many"},
+    "vanished rows": {"kind": "vanish", **CLOSED, "rows": 5},
+    "locked rows": {"kind": "lock", **CLOSED, "rows": 5},
+}
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    new_process()
+    with scene_in(tmp_path, bulk_polls=0) as scene:
+        connect(scene, bulk_from=100)
+        scene.define(LEADS, "leads")
+        yield scene
+
+
+def all_there(scene: Scene, run: dict[str, Any]) -> None:
+    delivered = run["delivered"]
+    assert (run["status"], run["rejected"], run["pending"], run["in_doubt"]) == ("succeeded", 0, 0, 0), run
+    assert delivered["created"] + delivered["updated"] == ROWS
+    assert len(made(scene)) == scene.sandbox.salesforce.count("Lead") == ROWS
+    assert open_jobs(scene) == []
+    assert scene.sync("leads")["requests"] == 0
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_run_lives_through_it(scene: Scene, name: str) -> None:
+    scene.sandbox.faults.add(**FAULTS[name])
+    crowd(scene, ROWS)
+    all_there(scene, scene.sync("leads"))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_killed_while_the_job_is_at_it_the_next_run_brings_it_to_its_end(scene: Scene, name: str) -> None:
+    scene.sandbox.faults.add(**FAULTS[name])
+    scene.sandbox.faults.add("slow", method="GET", path="jobs/ingest/750", seconds=30)
+    crowd(scene, ROWS)
+    killed_when(scene, lambda: bool(calls(scene, "GET", "jobs/ingest/750")))
+    all_there(scene, scene.sync("leads"))
+
+
+@pytest.mark.parametrize("name", ["half-way"])
+def test_killed_twice_in_a_row_it_is_all_the_same(scene: Scene, name: str) -> None:
+    crowd(scene, ROWS)
+    for _ in range(2):
+        seen = len(calls(scene, "GET", "jobs/ingest/750"))
+        scene.sandbox.faults.add(**FAULTS[name])
+        scene.sandbox.faults.add("slow", method="GET", path="jobs/ingest/750", seconds=30)
+        killed_when(scene, lambda seen=seen: len(calls(scene, "GET", "jobs/ingest/750")) > seen)
+    all_there(scene, scene.sync("leads"))
