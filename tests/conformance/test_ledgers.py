@@ -447,6 +447,22 @@ class TestSqlite(LedgerSuite):
             assert (state.folded_seq, state.last_seq, state.known_rows) == (1, 1, 1)
         assert list(self.known()) == ["a"]
 
+    def test_P03_the_journal_is_on_the_disk_before_it_is_folded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A power cut would otherwise leave a snapshot that is newer than its store."""
+        synced: list[str] = []
+        fsync = os.fsync
+
+        def noted(handle: int) -> None:
+            synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+            fsync(handle)
+
+        with self.running() as ledger:
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
+            monkeypatch.setattr(os, "fsync", noted)
+            ledger.fold()
+        assert synced[0] == f"{self.store_file}-wal"
+        assert str(self.root / ".reverse_etl" / "snapshots") in synced  # where the snapshot's name has appeared
+
     def test_a_run_beside_a_look_is_no_mismatch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folded()
         with closing(self.ledger()) as looking:
