@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster-demo test faults check fast format format-check lint types layers lock bench bench-memory test-oldest test-orchestrators picture reference wheel clean
+.PHONY: help demo cluster-demo test faults check fast format format-check lint types layers lock bench bench-memory test-oldest test-orchestrators picture reference wheel audit sbom clean
 
 new_enough := import sys, venv, ensurepip; raise SystemExit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -19,6 +19,7 @@ venv := .venv
 bin := $(venv)/bin
 ready := $(venv)/.ready
 oldest := .venv-oldest
+auditing := .venv-audit
 WORKERS ?= 2
 code := reverse_etl tests benchmarks docs examples
 
@@ -35,7 +36,7 @@ test: $(ready)  ## Run the whole test suite, on as many cores as WORKERS says
 	@$(bin)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 faults: $(ready)  ## Break everything around real runs (TIER=smoke|nightly|release, ID=F01 SEED=7 for one)
-	@$(bin)/python -m tests.faults --tier $(or $(TIER),smoke) --seed $(or $(SEED),1) $(if $(ID),--id $(ID)) $(ARGS)
+	@$(bin)/python -W ignore -m tests.faults --tier $(or $(TIER),smoke) --seed $(or $(SEED),1) $(if $(ID),--id $(ID)) $(ARGS)
 
 check: format-check lint types layers test  ## Everything that must be green before a change lands
 
@@ -82,12 +83,21 @@ wheel: $(ready)  ## Build the wheel into dist/
 lock: .venv-lock/bin/uv  ## Resolve the newest releases anew into requirements/*.txt, with hashes and without addresses
 	@$(resolve) -q pyproject.toml requirements/dev.in --extra postgres --extra workers --upgrade -o requirements/dev.txt
 	@$(resolve) -q pyproject.toml requirements/oldest.in --extra postgres --upgrade --resolution lowest-direct -o requirements/oldest.txt
+	@$(resolve) -q requirements/audit.in --upgrade -o requirements/audit.txt
 	@$(resolve) -q pyproject.toml requirements/image.in --extra postgres --extra workers --upgrade -o requirements/image.txt
 	@$(resolve) -q pyproject.toml requirements/orchestrators.in --extra airflow --upgrade -o requirements/airflow.txt
 	@$(resolve) -q pyproject.toml requirements/orchestrators.in --extra dagster --upgrade -o requirements/dagster.txt
 
+audit: $(auditing)/.ready  ## Hold the locked dependencies against known advisories
+	@$(auditing)/bin/python .ci/audit.py requirements/dev.txt
+
+sbom: $(ready) $(auditing)/.ready  ## Write dist/sbom.json: every package of the environment, as CycloneDX
+	@mkdir -p dist
+	@$(auditing)/bin/cyclonedx-py environment $(bin)/python --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file dist/sbom.json
+
 clean:  ## Remove environments, caches and what runs have left in the clone
-	rm -rf $(venv) $(oldest) .venv-airflow .venv-dagster .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build .reverse_etl
+	rm -rf $(venv) $(oldest) $(auditing) .venv-airflow .venv-dagster .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build .reverse_etl
 
 lenient := -o filterwarnings=default -o timeout=300  # their warnings are theirs
 resolve := .venv-lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
@@ -110,6 +120,11 @@ $(oldest)/.ready: requirements/oldest.txt pyproject.toml
 
 .venv-%/.ready: requirements/%.txt pyproject.toml
 	$(call make_venv,.venv-$*,requirements/$*.txt)
+
+$(auditing)/.ready: requirements/audit.txt
+	@test -x $(auditing)/bin/python || $(PYTHON) -m venv $(auditing)
+	@$(auditing)/bin/python -m pip install --quiet --require-hashes -r requirements/audit.txt >&2
+	@touch $(auditing)/.ready
 
 .venv-lock/bin/uv:
 	@$(PYTHON) -m venv .venv-lock

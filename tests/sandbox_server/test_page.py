@@ -18,7 +18,7 @@ def test_the_front_page_counts_records_and_lists_requests(sandbox: Sandbox, hubs
     assert "404" in text
 
 
-def test_values_are_text_wherever_they_stand(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+def test_S04_values_are_text_wherever_they_stand(sandbox: Sandbox, hubspot: httpx.Client) -> None:
     contact = sandbox.hubspot.add("contacts", {"email": "ada@x.io", "firstname": MARKUP})
     lead = sandbox.salesforce.add("Lead", {"LastName": MARKUP, "Company": MARKUP})
     hubspot.get("/crm/v3/objects/contacts/" + "%3Cscript%3E")
@@ -38,7 +38,7 @@ def test_values_are_text_wherever_they_stand(sandbox: Sandbox, hubspot: httpx.Cl
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in hubspot.get(f"/records/salesforce/Lead/{lead}").text
 
 
-def test_every_page_forbids_scripts_and_foreign_content(hubspot: httpx.Client) -> None:
+def test_S04_every_page_forbids_scripts_and_foreign_content(hubspot: httpx.Client) -> None:
     for path in ("/", "/style.css", "/requests", "/nothing"):
         policy = hubspot.get(path).headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; style-src 'self'")
@@ -54,7 +54,7 @@ def test_records_are_paged_and_found_by_what_identifies_them(sandbox: Sandbox, h
     assert "u78@x.io" not in found
 
 
-def test_other_sites_and_other_names_of_this_machine_are_turned_away(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+def test_S03_other_sites_and_other_names_of_this_machine_are_turned_away(sandbox: Sandbox, hubspot: httpx.Client) -> None:
     assert hubspot.get("/", headers={"Host": "evil.example:80"}).status_code == 403
     assert hubspot.post("/__reset", headers={"Origin": "https://evil.example"}).status_code == 403
     assert hubspot.post("/__reset").status_code == 204
