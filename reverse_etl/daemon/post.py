@@ -41,14 +41,10 @@ class Bench:
     """`metrics.Occupied` of a worker: what waits, waits in the queue."""
 
     places: int
-    busy: Mapping[str, object]
+    running: Collection[object]
 
     @property
-    def running(self) -> Collection[str]:
-        return tuple(self.busy)
-
-    @property
-    def waiting(self) -> Collection[str]:
+    def waiting(self) -> Collection[object]:
         return ()
 
 

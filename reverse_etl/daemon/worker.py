@@ -64,9 +64,9 @@ class Worker:
         self.life = Life(SYSTEM)
         self._definitions = definitions
         self._queue = queue
-        self._stops: dict[str, Stop] = {}
+        self._runs: list[tuple[str, Stop]] = []
         self._cut: list[str] = []
-        bench = Bench(definitions.settings.runs, self._stops)
+        bench = Bench(definitions.settings.runs, self._runs)
         self._metrics = Metrics((), bench, lambda: definitions.broken)
         queue.app.task(name=TASK, queue=NAME, pass_context=True)(self._take)
 
@@ -138,11 +138,12 @@ class Worker:
             return
         log.info("%s: run begins: %s", sync, reason, extra={"sync": sync, "due": due})
         self._metrics.started(SYSTEM.now() - clock.parse(due))
-        stop = self._stops[sync] = Stop()
+        stop = Stop()
+        self._runs.append((sync, stop))
         try:
             report = await self._run(definition, stop)
         finally:
-            del self._stops[sync]
+            self._runs.remove((sync, stop))
         self._metrics.count(definition.sync, report)
         if report.status is RunStatus.INTERRUPTED:
             self._cut.append(sync)
@@ -162,12 +163,12 @@ class Worker:
         """Takes nothing more; runs may finish, and those that can't in time stop where the next ones go on."""
         self.life.ready = False
         seconds = self._definitions.settings.drain
-        running = ", ".join(sorted(self._stops))
+        running = ", ".join(sorted(sync for sync, _ in self._runs))
         busy = f"{running} may go on for {seconds:g} s" if running else "no run is under way"
         log.info("%s: the worker ends; %s", signal.Signals(number).name, busy)
         working.cancel()
         await asyncio.wait([working], timeout=seconds)
-        for stop in self._stops.values():
+        for _, stop in self._runs:
             stop.ask(Interrupted("the worker ends", hint="the next run goes on from here", exit_code=143))
         _, left = await asyncio.wait([working], timeout=CLOSING_SECONDS)
         if left:  # a warehouse that can't be interrupted: the process would wait for its thread

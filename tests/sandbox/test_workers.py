@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import anyio
+import httpx
 import pytest
 import sqlalchemy as sa
 import yaml
@@ -18,7 +19,7 @@ from reverse_etl.daemon.workforce import Order
 from reverse_etl.errors import StateError
 from reverse_etl.state.scheduling import Seat, scheduling
 from tests.sandbox.scene import Scene
-from tests.sandbox.test_daemon import started
+from tests.sandbox.test_daemon import runs, started
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -74,6 +75,57 @@ def test_a_run_that_is_not_done_in_time_is_cut_and_gone_on_with_by_another_worke
             assert other.terminate() == 0
         daemon.until_said("people: succeeded")
         assert daemon.terminate() == 0
+
+
+# Shorter than the real terms, and long enough for a machine that is busy; the clock is the database's own.
+LEASE_SECONDS, SLACK_SECONDS = 5.0, 15.0
+QUICK = (
+    "from reverse_etl.state import lease; from reverse_etl.daemon import worker; "
+    f"lease.RUN = lease.Term({LEASE_SECONDS}, 1.0, lease.RUN.taken); "
+    "worker.HEARTBEAT, worker.DEAD_AFTER, worker.LOOK_FOR_DEAD, worker.TRY_AGAIN = 0.5, 5.0, 0.5, 0.25; "
+)
+
+
+def test_P37_a_dead_worker_s_run_is_taken_over_as_soon_as_its_lease_has_ended(project: Scene) -> None:
+    project.define(schedule="every 1 hour")
+    project.sandbox.faults.add("slow", seconds=30.0, path="batch")
+    with ExitStack() as stack:
+        daemon = stack.enter_context(started(project))
+        first = stack.enter_context(started(project, command="worker", first=QUICK))
+        first.until(lambda: any("batch" in entry.path for entry in project.sandbox.requests))
+        other = stack.enter_context(started(project, command="worker", first=QUICK))
+        other.until_said("the worker has started")
+        project.sandbox.faults.clear()
+        first.process.kill()
+        killed = datetime.now(UTC)
+        other.until_said("people: succeeded")
+        daemon.until_said("people: succeeded")
+        assert [other.terminate(), daemon.terminate()] == [0, 0]
+    second, dead = runs(project)
+    assert (dead.finished_at, second.status) == (None, "succeeded")
+    assert second.started_at - killed <= timedelta(seconds=LEASE_SECONDS + SLACK_SECONDS)
+    assert project.contacts("firstname") == {"ada@example.com": "Ada"}
+
+
+def test_a_worker_tells_its_health_and_figures_where_it_is_asked_to(project: Scene) -> None:
+    project.define(schedule="every 1 hour", first_run="baseline")
+    with started(project) as daemon, started(project, "--listen", "127.0.0.1:0", command="worker") as worker:
+        worker.until_said("people: succeeded")
+        address = next(str(line["url"]) for line in worker.lines() if "url" in line)
+        with httpx.Client(base_url=address) as client:
+            assert [client.get(path).status_code for path in ("/healthz", "/readyz", "/status")] == [200, 200, 404]
+            figures = client.get("/metrics").text
+        assert 'reverse_etl_runs_total{status="succeeded",sync="people"} 1.0' in figures
+        assert "reverse_etl_start_lag_seconds_count 1.0" in figures
+        assert [worker.terminate(), daemon.terminate()] == [0, 0]
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8781", "8781", "example.com:80"])
+def test_S01_a_worker_answers_beyond_its_machine_only_with_a_token(project: Scene, listen: str) -> None:
+    project.define()
+    refused = project.cli("worker", "--listen", listen)
+    assert refused.returncode == 2
+    assert listen in refused.stderr
 
 
 def test_workers_need_a_state_that_others_reach(scene: Scene) -> None:
