@@ -20,6 +20,7 @@ from reverse_etl.model import Field, FieldType, ObjectSchema, Problem
 
 NUMBER = r"^\s*[+-]?\d+(\.\d+)?\s*$"
 EMAIL = r"^\s*[^@\s]+@[^@\s]+\.[^@\s]+\s*$"
+LARGEST = "9" * 38
 NO_NUMBER = (FieldType.DATE, FieldType.DATETIME)
 CHOICE = (FieldType.CHOICE, FieldType.CHOICES)
 
@@ -44,6 +45,9 @@ def general_rules(shape: Shape) -> list[Rule]:
             calendar = f"CAST('0001-01-01' AS {column.type}) AND CAST('9999-12-31 23:59:59.999999' AS {column.type})"
             beyond = f"{quoted(column.goes)} AND {name} NOT BETWEEN {calendar}"
             rules.append(Rule(beyond, "invalid_time", column.field, "the time is not of a year from 1 to 9999"))
+        elif column.type == "DECIMAL(38,0)":  # DuckDB's HUGEINT reaches a little further
+            broken = f"{quoted(column.goes)} AND {name} NOT BETWEEN -{LARGEST} AND {LARGEST}"
+            rules.append(Rule(broken, "invalid_number", column.field, "the number has more than 38 digits"))
         elif column.type == "VARCHAR":
             broken = f"{quoted(column.goes)} AND contains({name}, chr(0))"
             rules.append(Rule(broken, "invalid_text", column.field, "the text holds a NUL character"))

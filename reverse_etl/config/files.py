@@ -62,6 +62,8 @@ def load(
     project, syncs = reading.read(only, connections_of_all, daemon=daemon or connections_of_all)
     if reading.problems or project is None:
         hint = "correct these and run `reverse-etl check`; nothing was sent"
+        if reading.problems == reading.unknown:
+            hint = "name one of the project's syncs; `reverse-etl status` lists them"
         raise ConfigError(in_order(reading.problems), hint=hint)
     return project, syncs
 
@@ -75,6 +77,7 @@ def sync_files(root: Path) -> dict[str, Path]:
 class _Reading:
     def __init__(self, root: Path, env: Mapping[str, str], connector: Connector) -> None:
         self.problems: list[Problem] = []
+        self.unknown: list[Problem] = []  # those of them that are about names which nobody has written into a file
         self._root = root
         self._env = env
         self._connector = connector
@@ -139,9 +142,9 @@ class _Reading:
             if name not in files:
                 there = f"the project has {', '.join(files)}" if files else f"{SYNCS}/ holds none"
                 near = nearest(name, list(files))
-                self.problems.append(
-                    Problem(f"{SYNCS}/{name}.yml", 0, 0, name, f"there is no such sync; {there}", near)
-                )
+                missing = Problem(f"{SYNCS}/{name}.yml", 0, 0, name, f"there is no such sync; {there}", near)
+                self.unknown.append(missing)
+                self.problems.append(missing)
         if only is None:
             self.problems += _misnamed(self._root)
         read = (self._definition(name, path, defaults) for name, path in files.items() if only is None or name in only)

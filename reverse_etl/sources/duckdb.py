@@ -215,7 +215,8 @@ class DuckDBSource:
                 refuse_duckdb_type(name, type)
             empty = relation.limit(0)
             found = _arrow_form(empty, "table")()
-        suspects = [position for position, type in enumerate(relation.types) if holds_hugeint(type)]
+        nested = [type.id != "hugeint" and holds_hugeint(type) for type in relation.types]  # else the row is refused
+        suspects = [position for position, suspect in enumerate(nested) if suspect]
         return relation, exact_schema(found.schema), suspects
 
     def _bind(self, driver: Any, query: Query) -> None:

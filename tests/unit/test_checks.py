@@ -279,3 +279,14 @@ def test_only_a_field_that_goes_one_way_can_be_allowed_to_go_back() -> None:
     assert problems(FIELDS[0], Field("plan", FieldType.TEXT, backward=True)) == [
         "contacts.plan moves either way by itself: take `allow_backward` out"
     ]
+
+
+def test_a_whole_number_of_more_than_38_digits_is_refused_and_no_other(tmp_path: Path) -> None:
+    house = House(tmp_path, sync(mapping={"email": "email", "seats": "seats"}))
+    values = ("5", "9" * 38, f"-{'9' * 38}", f"1{'0' * 38}", f"-1{'0' * 38}", None)
+    house.people(
+        *((at, f"p{at}@x.io", value) for at, value in enumerate(values)),
+        columns="id INTEGER, email VARCHAR, seats HUGEINT",
+    )
+    assert house.go().rows.invalid == 2
+    assert house.codes() == {"3": "invalid_number", "4": "invalid_number"}

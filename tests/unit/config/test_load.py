@@ -68,6 +68,17 @@ def test_a_sync_that_is_not_there_gets_the_nearest_name(project: ProjectFolder) 
     ]
 
 
+def test_for_a_name_that_no_file_has_the_advice_is_not_to_correct_files(project: ProjectFolder) -> None:
+    project.sync()
+    with pytest.raises(ConfigError) as refusal:
+        project.load(only=["peple"])
+    assert refusal.value.hint == "name one of the project's syncs; `reverse-etl status` lists them"
+    project.write("syncs/people.yml", "a: [\n")
+    with pytest.raises(ConfigError, match="peple") as refusal:
+        project.load(only=["peple", "people"])
+    assert "correct these" in str(refusal.value.hint)
+
+
 def test_a_project_without_syncs_says_so_when_one_is_named(project: ProjectFolder) -> None:
     assert project.load()[1] == {}
     assert project.complaints(only=["people"]) == [

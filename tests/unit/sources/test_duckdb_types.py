@@ -148,9 +148,14 @@ def test_null_without_a_type_is_text() -> None:
     assert schema.field("x").type in (pa.string(), pa.int32())  # before 2.0 DuckDB calls it an integer
 
 
-def test_a_whole_number_of_39_digits_is_refused_while_reading() -> None:
+def test_a_whole_number_of_39_digits_arrives_for_its_row_to_be_refused() -> None:
+    _, batches = read("SELECT 170141183460469231731687303715884105727::HUGEINT AS x")
+    assert batches[0].to_pylist() == [{"x": Decimal("170141183460469231731687303715884105727")}]
+
+
+def test_a_whole_number_of_39_digits_inside_of_a_list_is_refused_while_reading() -> None:
     with pytest.raises(SourceError, match="more than 38 digits"):
-        read("SELECT 170141183460469231731687303715884105727::HUGEINT AS x")
+        read("SELECT [170141183460469231731687303715884105727::HUGEINT] AS x")
 
 
 def test_a_sum_of_whole_numbers_is_taken() -> None:
