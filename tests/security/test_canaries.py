@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import httpx
 import pytest
 import typer.main
 import yaml
@@ -17,9 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from reverse_etl import Project
 from reverse_etl.cli.app import app
+from reverse_etl.clock import SYSTEM
+from reverse_etl.daemon.signature import signed
 from reverse_etl.destinations.hubspot import auth
 from reverse_etl.redaction import SECRETS
 from tests.sandbox.scene import LEADS, PEOPLE, TOKEN, Scene, scene_in
+from tests.sandbox.test_daemon import started
 from tests.security.echoing import ROTATED, SESSION, echoing, found
 
 KEY = (
@@ -220,3 +224,33 @@ def test_S05_no_command_shows_or_writes_a_secret_whatever_goes_wrong(
         "********" in stage.said["rejected repeated --log-level=debug --log-format=json"]
     )  # what was forced, has come
     assert any(path.name.startswith("bug-") for path in (stage.scene.folder / ".reverse_etl").iterdir())
+
+
+def test_S05_a_daemon_shows_no_secret_in_its_log_pages_and_alerts(stage: Stage) -> None:
+    """Runs that fail and repeat secrets, every page with and without the token, alerts that aren't taken."""
+    for name in set(SYNCS) - {"repeated", "consent", "nowhere"}:
+        (stage.scene.folder / f"syncs/{name}.yml").unlink()
+    for name in ("repeated", "consent", "nowhere"):
+        stage.scene.define(SYNCS[name], name, schedule="every 1 hour")
+    with started(stage.scene, "--log-level", "debug", **stage.variables) as daemon:
+        daemon.until_said("repeated: partial")
+        daemon.until_said("consent: partial")
+        daemon.until_said("nowhere: failed")
+        url = next(line["url"] for line in daemon.lines() if "url" in line)
+        pages = [
+            httpx.get(url + path, headers={"authorization": f"Bearer {token}"}).content
+            for path in ("/healthz", "/readyz", "/metrics", "/status")
+            for token in (CANARIES["DAEMON_TOKEN"], "wrong")
+        ]
+        headers = signed("another-key-than-that-one", "request-1", SYSTEM.now(), b"")
+        pages.append(httpx.post(f"{url}/syncs/repeated/run", headers=headers).content)
+        assert b"repeated" in b"".join(pages)
+        daemon.until_said("an alert could not be sent to")
+        daemon.terminate()
+    leaks = {str(number): secrets for number, page in enumerate(pages) if (secrets := found(SECRETS_OF_ALL, page))}
+    leaks |= {
+        path: secrets
+        for path, content in written_under(stage.scene.folder)
+        if (secrets := found(SECRETS_OF_ALL, content))
+    }
+    assert leaks == {}
