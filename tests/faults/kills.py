@@ -88,19 +88,23 @@ def at_random(stage: Stage) -> None:
 
 @family("F02", "SIGKILL as the k-th call arrives, is applied, is answered", smoke=1, nightly=8, release=40)
 def by_stage(stage: Stage) -> None:
-    chain(stage, at_a_call)
+    chain(stage, at_a_call(9))
 
 
-def at_a_call(stage: Stage, chance: random.Random) -> Running:
-    """Killed at one of the writing calls, at one of its moments."""
-    number = chance.randint(1, 10)
-    reached: set[int] = set()
+def at_a_call(most: int) -> Killer:
+    """Kills at one of the first writing calls, at one of its moments."""
 
-    def one(call: Call) -> bool:
-        reached.update({call.number} if call.number and len(reached) < number else ())
-        return call.number in reached and len(reached) == number
+    def killed(stage: Stage, chance: random.Random) -> Running:
+        number = chance.randint(1, most)
+        reached: set[int] = set()
 
-    return killed_when(stage, one, chance.choice(MOMENTS), chance.choice((0.0, 0.0, 0.002, 0.01, 0.05)))
+        def one(call: Call) -> bool:
+            reached.update({call.number} if call.number and len(reached) < number else ())
+            return call.number in reached and len(reached) == number
+
+        return killed_when(stage, one, chance.choice(MOMENTS), chance.choice((0.0, 0.0, 0.002, 0.01, 0.05)))
+
+    return killed
 
 
 def killed_when(stage: Stage, one: Callable[[Call], bool], moment: str, pause: float = 0.0) -> Running:

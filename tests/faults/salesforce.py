@@ -37,7 +37,7 @@ def by_calls(stage: Stage, **settings: Any) -> Org:
 @family("S01", "Salesforce: SIGKILL as the k-th call arrives, is applied, is answered", destination="salesforce")
 def calls_killed(stage: Stage) -> None:
     by_calls(stage)
-    kills.chain(stage, kills.at_a_call, bound=IN_FLIGHT)
+    kills.chain(stage, kills.at_a_call(5), bound=IN_FLIGHT)
 
 
 def _one_too_few(results: Any) -> Any:
