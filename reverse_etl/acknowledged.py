@@ -5,7 +5,7 @@ Where a project went over from values to digests, or back, both stand in the sna
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from reverse_etl.digests import TYPE, Digests
 from reverse_etl.localdb import canonical_text, quoted
@@ -55,6 +55,17 @@ class Known:
     def fresh(self, column: PayloadColumn, value: str, *, folded: bool = False) -> str:
         """Of a value that a row has now."""
         return self._digests().of(column.field, value, column.type, folded=folded)
+
+    def kept(self, column: PayloadColumn, new: str) -> Iterator[str]:
+        """Digests of what will have been acknowledged, beside the folded one of what was."""
+        folds = [False, True] if column.finds else [False]
+        for folded in folds if column.digested else ():
+            digest, old = self.fresh(column, new, folded=folded), self.digest(column, "o", folded=folded)
+            if column.keep_on_null:
+                digest = f"coalesce({digest}, {old})"
+            yield f"{digest} AS {quoted(column.folded if folded else column.digest)}"
+            if folded:
+                yield f"{old} AS {quoted(column.old_folded)}"
 
     def _values(self, column: PayloadColumn, new: str) -> tuple[str, str]:
         type, old = self._have.get(column.name), f"o.{quoted(column.name)}"

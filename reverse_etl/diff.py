@@ -12,7 +12,7 @@ Tables, in the order in which they come to be:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -356,7 +356,7 @@ class Comparison:
             f"{old} AS {quoted(column.old)}",
             f"CASE WHEN o.record_id IS NULL THEN {new} IS NOT NULL ELSE {goes} END AS {quoted(column.goes)}",
         ]
-        return [*values, *_kept(column, known, new)], differs
+        return [*values, *known.kept(column, new)], differs
 
     def _describe_removed(self, scope: Scope) -> None:
         wanted = "true" if scope.complete and scope.removals else "false"
@@ -375,18 +375,6 @@ class Comparison:
 
     def _number(self, sql: str) -> int:
         return number(self.connection, sql)
-
-
-def _kept(column: PayloadColumn, known: Known, new: str) -> Iterator[str]:
-    """Digests of what will have been acknowledged."""
-    folds = [False, True] if column.finds else [False]
-    for folded in folds if column.digested else ():
-        digest, old = known.fresh(column, new, folded=folded), known.digest(column, "o", folded=folded)
-        if column.keep_on_null:
-            digest = f"coalesce({digest}, {old})"
-        yield f"{digest} AS {quoted(column.folded if folded else column.digest)}"
-        if folded:
-            yield f"{old} AS {quoted(column.old_folded)}"
 
 
 def _choices(name: str, type: str) -> str:

@@ -16,7 +16,7 @@ from reverse_etl.model import JSON
 from reverse_etl.protocols import Ledger, Source
 from reverse_etl.read import Reader
 from reverse_etl.spool import Spool
-from reverse_etl.standing import HELD, RefusedRow, key_value, slot_of
+from reverse_etl.standing import HELD, RefusedRow, Removal, key_value, slot_of
 
 REASONS = {
     "unchanged": "the destination has acknowledged exactly these values",
@@ -64,6 +64,8 @@ def explain(sync: SyncConfig, source: Callable[[], Source], ledger: Ledger, key:
             comparison.compare(Scope(complete=False, keys_only=only, doubtful=doubtful))
             comparison.set_aside(general_rules(comparison.shape))
             told = _told(sync, key, comparison, rows, refused)
+            if told.acknowledged is None and (removal := ledger.removal(connection, key)) is not None:
+                told = replace(told, reason=_removed(told, removal))
         finally:
             connection.close()
     settling = next((row for row in ledger.settling() if row.key_text == key), None)
@@ -152,7 +154,9 @@ def _state(
         return "invalid", f"{invalid[0]['code']}: {invalid[0]['message']}"
     if not rows:
         if known:
-            return "absent", "the row has left the query's result; its record stands at the destination as acknowledged"
+            stands = "stands at the destination as acknowledged"
+            told = "its record got what `on_removed` sets" if known[0]["gone"] else f"its record {stands}"
+            return "absent", f"the row has left the query's result; {told}"
         return "absent", REASONS["absent"]
     if owed and refused is not None and refused.code == HELD and holds:
         return refused.kind, f"{refused.code}: {refused.message} (`rejected --retry` sends it again)"
@@ -163,7 +167,23 @@ def _state(
             else "; offered again with the next run"
         )
         return refused.kind, f"{refused.code}: {refused.message}{again}, or at once when the row changes"
-    return ("pending", REASONS["pending"]) if owed else ("unchanged", REASONS["unchanged"])
+    if owed:
+        return "pending", REASONS["pending"]
+    return "unchanged", REASONS["unchanged"] if known[0]["sent"] else _unsent(known[0])
+
+
+def _unsent(known: dict[str, Any]) -> str:
+    if known["record_id"] is None:
+        return "the row is known from a first run that was a baseline: it was never sent"
+    return "a record was there already, and this sync never updates: nothing was written"
+
+
+def _removed(told: Explanation, removal: Removal) -> str:
+    """What a row's record came to, before what is to be said of the row now."""
+    record = f"its record {removal.record_id}" if removal.record_id else "its record"
+    said = f"{record} was removed at {removal.at} by run {removal.run_id}"
+    left = "the row left the query's result"
+    return f"{left}; {said}" if told.state == "absent" else f"{said}; {told.reason}"
 
 
 def _acknowledged(known: dict[str, Any]) -> dict[str, JSON]:

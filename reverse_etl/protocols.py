@@ -20,7 +20,7 @@ from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.digests import Digests
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent, Query
 from reverse_etl.report import RunReport
-from reverse_etl.standing import Acknowledgement, LogEntry, RefusedRow, SyncState
+from reverse_etl.standing import Acknowledgement, LogEntry, RefusedRow, Removal, SyncState
 from reverse_etl.verdicts import Outcomes, Refusal
 
 if TYPE_CHECKING:
@@ -318,6 +318,10 @@ class Ledger(Protocol):
     def spool(self, run_id: str, *, dry: bool) -> AbstractContextManager[Path]: ...
 
     def lay_known(self, connection: duckdb.DuckDBPyConnection) -> None: ...
+
+    def removal(self, connection: duckdb.DuckDBPyConnection, key: str) -> Removal | None:
+        """Whether a key's record was removed, while `known` is laid."""
+        ...
 
     def release_known(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let go of the snapshot's file, so that it can be written."""

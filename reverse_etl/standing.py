@@ -195,6 +195,15 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True)
+class Removal:
+    """When a row's record was removed, and by which run."""
+
+    record_id: str | None
+    at: str
+    run_id: str
+
+
+@dataclass(frozen=True)
 class LogEntry:
     """Something that waits to be written back to the warehouse: rows with their verdicts, or a run itself.
 

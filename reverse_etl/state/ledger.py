@@ -26,11 +26,12 @@ from reverse_etl.standing import (
     Acknowledgement,
     LogEntry,
     RefusedRow,
+    Removal,
     SyncState,
     settling_slot_of,
     slot_of,
 )
-from reverse_etl.state import audit, complaints, digestkey, engine, lease, reset, scrub
+from reverse_etl.state import audit, complaints, digestkey, engine, lease, removals, reset, scrub
 from reverse_etl.state.copies import Copies
 from reverse_etl.state.flights import Flight, Flights, doubtful
 from reverse_etl.state.home import StateHome
@@ -185,6 +186,10 @@ class Ledger:
         else:
             overlay(connection, *self._copies(store, state).known(holds=store.lease is not None))
 
+    def removal(self, connection: duckdb.DuckDBPyConnection, key: str) -> Removal | None:
+        """Whether a key's record was removed, by what was laid as `known`."""
+        return removals.find(connection, key)
+
     def release_known(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let go of the snapshot's file, so that it can be written."""
         connection.execute("DROP VIEW known")
@@ -248,14 +253,16 @@ class Ledger:
         if state is None or (state.last_seq == state.folded_seq and rehash is None):
             return
         self.home.snapshots.mkdir(mode=0o700, exist_ok=True)
+        before = clock.text(clock.SYSTEM.now() - self._retention.runs)
         if store.embedded:
             store.harden()  # a snapshot that is newer than its store would be refused
-            folded, rows = self._snapshot().fold(store.journal(self.sync, state.folded_seq), rehash=rehash)
+            journal = store.journal(self.sync, state.folded_seq)
+            folded, rows = self._snapshot().fold(journal, rehash=rehash, removed_before=before)
             store.folded(self.sync, folded, rows)
             return
         copies = self._copies(store, state)
         snapshot, entries = copies.known(holds=True)
-        folded, rows = snapshot.fold(entries, rehash=rehash)
+        folded, rows = snapshot.fold(entries, rehash=rehash, removed_before=before)
         store.folded(self.sync, folded, rows)
         copies.compact(snapshot, folded)
 
@@ -311,7 +318,7 @@ class Ledger:
             row = pa.record_batch(
                 {"key": pa.array([key]), "record_id": pa.nulls(1, pa.string()), "h": pa.array([0], pa.uint64())}
             )
-            gone = Acknowledged(row, run_id, clock.text(now), removed=True)
+            gone = Acknowledged(row, run_id, clock.text(now), sent=False, removed=True)
             with duckdb.connect(":memory:") as connection:
                 self.lay_known(connection)
                 known = connection.execute("SELECT count(*) FROM known WHERE key = ?", [key]).fetchall() == [(1,)]

@@ -23,6 +23,7 @@ from reverse_etl.digests import TYPE, UNKNOWN, Digests
 from reverse_etl.errors import StateError
 from reverse_etl.localdb import canonical_text, column_types, literal, quoted
 from reverse_etl.standing import LINKS_OWED, Acknowledged
+from reverse_etl.state import removals
 from reverse_etl.state.home import harden
 
 FORMAT = 1
@@ -88,13 +89,18 @@ class Snapshot:
         return int(found[0]), int(found[1])
 
     def fold(
-        self, entries: Iterable[Entry], *, rehash: str | pa.Table | None = None, wait: float = WAIT_SECONDS
+        self,
+        entries: Iterable[Entry],
+        *,
+        rehash: str | pa.Table | None = None,
+        removed_before: str | None = None,
+        wait: float = WAIT_SECONDS,
     ) -> tuple[int, int]:
         """Move journal entries into the file, in one transaction with their number.
 
         Entries already in it are passed over, so repeating a fold changes nothing. `rehash` is the fingerprint's SQL,
-        or fingerprints by key, when the mapping has changed since. Returns the last number folded, and the rows the
-        snapshot now has.
+        or fingerprints by key, when the mapping has changed since. What was removed before a time is remembered no
+        longer. Returns the last number folded, and the rows the snapshot now has.
         """
         if not self.path.exists():
             self._create()
@@ -116,6 +122,8 @@ class Snapshot:
                     connection.register("fresh", rehash)
                     same = f"fresh.key = r.key AND r.h <> {LINKS_OWED}"
                     connection.execute(f"UPDATE snap.rows r SET h = fresh.h FROM fresh WHERE {same}")
+                if removed_before is not None:
+                    removals.prune(connection, "snap", removed_before)
                 connection.execute(f"UPDATE snap.meta SET value = {literal(str(folded))} WHERE name = 'folded_seq'")
                 connection.execute("COMMIT")
                 rows = _scalar(connection, "SELECT count(*) FROM snap.rows")
@@ -237,6 +245,7 @@ def overlay(
         if snapshot.exists()
         else f"CREATE TABLE laid.rows ({columns})"
     )
+    removals.copy(connection)
     for schema, batches, last in _grouped(fresh, folded):
         _apply(connection, pa.Table.from_batches(batches, schema), "laid")
         folded = last
@@ -310,6 +319,7 @@ def _apply(connection: duckdb.DuckDBPyConnection, rows: pa.Table, database: str 
             "FROM (SELECT *, row_number() OVER () AS nth FROM entries) "
             "QUALIFY row_number() OVER (PARTITION BY key ORDER BY nth DESC) = 1"
         )
+    removals.note(connection, database, arrived)
     have = column_types(connection, f"{database}.rows")
     arriving = {name: type for name, type in column_types(connection, arrived).items() if name != "removed"}
     values = {name: f"a.{quoted(name)}" for name in arriving}
