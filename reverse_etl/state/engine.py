@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +21,8 @@ from reverse_etl.errors import StateError
 from reverse_etl.state import home
 
 BUSY_MILLISECONDS = 30_000
+_users: Counter[sa.Engine] = Counter()
+_counting = threading.Lock()
 
 
 def is_embedded(url: str) -> bool:
@@ -36,14 +41,36 @@ def place(url: str) -> str:
 
 
 def make(url: str, *, read_only: bool) -> sa.Engine:
+    """The same one again for the same place: it remembers compiled statements, half of what an idle run costs.
+
+    Give it back with `release`; with its last user its connections are closed.
+    """
+    file = sqlite_file(url)
+    if file is not None and not read_only and not file.exists():
+        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
+    engine = _made(url, read_only)
+    with _counting:
+        _users[engine] += 1
+    return engine
+
+
+def release(engine: sa.Engine) -> None:
+    """Its user doesn't need it any more."""
+    with _counting:
+        _users[engine] -= 1
+        if _users[engine] <= 0:
+            del _users[engine]
+            engine.dispose()
+
+
+@lru_cache(maxsize=64)
+def _made(url: str, read_only: bool) -> sa.Engine:
     file = sqlite_file(url)
     if file is None:
-        return sa.create_engine(url, pool_pre_ping=True)
+        return sa.create_engine(url, pool_pre_ping=True, max_overflow=-1)
     if read_only:
         return sa.create_engine("sqlite://", creator=lambda: _looking(file), poolclass=NullPool)
-    if not file.exists():
-        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-    engine = sa.create_engine(sa.make_url(url).set(database=str(file)))
+    engine = sa.create_engine(sa.make_url(url).set(database=str(file)), max_overflow=-1)
     sa.event.listen(engine, "connect", _settle)
     return engine
 

@@ -204,7 +204,7 @@ class SharedPlaces:
                 elif self._ended(now - quiet_since):
                     return
         finally:
-            database.dispose()
+            engine.release(database)
 
     def _ended(self, quiet: float) -> bool:
         with self._lock:

@@ -43,6 +43,7 @@ class StateStore:
         self.read_only = read_only
         self.embedded = engine.is_embedded(url)
         self.engine = engine.make(url, read_only=read_only)
+        self._closed = False
         self.is_older = False  # of an older release: looked at as it is, migrated by the next run
         self.lease: lease.Lease | None = None  # with which every write must be of the holder's
         self._hardened_at = -math.inf
@@ -78,7 +79,9 @@ class StateStore:
             self.lease = None
 
     def close(self) -> None:
-        self.engine.dispose()
+        if not self._closed:
+            self._closed = True
+            engine.release(self.engine)
 
     def project_id(self) -> str | None:
         with self.reading() as connection:
