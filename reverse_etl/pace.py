@@ -14,13 +14,13 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import anyio
 
 from reverse_etl.clock import Clock
 from reverse_etl.errors import DailyLimit, Throttled
+from reverse_etl.quota import Forecast, Quota
 from reverse_etl.retries import LONGEST_TOLD_PAUSE_SECONDS
 from reverse_etl.stop import unless_asked
 
@@ -35,64 +35,6 @@ LOOK_AGAIN_SECONDS = 0.05
 ASK_AGAIN_SECONDS = 0.025
 # Calls of other processes are known a moment late: only when more than this share is unexplained, there are strangers.
 UNEXPLAINED = 0.1
-
-
-class Quota:
-    """Calls of a day, counted at the destination and shared with whoever else uses the account.
-
-    Nothing is held back until an answer has told how many are left (`learn`). `reserve` is the share left to others.
-    `began` says when the day of a moment began: what was told before is of another day. `used_up` makes the error.
-    """
-
-    def __init__(
-        self,
-        *,
-        clock: Clock,
-        began: Callable[[datetime], datetime],
-        used_up: Callable[[int, int], DailyLimit],
-        reserve: float = 0.0,
-    ) -> None:
-        self.clock = clock
-        self.reserve = reserve
-        self._began = began
-        self._used_up = used_up
-        self._allowed = 0
-        self._left: int | None = None
-        self._told_at: datetime | None = None
-        self._open = 0
-        self._looks = 0
-        self._lock = threading.Lock()
-
-    def allow_a_look(self) -> None:
-        """One call goes out whatever is left: a run that begins sees for itself whether the allowance was raised."""
-        self._looks = 1
-
-    def take(self) -> None:
-        """Before a call. Raises DailyLimit when only the reserve is left."""
-        with self._lock:
-            if self._told_at is not None and self._told_at < self._began(self.clock.now()):
-                self._left = self._told_at = None
-            if self._left is not None and self._left <= self._allowed * self.reserve and not self._looks:
-                raise self._used_up(self._left, self._allowed)
-            self._looks = 0
-            self._open += 1
-            if self._left is not None:
-                self._left -= 1
-
-    def give_back(self) -> None:
-        """After it, answered or not: the destination may have counted it."""
-        with self._lock:
-            self._open -= 1
-
-    def learn(self, allowed: int, left: int) -> None:
-        """What an answer tells. It may or may not count the calls that are under way now, so they are taken off."""
-        with self._lock:
-            sure = left - max(0, self._open - 1)  # the call just answered is open still, and counted
-            known = self._left
-            is_another_day = known is None or left > known + 2 * self._open or allowed != self._allowed
-            self._left = sure if is_another_day or known is None else min(known, sure)
-            self._allowed = allowed
-            self._told_at = self.clock.now()
 
 
 class Pace:
@@ -130,6 +72,11 @@ class Pace:
         self._not_before = -math.inf
         self._waiting: set[tuple[int, anyio.Event]] = set()
         self._lock = threading.Lock()
+
+    @property
+    def day(self) -> Quota | None:
+        """The day that its calls count for."""
+        return self._quota
 
     @property
     def allowance(self) -> int:
@@ -336,6 +283,9 @@ class Shared(Protocol):
     @property
     def allowance(self) -> int: ...
 
+    @property
+    def day(self) -> Quota | None: ...
+
     def adopt(self, newer: Self) -> None: ...
 
 
@@ -367,3 +317,10 @@ def usage() -> list[tuple[str, int, int]]:
     with _shared_lock:
         paces = list(_shared.items())
     return [(hashlib.sha256(key.encode()).hexdigest()[:8], pace.used, pace.allowance) for (key, *_), pace in paces]
+
+
+def forecasts() -> list[Forecast]:
+    """Of every account in this process of which enough is known."""
+    with _shared_lock:
+        days = [each.day for each in _shared.values()]
+    return [found for day in days if day is not None and (found := day.forecast()) is not None]

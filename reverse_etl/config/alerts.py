@@ -13,8 +13,8 @@ from reverse_etl.config.words import FORM, Duration, Name, Strict
 from reverse_etl.settings import Secret, Settings
 from reverse_etl.urls import checked_webhook, is_loopback
 
-Event = Literal["failed", "partial", "guarded", "recovered", "silent", "stuck"]
-EVENTS: tuple[Event, ...] = ("failed", "partial", "guarded", "recovered", "silent", "stuck")
+Event = Literal["failed", "partial", "guarded", "recovered", "silent", "stuck", "quota"]
+EVENTS: tuple[Event, ...] = ("failed", "partial", "guarded", "recovered", "silent", "stuck", "quota")
 
 
 def _webhook(url: SecretStr) -> SecretStr:

@@ -16,6 +16,7 @@ from reverse_etl.config.alerts import AlertRules, Event
 from reverse_etl.daemon.agenda import Entry, Phase
 from reverse_etl.daemon.books import Standing
 from reverse_etl.model import JSON
+from reverse_etl.quota import Forecast
 from reverse_etl.report import RunReport, RunStatus
 
 GOOD = "good"
@@ -134,6 +135,25 @@ class Watch:
             else:
                 text = f"{name} has no row any more that stands refused for long"
                 self._tell(rules, Alert(name, "recovered", now, text))
+
+    def look_at_days(self, forecasts: Iterable[Forecast]) -> None:
+        """Accounts whose calls of the day will be used up before there are new ones. Every channel hears of them."""
+        now = self.clock.now()
+        for each in forecasts:
+            before = self._of(each.account)
+            if each.too_soon == (before.state == "quota"):
+                continue
+            self._note(each.account, replace(before, state="quota" if each.too_soon else GOOD))
+            if each.too_soon:
+                text = f"{each.account}: {each.left:,} of the day's {each.allowed:,} calls are left, which at the rate "
+                text += (
+                    f"of the last hour end at {clock.text(each.ends_at)}; new ones come at {clock.text(each.resets_at)}"
+                )
+                hint = "run large syncs less often, or give others of the account less"
+                self._tell(AlertRules(), Alert(each.account, "quota", now, text, hint=hint))
+            else:
+                text = f"{each.account}: the day's calls last until there are new ones"
+                self._tell(AlertRules(), Alert(each.account, "recovered", now, text))
 
     def forget(self, name: str) -> None:
         """The sync is gone."""

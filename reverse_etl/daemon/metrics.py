@@ -144,7 +144,12 @@ class _Present(Collector):
         for account, held, allowance in pace.usage():
             used.add_metric([account], held)
             allowed.add_metric([account], allowance)
-        yield from (used, allowed)
+        left = _family("quota_left_calls", "Calls that are left of an account's day", "account")
+        ends = _family("quota_ends_timestamp_seconds", "When they end at the rate of the last hour", "account")
+        for forecast in pace.forecasts():
+            left.add_metric([forecast.account], forecast.left)
+            ends.add_metric([forecast.account], forecast.ends_at.timestamp())
+        yield from (used, allowed, left, ends)
 
 
 def _family(name: str, said: str, *labels: str) -> GaugeMetricFamily:

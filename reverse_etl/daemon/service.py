@@ -13,6 +13,7 @@ import anyio
 import anyio.abc
 from anyio import to_thread
 
+from reverse_etl import pace
 from reverse_etl.clock import SYSTEM
 from reverse_etl.daemon.alarms import ApSchedulerAlarms
 from reverse_etl.daemon.alerts import Watch
@@ -180,9 +181,12 @@ class Service:
             await self.turn.look_elsewhere()
 
     async def _watch_rows(self) -> None:
-        """Every minute: rows that stand refused."""
+        """Every minute: rows that stand refused, and the calls of the day."""
         while True:
             await anyio.sleep(ROWS_SECONDS)
+            if not self.life.ready:
+                continue
+            self.alerts.look_at_days(pace.forecasts())
             try:
                 standing = await to_thread.run_sync(Books(self.definitions.current).standing)
             except ReverseEtlError as failure:

@@ -12,7 +12,8 @@ import pytest
 
 from reverse_etl.clock import SYSTEM
 from reverse_etl.errors import DailyLimit
-from reverse_etl.pace import Pace, Quota, shared
+from reverse_etl.pace import Pace, shared
+from reverse_etl.quota import Quota
 from tests.virtual_time import VirtualClock, run
 
 

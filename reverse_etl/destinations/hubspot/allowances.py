@@ -18,8 +18,9 @@ from reverse_etl.destinations.hubspot.config import WINDOW_SECONDS, HubSpotConfi
 from reverse_etl.destinations.hubspot.errors import daily_limit
 from reverse_etl.destinations.hubspot.paths import Bucket, bucket
 from reverse_etl.errors import DailyLimit
-from reverse_etl.pace import Pace, Quota
+from reverse_etl.pace import Pace
 from reverse_etl.protocols import Opening
+from reverse_etl.quota import Quota
 
 # What the smallest plan grants in ten seconds; answers tell the account's own figures.
 FIRST_REQUESTS = 100
@@ -38,8 +39,9 @@ class Allowances:
         self.zone: ZoneInfo | None = None
         self._most, self._window = config.rate_limit.window(WINDOW_SECONDS)
         reserve = config.rate_limit.reserve
-        self.day = Quota(clock=clock, reserve=reserve, began=self._day_began, used_up=self._used_up)
-        self.breaker = Breaker(clock, f"HubSpot (connection {opening.name!r})", patience=config.patience)
+        name = f"HubSpot (connection {opening.name!r})"
+        self.day = Quota(account=name, clock=clock, reserve=reserve, began=self._day_began, used_up=self._used_up)
+        self.breaker = Breaker(clock, name, patience=config.patience)
         few = max(1, int(FIRST_ASSOCIATIONS * self._window / WINDOW_SECONDS))
 
         pace = partial(_pace, account, opening)

@@ -11,6 +11,7 @@ from reverse_etl.config.sync import SyncConfig
 from reverse_etl.daemon.agenda import Agenda
 from reverse_etl.daemon.alerts import Alert, Known, Watch
 from reverse_etl.daemon.books import Standing
+from reverse_etl.quota import Forecast
 from reverse_etl.report import RunError, RunReport, RunStatus
 from reverse_etl.testing import FakeClock
 from tests.unit.daemon.day import START, sync
@@ -246,3 +247,28 @@ def test_a_sync_whose_file_is_gone_is_forgotten() -> None:
     news.ends("failed", FAILED)
     news.watch.forget("people")
     assert news.kept == {}
+
+
+def test_an_account_whose_day_will_not_last_is_told_once_and_when_it_does_again() -> None:
+    news = Newsroom(to=("ops",))
+    midnight = START + timedelta(hours=12)
+    short, long = (Forecast("the crm", 100, 1000, START + timedelta(hours=hours), midnight) for hours in (2, 20))
+    for forecasts, told in (([], []), ([long], []), ([short], ["quota"]), ([short], []), ([], [])):
+        news.watch.look_at_days(forecasts)
+        assert news.events() == told
+    news.restart()
+    news.watch.look_at_days([short])
+    assert news.events() == []
+    news.watch.look_at_days([long])
+    assert news.events() == ["recovered"]
+
+
+def test_an_account_s_alert_says_when_its_calls_end_and_goes_to_everyone() -> None:
+    news = Newsroom(to=("ops",))
+    news.watch.look_at_days([Forecast("the crm", 100, 1000, START + timedelta(hours=2), START + timedelta(hours=12))])
+    (alert,) = news.alerts
+    assert alert.text == (
+        "the crm: 100 of the day's 1,000 calls are left, which at the rate of the last hour end at "
+        "2026-06-01T14:00:00.000Z; new ones come at 2026-06-02T00:00:00.000Z"
+    )
+    assert (alert.sync, alert.to) == ("the crm", None)

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from reverse_etl.clock import SYSTEM
 from reverse_etl.errors import DailyLimit
-from reverse_etl.pace import Pace, Quota
+from reverse_etl.pace import Pace
+from reverse_etl.quota import Quota
 from reverse_etl.state import places
 from reverse_etl.state.places import SharedPlaces
 from reverse_etl.state.store import StateStore
