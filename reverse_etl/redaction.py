@@ -7,8 +7,6 @@ cleaned: output, log, reports, lists, pages, alerts, details of bugs. A leaf lik
 from __future__ import annotations
 
 import base64
-import hashlib
-import html
 import json
 import os
 import re
@@ -20,6 +18,7 @@ SHORTEST_SECRET = 6  # masking anything shorter would hide words that have nothi
 SHORTEST_LINE = 16  # of a secret that has several: a line of a key is as good as none, a short one may be anything
 _SALT = os.urandom(32)
 _TELLING = re.compile(r"token|secret|passw|pwd|key|sig|auth|credential", re.IGNORECASE)
+_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 _UPPER_ESCAPE = re.compile(r"%[0-9A-F]{2}")
 
 
@@ -52,6 +51,8 @@ SECRETS = Redactor()
 
 def pseudonym(text: str) -> str:
     """What a row's key is called in logs: the same for as long as the process lives, and not to be turned back."""
+    import hashlib  # noqa: PLC0415  # not for --help
+
     return "#" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=_SALT, digest_size=6).hexdigest()
 
 
@@ -103,7 +104,7 @@ def _forms(secret: str) -> Iterator[str]:
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]
     yield repr(secret)[1:-1]
-    yield html.escape(secret)
+    yield secret.translate(_MARKUP)
     raw = secret.encode("utf-8", "surrogatepass")
     yield raw.hex()
     yield raw.hex().upper()

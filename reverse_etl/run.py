@@ -30,6 +30,7 @@ from reverse_etl.model import Operation
 from reverse_etl.plan import Parcel, Plan, Wish
 from reverse_etl.protocols import Destination, Source
 from reverse_etl.record import Recorder, record_baseline, room
+from reverse_etl.redaction import SECRETS
 from reverse_etl.report import RowCounts, RunReport, RunStatus
 from reverse_etl.resolve import Resolver
 from reverse_etl.spool import Spool
@@ -392,7 +393,9 @@ class _Run:
         except Exception as failure:
             log.debug("the log could not be written back", exc_info=failure, extra={"sync": self.sync.name})
             said = failure if isinstance(failure, ReverseEtlError) else bug(failure)
-            self.report.notes.append(f"not written back to {log_to.name}, the next run tries again: {said.message}")
+            self.report.notes.append(
+                SECRETS.clean(f"not written back to {log_to.name}, the next run tries again: {said.message}")
+            )
             self.ledger.keep(self.report)
 
     def _count_calls(self) -> None:

@@ -40,7 +40,7 @@ def told(result: SyncResult) -> str:
 
 
 def line(report: RunReport) -> str:
-    """One run in one line."""
+    """One run in one line. It goes to a log: words that may hold values of rows are left out."""
     delivered = report.delivered
     arrived = delivered.created + delivered.updated + delivered.removed
     said = f"{report.sync} ({report.run_id}): {report.status.value}; {report.rows.read} rows read, {arrived} delivered"
@@ -50,7 +50,7 @@ def line(report: RunReport) -> str:
     if report.error is None:
         return said
     hint = f" ({report.error.hint})" if report.error.hint else ""
-    return f"{said}. {report.error.code}: {report.error.message}{hint}"
+    return f"{said}. {report.error.code}: {report.error.discreet}{hint}"
 
 
 def open_rows(report: RunReport) -> dict[str, int]:
