@@ -6,11 +6,15 @@ from reverse_etl.diff import Comparison
 from reverse_etl.localdb import canonical_text, column_types, number, quoted
 from reverse_etl.mapping import PayloadColumn, Shape
 
+LEFT = "SELECT known_at FROM candidate WHERE key IS NULL"  # known rows that a complete result no longer has
+
 
 def set_aside(comparison: Comparison, match: PayloadColumn, *, folds_case: bool, refuse_all: bool) -> None:
     """Rows that render to one match value: all but the one that owns the record, else the first in key order.
 
-    Owners are looked for among all acknowledged rows, read or not, except those this run has seen to be gone.
+    Owners are looked for among all acknowledged rows, read or not, except those this run has seen to be gone. A row
+    that is new to us waits for one that is about to give its match value up: until that is done it would find the
+    other's record.
     """
     connection, shape = comparison.connection, comparison.shape
     if not number(connection, "SELECT count(*) FROM delta") or _is_key(shape, match, folds_case):
@@ -22,10 +26,11 @@ def set_aside(comparison: Comparison, match: PayloadColumn, *, folds_case: bool,
         f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT rowid AS place, key, {new} AS m, "
         f"coalesce({acknowledged} = {new}, false) AS owns FROM delta WHERE {new} IS NOT NULL"
     )
+    moving = f"SELECT {acknowledged} FROM delta WHERE {acknowledged} IS DISTINCT FROM {new}"
+    waiting = f"rowid IN (SELECT w.place FROM wanted w JOIN ({moving}) AS moving(m) USING (m)) AND record_id IS NULL"
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE taken AS SELECT m, key FROM (SELECT {known} AS m, key FROM known) "
-        "WHERE m IN (SELECT m FROM wanted) AND key NOT IN (SELECT key FROM delta) "
-        "AND key NOT IN (SELECT key FROM removed)"
+        f"CREATE OR REPLACE TEMP TABLE taken AS SELECT m, key FROM (SELECT {known} AS m, key, position FROM known) "
+        f"WHERE m IN (SELECT m FROM wanted) AND key NOT IN (SELECT key FROM delta) AND position NOT IN ({LEFT})"
     )
     rank = "row_number() OVER (PARTITION BY w.m ORDER BY w.owns DESC, " + order + ")"
     many = "count(*) OVER (PARTITION BY w.m)"
@@ -36,19 +41,29 @@ def set_aside(comparison: Comparison, match: PayloadColumn, *, folds_case: bool,
     )
     message = f"another row has the same {match.field}, which finds one record only"
     comparison.invalidate("rowid IN (SELECT place FROM clashing)", "invalid_match_clash", match.field, message)
+    message = f"another row's record has this {match.field} until that row's own change is delivered"
+    comparison.invalidate(waiting, "invalid_match_clash", match.field, message)
 
 
-def forget_taken_over(comparison: Comparison, match: PayloadColumn, *, folds_case: bool) -> None:
-    """A removed row whose record another row of the result has taken over isn't a removal: its record lives on."""
-    connection = comparison.connection
+def hand_over(comparison: Comparison, match: PayloadColumn, *, folds_case: bool) -> None:
+    """Rows that left the result, and whose record another row takes over: nothing is removed, as it lives on.
+
+    `displaced` says who takes over whose.
+    """
+    connection, new = comparison.connection, _new(comparison, match, folds_case)
+    if number(connection, "SELECT count(*) FROM candidate WHERE key IS NULL"):
+        known = _known(comparison, match, "known", folds_case)
+        connection.execute(
+            f"INSERT INTO displaced SELECT k.key, d.key FROM (SELECT key, {known} AS m FROM known "
+            f"WHERE position IN ({LEFT})) k JOIN (SELECT key, {new} AS m FROM delta) d USING (m)"
+        )
     if not number(connection, "SELECT count(*) FROM removed"):
         return
-    new, known = _new(comparison, match, folds_case), _known(comparison, match, "removed", folds_case)
+    others = f"SELECT record_id FROM known WHERE record_id IS NOT NULL AND position NOT IN ({LEFT})"
+    known = _known(comparison, match, "removed", folds_case)
     with comparison.spool.payload() as payload:
-        connection.execute(
-            f"DELETE FROM removed WHERE {known} IN "
-            f"(SELECT {new} FROM {payload} WHERE key IS NOT NULL AND {new} IS NOT NULL)"
-        )
+        found = f"SELECT {new} FROM {payload} WHERE key IS NOT NULL AND {new} IS NOT NULL"
+        connection.execute(f"DELETE FROM removed WHERE record_id IN ({others}) OR {known} IN ({found})")
 
 
 def _is_key(shape: Shape, match: PayloadColumn, folds_case: bool) -> bool:

@@ -8,6 +8,7 @@ Tables, in the order in which they come to be:
     doubled    keys that stand on more than one row
     delta      rows to send: typed keys `k*`, payload `f_*`, what was acknowledged `o_*`, which fields go out `d_*`
     removed    acknowledged rows that are no longer in a complete result
+    displaced  such rows whose record another row is about to take over, the `taker`
 """
 
 from __future__ import annotations
@@ -158,6 +159,11 @@ class Comparison:
         found = self.connection.execute("SELECT key FROM delta WHERE key IN (SELECT key FROM asked)").fetchall()
         self.connection.unregister("asked")
         return [row[0] for row in found]
+
+    def displaced(self) -> dict[str, list[str]]:
+        """The keys whose records pass to another row, by that row's key."""
+        found = self.connection.execute("SELECT taker, list(key) FROM displaced GROUP BY taker").fetchall()
+        return dict(found)
 
     def sample(self, relation: str, where: str, order: str, most: int) -> list[dict[str, Any]]:
         """A few rows, as a person would look at them."""
@@ -364,6 +370,7 @@ class Comparison:
             "CREATE TABLE removed AS SELECT o.* FROM candidate c JOIN known o ON o.position = c.known_at "
             f"WHERE {wanted} AND c.key IS NULL AND o.sent AND NOT o.gone"
         )
+        self.connection.execute("CREATE TABLE displaced (key VARCHAR, taker VARCHAR)")
 
     def invalidate(self, condition: str, code: str, field: str | None, message: str) -> None:
         """Move the rows of `delta` that a condition holds for to `invalid`."""

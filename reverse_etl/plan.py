@@ -75,6 +75,7 @@ class Plan:
     groups: list[Group] = field(default_factory=list)
     schema: ObjectSchema | None = None
     later: int = 0  # rows that --limit leaves for another run
+    displaced: Mapping[str, Sequence[str]] = field(default_factory=dict)  # keys of rows gone, by who has their records
 
     @property
     def shape(self) -> Shape:
@@ -261,7 +262,7 @@ def refuse_rows(sync: SyncConfig, comparison: Comparison, schema: ObjectSchema) 
     folds = schema.fields[sync.match].folds_case
     column = shape.column(sync.match)
     clashes.set_aside(comparison, column, folds_case=folds, refuse_all=sync.on_duplicate == "none")
-    clashes.forget_taken_over(comparison, column, folds_case=folds)
+    clashes.hand_over(comparison, column, folds_case=folds)
 
 
 def _finders(sync: SyncConfig, schema: ObjectSchema) -> tuple[str, ...]:
@@ -293,7 +294,7 @@ def settle(
     kept = {row.slot for row in invalid} | {row.slot for row in refused if row.key_text in owed}
     gone = [row.slot for row in refused if row.slot not in kept and not _unread(row, wish)]
     counts = comparison.counts()
-    plan = Plan(sync, comparison, counts, invalid, gone, schema=schema)
+    plan = Plan(sync, comparison, counts, invalid, gone, schema=schema, displaced=comparison.displaced())
     plan.groups = [Group(Operation(name), again, rows) for name, again, rows in comparison.groups(_operation_sql(sync))]
     if counts.removed and wish.limit is None:
         removal = Operation.UPDATE if isinstance(sync.on_removed, RemovedSet) else Operation.REMOVE

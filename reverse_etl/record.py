@@ -35,6 +35,7 @@ from reverse_etl.standing import (
     Acknowledged,
     Acknowledgement,
     RefusedRow,
+    forgotten,
     key_value,
     settling_slot_of,
     slot_of,
@@ -73,6 +74,7 @@ class Recorder:
         shape: Shape,
         *,
         refused: list[RefusedRow],
+        displaced: Mapping[str, Sequence[str]],
         cursor: Bound | None,
         on_progress: Callable[[int], None],
         clock: Clock,
@@ -90,6 +92,7 @@ class Recorder:
         self._names = [column.name for column in shape.payload]
         self._kinds = key_kinds(shape)
         self._listed = {row.slot: row for row in refused}
+        self._displaced = displaced
         self._intended: set[str] = set()
         self._one_at_a_time = anyio.Lock()
         self._once = SENT_ONCE if holds else NO_ANSWER
@@ -198,6 +201,7 @@ class Recorder:
         logs: list[pa.RecordBatch] = []
         for answered in group:
             acknowledged += self._acknowledged(answered)
+            acknowledged += self._handed_over(answered)
             sought = self._listed or self._intended or answered.outcomes.doubted
             keys = answered.parcel.batch.keys.to_pylist() if sought else []
             done = [key for at, key in enumerate(keys) if _is_done(answered.outcomes, at)]
@@ -237,6 +241,16 @@ class Recorder:
             places = [place for place, verdict in enumerate(outcomes.verdicts) if _as_sent(batch, verdict) is sent]
             if places:
                 yield Acknowledged(rows.take(pa.array(places, pa.int64())), self._report.run_id, at, sent=sent, **told)
+
+    def _handed_over(self, answered: _Answered) -> Iterator[Acknowledged]:
+        """Rows that have left the result and whose records are these rows' from now on: they are forgotten."""
+        batch, verdicts = answered.parcel.batch, answered.outcomes.verdicts
+        keys = batch.keys.to_pylist() if self._displaced else []
+        gone = [
+            old for at, key in enumerate(keys) if _as_sent(batch, verdicts[at]) for old in self._displaced.get(key, ())
+        ]
+        if gone:
+            yield forgotten(gone, self._report.run_id, clock.text(self._clock.now()))
 
     def _refused(self, answered: _Answered) -> list[RefusedRow]:
         """Rows that were refused, that nobody answered for, or whose links wait, as they go on the list."""

@@ -312,6 +312,7 @@ class _Run:
             self.report,
             made.shape,
             refused=refused,
+            displaced=made.displaced,
             cursor=asked.cursor,
             on_progress=on_progress,
             clock=self.job.clock,

@@ -217,6 +217,14 @@ class LogEntry:
     report: str = ""
 
 
+def forgotten(keys: Sequence[str], run_id: str, at: str) -> Acknowledged:
+    """Rows of which nothing is to be remembered any more; nothing was done to their records."""
+    nothing = {"record_id": pa.nulls(len(keys), pa.string()), "h": pa.array([0] * len(keys), pa.uint64())}
+    return Acknowledged(
+        pa.record_batch({"key": pa.array(keys, pa.string()), **nothing}), run_id, at, sent=False, removed=True
+    )
+
+
 def slot_of(key_text: str) -> str:
     """The place of a key's entry in the list of refused rows."""
     return f"k{key_text}"
