@@ -211,8 +211,8 @@ def _field_problems(sync: SyncConfig, schema: ObjectSchema, shape: Shape | None)
             made = f"; `reverse-etl fields {sync.name} --create` makes it" if schema.extensible else ""
             message = f"{schema.name} has no field `{name}`{made}"
             yield sync.problem(*at, message=message, nearest=nearest(name, [*schema.fields]), of_key=True)
-        elif field.read_only is not None and not (name == sync.match and sync.mode == "update"):
-            yield sync.problem(*at, message=f"{schema.name}.{name} can't be written: {field.read_only}", of_key=True)
+        elif (unwritable := _unwritable(sync, field)) is not None:
+            yield sync.problem(*at, message=f"{schema.name}.{name} {unwritable}", of_key=True)
         elif field.backward and not field.one_way:
             message = f"{schema.name}.{name} moves either way by itself: take `allow_backward` out"
             yield sync.problem(*at, "allow_backward", message=message, of_key=True)
@@ -223,10 +223,22 @@ def _field_problems(sync: SyncConfig, schema: ObjectSchema, shape: Shape | None)
         return
     yield from _match_problems(sync, schema)
     if sync.mode in ("upsert", "insert", "mirror"):
+        mapped = {name: schema.fields.get(name) for name in sync.mapping}
+        given = {*mapped, *(field.sets for field in mapped.values() if field is not None)}
         for field in schema.fields.values():
-            if field.required_on_create and field.name not in sync.mapping:
+            if field.required_on_create and field.name not in given:
                 message = f"{schema.name}.{field.name} is required to create a record: map it, or use `mode: update`"
                 yield sync.problem("mapping", message=message, of_key=True)
+
+
+def _unwritable(sync: SyncConfig, field: Field) -> str | None:
+    """Why this sync can't write a field."""
+    if field.read_only is not None and not (field.name == sync.match and sync.mode == "update"):
+        return f"can't be written: {field.read_only}"
+    if field.create_only and sync.mode != "insert" and field.written != "on_create":
+        remedy = "use `mode: insert`" if field.parent else "use `mode: insert`, or add `write: on_create`"
+        return f"can be set only while a record is created: {remedy}"
+    return None
 
 
 def _object_problems(sync: SyncConfig, schema: ObjectSchema) -> Iterator[Problem]:

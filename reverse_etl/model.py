@@ -100,7 +100,8 @@ class Parent:
 class Field:
     """A field of an object at the destination.
 
-    `read_only` is the reason in a few words, None for a field that can be written. `options` are the values the
+    `read_only` is the reason in a few words, None for a field that can be written; `create_only`: it can, but only
+    while its record is made. `options` are the values the
     field accepts (None: anything), `folds_case` says that two values differing by case or outer blanks find the same
     record. `max_length` counts characters. `digits` and `scale` bound a number: digits in all, and after the point.
     `labels` are what people see for an option, each with the value that goes out for it. `allowed_with` names another
@@ -116,6 +117,7 @@ class Field:
     identifies: bool = False
     folds_case: bool = False
     read_only: str | None = None
+    create_only: bool = False
     required_on_create: bool = False
     clearable: bool = True
     options: tuple[str, ...] | None = None

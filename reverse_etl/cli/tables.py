@@ -351,6 +351,8 @@ def _notes(field: Field) -> Iterator[str]:
         yield "identifies"
     if field.read_only:
         yield f"read-only: {field.read_only}"
+    if field.create_only:
+        yield "only while a record is created"
     if field.required_on_create:
         yield "required for new records"
     if field.max_length:

@@ -71,6 +71,7 @@ class Converted:
             for field in batch.fields
             if field.name in theirs
             and theirs[field.name].read_only is None
+            and not theirs[field.name].create_only
             and field.name != batch.match
             and field.parent is None
         ]

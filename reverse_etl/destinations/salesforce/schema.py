@@ -122,6 +122,7 @@ def field_of(told: Mapping[str, Any]) -> Field:
     options = [choice["value"] for choice in told.get("picklistValues") or () if choice.get("active")]
     unique = bool(told.get("unique"))
     nillable = bool(told.get("nillable"))
+    read_only = _read_only(told)
     digits, scale = _bounds(told)
     return Field(
         name=told["name"],
@@ -129,7 +130,8 @@ def field_of(told: Mapping[str, Any]) -> Field:
         label=told.get("label") or "",
         identifies=(unique and bool(told.get("externalId"))) or told["type"] == "id",
         folds_case=unique and kind is FieldType.TEXT and not told.get("caseSensitive"),
-        read_only=_read_only(told),
+        read_only=read_only,
+        create_only=read_only is None and not told.get("updateable"),
         required_on_create=not nillable and bool(told.get("createable")) and not told.get("defaultedOnCreate"),
         clearable=nillable,
         options=tuple(options) if told.get("restrictedPicklist") else None,
@@ -157,9 +159,7 @@ def _read_only(told: Mapping[str, Any]) -> str | None:
     if told["type"] in _NOT_WRITABLE:
         return _NOT_WRITABLE[told["type"]]
     creatable, updatable = bool(told.get("createable")), bool(told.get("updateable"))
-    if creatable and not updatable:
-        return "can be set only while a record is created"
-    if not updatable:
+    if not creatable and not updatable:
         return "set by Salesforce itself, or closed to the connected user by field-level security"
     return None if creatable else "can be set only once a record exists"
 

@@ -92,9 +92,8 @@ class Saver:
     def create(self, row: ParsedRow) -> str:
         sobject = self._sobject
         self._writable(row, creating=True)
-        missing = [
-            field.name for field in sobject.fields.values() if field.required and row.values.get(field.name) is None
-        ]
+        given = {*row.parents, *(name for name, value in row.values.items() if value is not None)}
+        missing = [field.name for field in sobject.fields.values() if field.required and field.name not in given]
         if missing:
             raise RowError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", missing)
         values = self._checked(row, None)

@@ -103,6 +103,7 @@ def test_an_object_is_found_in_any_case_described_once_and_spelled_as_salesforce
             Field("x", FieldType.CHOICES, label="X"),
         ),
         ({"type": "reference", "length": 18}, Field("x", FieldType.REFERENCE, label="X")),
+        ({"updateable": False}, Field("x", FieldType.TEXT, label="X", max_length=80, create_only=True)),
         ({"type": "datetime", "length": 0}, Field("x", FieldType.DATETIME, label="X")),
     ],
 )
@@ -118,7 +119,6 @@ def test_a_field_is_told_in_our_words(settings: dict[str, Any], expected: Field)
         ({"type": "address"}, "map its parts"),
         ({"type": "base64"}, "file"),
         ({"createable": False, "updateable": False}, "field-level security"),
-        ({"updateable": False}, "only while a record is created"),
         ({"createable": False}, "only once a record exists"),
     ],
 )
