@@ -28,7 +28,7 @@ from reverse_etl import clock
 from reverse_etl.errors import StateError, SyncBusy
 from reverse_etl.standing import SyncState
 from reverse_etl.state import audit, engine
-from reverse_etl.state.home import StateHome
+from reverse_etl.state.home import StateHome, harden
 from reverse_etl.state.snapshot import Snapshot, decoded_rows
 from reverse_etl.state.store import StateStore
 
@@ -88,6 +88,7 @@ class StateArchive:
                 members |= {f"snapshots/{path.name}": path for path in sorted(self.home.snapshots.glob("*.duckdb"))}
                 _write(sink, members, names, now)
             part.rename(target)
+            harden(target.absolute().parent)
         except (OSError, sqlite3.Error) as failure:
             raise _disk(failure, target) from failure
         finally:
@@ -223,6 +224,8 @@ def _replace(home: StateHome, file: Path, fresh: Path, now: datetime) -> Path | 
     stamp = f"{now:%Y%m%dT%H%M%S}"
     outside = file.parent.resolve() != home.folder.resolve()
     aside = None
+    for folder in (fresh / "snapshots", fresh):  # names in it must not be lost when the power goes after the end
+        harden(folder)
     if home.folder.exists():
         aside = home.folder.with_name(f".reverse_etl.before-{stamp}")
         home.folder.rename(aside)
@@ -231,6 +234,7 @@ def _replace(home: StateHome, file: Path, fresh: Path, now: datetime) -> Path | 
             part.rename(part.with_name(f"{part.name}.before-{stamp}"))
         shutil.move(fresh / STORE, file)
     fresh.rename(home.folder)
+    harden(home.folder.absolute().parent)
     return aside
 
 
