@@ -96,13 +96,6 @@ PLANTS = (
         ("F48",),
     ),
     Plant(
-        "a commit goes without its token",
-        "state/store.py",
-        "                lease.hold_fast(connection, self.lease.sync, self.lease.token)\n",
-        "                pass\n",
-        ("F46",),
-    ),
-    Plant(
         "calls are repeated without end",
         "retries.py",
         "        if self.again + 1 > FREE_OF_A_RUN + SHARE_OF_A_RUN * self.first or "
