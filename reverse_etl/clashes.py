@@ -26,23 +26,23 @@ def set_aside(comparison: Comparison, match: PayloadColumn, *, folds_case: bool,
         f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT rowid AS place, key, {new} AS m, "
         f"coalesce({acknowledged} = {new}, false) AS owns FROM delta WHERE {new} IS NOT NULL"
     )
-    moving = f"SELECT {acknowledged} FROM delta WHERE {acknowledged} IS DISTINCT FROM {new}"
-    waiting = f"rowid IN (SELECT w.place FROM wanted w JOIN ({moving}) AS moving(m) USING (m)) AND record_id IS NULL"
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE taken AS SELECT m, key FROM (SELECT {known} AS m, key, position FROM known) "
-        f"WHERE m IN (SELECT m FROM wanted) AND key NOT IN (SELECT key FROM delta) AND position NOT IN ({LEFT})"
+        "CREATE OR REPLACE TEMP TABLE taken AS SELECT m, key, key IN (SELECT key FROM delta) AS moves "
+        f"FROM (SELECT {known} AS m, key, position FROM known) "
+        f"WHERE m IN (SELECT m FROM wanted) AND position NOT IN ({LEFT})"
     )
     rank = "row_number() OVER (PARTITION BY w.m ORDER BY w.owns DESC, " + order + ")"
     many = "count(*) OVER (PARTITION BY w.m)"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE clashing AS SELECT place FROM (SELECT w.place, {rank} AS nth, {many} AS n, "
-        "w.m IN (SELECT m FROM taken) AS owned FROM wanted w JOIN delta d ON d.rowid = w.place) "
+        "w.m IN (SELECT m FROM taken WHERE NOT moves) AS owned FROM wanted w JOIN delta d ON d.rowid = w.place) "
         f"WHERE owned OR {'n > 1' if refuse_all else 'nth > 1'}"
     )
     message = f"another row has the same {match.field}, which finds one record only"
     comparison.invalidate("rowid IN (SELECT place FROM clashing)", "invalid_match_clash", match.field, message)
     message = f"another row's record has this {match.field} until that row's own change is delivered"
-    comparison.invalidate(waiting, "invalid_match_clash", match.field, message)
+    held = "SELECT w.place FROM wanted w JOIN taken t ON t.m = w.m AND t.key <> w.key"
+    comparison.invalidate(f"record_id IS NULL AND rowid IN ({held})", "invalid_match_clash", match.field, message)
 
 
 def hand_over(comparison: Comparison, match: PayloadColumn, *, folds_case: bool) -> None:

@@ -67,6 +67,15 @@ def test_a_record_is_taken_over_only_when_the_new_row_is_delivered(mirror: House
     assert set(mirror.crm.by("email")) == {"b@x.io"}
 
 
+def test_a_match_value_stays_with_the_row_that_has_it_and_cannot_get_another(house: House) -> None:
+    house.people((1, "a@x.io", "free"), (2, "b@x.io", "free"))
+    house.go()
+    house.people((1, "b@x.io", "free"), (2, "b@x.io", "free"), (3, "a@x.io", "pro"))
+    house.go()
+    assert house.codes() == {"1": "invalid_match_clash", "3": "invalid_match_clash"}
+    assert house.crm.by("email")["a@x.io"]["plan"] == "free"
+
+
 def test_a_match_value_passes_on_only_when_the_row_that_had_it_has_let_go(house: House) -> None:
     house.people((1, "a@x.io", "free"))
     house.go()
