@@ -130,6 +130,7 @@ def test_rows_that_changed_meanwhile_wait_for_the_old_job_and_go_after_it(scene:
     leads(scene, *PEOPLE, "New", P1="Other")
     run = scene.sync("leads")
     assert (run["status"], run["delivered"]["created"], run["delivered"]["updated"]) == ("succeeded", 8, 1), run
+    assert run["notes"] == ["carried by a bulk job that an earlier run had left: p0, p2, p3, p4, p5 and 2 more"]
     assert made(scene)["p1"]["LastName"] == "Other"
     assert len(scene.sandbox.ledger) == len(PEOPLE) + 2
     assert scene.sync("leads")["requests"] == 0

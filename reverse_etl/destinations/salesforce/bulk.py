@@ -40,6 +40,7 @@ CALLS = 9  # that a job takes at least
 BATCH_ROWS = 10_000  # of Salesforce's own batches, of which an org has so many a day
 TRIES = 3
 MANY_LOCKED = 2_000  # rows from which those that met a lock get a job of their own
+TAKEN_UP = "carried by a bulk job that an earlier run had left"
 LOST_WITHIN = timedelta(seconds=600)  # a call that made a job was answered, or given up, by then
 
 _OPERATIONS = {
@@ -125,6 +126,7 @@ class Bulk:
             if places:
                 each.results.settle(batch, places, sheet.at(table.keys, places), _key_field(batch), outcomes)
         _open_again(_locked(outcomes), outcomes)
+        outcomes.remarks.update((at, TAKEN_UP) for at in range(len(batch)) if not _is_open(outcomes, at))
         changed = outcomes.unanswered()
         if changed:  # whatever an older job said of them is overtaken by what goes out now
             self._of(batch.sync).settle(sheet.at(keys, changed))
