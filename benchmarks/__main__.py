@@ -7,13 +7,16 @@ import itertools
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from benchmarks import bench, daemon
 from benchmarks.bench import Measure
 from benchmarks.bulk import bulk
+from benchmarks.day import day
 from benchmarks.limiter import limiter
+from benchmarks.workers import workers
 
 
 def idle_and_changed(folder: Path, rows: int, runs: int) -> None:
@@ -106,7 +109,7 @@ def tell_one(what: str, measure: Measure, remark: str) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    measured = "help idle load bulk limiter memory"
+    measured = "help idle load bulk limiter memory daemon day workers"
     arguments.add_argument("what", nargs="*", default=["help", "idle", "load"], help=measured)
     arguments.add_argument("--runs", type=int, default=3, help="interleaved runs of each; the median counts")
     arguments.add_argument(
@@ -116,25 +119,28 @@ def main() -> None:
     arguments.add_argument("--minutes", type=float, default=4, help="daemon: how long it is watched")
     arguments.add_argument("--places", type=int, default=4, help="daemon: how many may run at once")
     given = arguments.parse_args()
+    measures = measures_of(given)
     for what in given.what:
+        if what not in measures:
+            arguments.error(f"nothing to measure is called {what!r}")
         with tempfile.TemporaryDirectory(prefix="reverse-etl-bench-") as folder:
-            if what == "help":
-                start_up(given.runs)
-            elif what in {"idle", "changed"}:
-                idle_and_changed(Path(folder), given.rows or 1_000_000, given.runs)
-            elif what == "load":
-                load(Path(folder), given.rows or 100_000, given.runs)
-            elif what == "bulk":
-                bulk(Path(folder), given.rows or 1_000_000, given.runs)
-            elif what == "limiter":
-                limiter(Path(folder), given.rows or 160_000)
-            elif what == "memory":
-                memory(Path(folder), given.rows or 10_000_000)
-            elif what == "daemon":
-                found = daemon.measure(Path(folder), given.syncs, given.minutes, given.places)
-                daemon.tell(found, given.syncs, given.minutes)
-            else:
-                arguments.error(f"nothing to measure is called {what!r}")
+            measures[what](Path(folder))
+
+
+def measures_of(given: argparse.Namespace) -> dict[str, Callable[[Path], None]]:
+    rows, runs = given.rows, given.runs
+    return {
+        "help": lambda folder: start_up(runs),
+        "idle": lambda folder: idle_and_changed(folder, rows or 1_000_000, runs),
+        "changed": lambda folder: idle_and_changed(folder, rows or 1_000_000, runs),
+        "load": lambda folder: load(folder, rows or 100_000, runs),
+        "bulk": lambda folder: bulk(folder, rows or 1_000_000, runs),
+        "limiter": lambda folder: limiter(folder, rows or 160_000),
+        "memory": lambda folder: memory(folder, rows or 10_000_000),
+        "daemon": lambda folder: daemon.daemon(folder, given.syncs, given.minutes, given.places),
+        "day": lambda folder: day(folder, min(given.syncs, 100), given.places),
+        "workers": lambda folder: workers(folder, rows),
+    }
 
 
 if __name__ == "__main__":

@@ -59,6 +59,10 @@ class Outcome:
         return statistics.quantiles(self.lags, n=20)[-1] if len(self.lags) > 1 else 0.0
 
 
+def daemon(folder: Path, syncs: int, minutes: float, places: int) -> None:
+    tell(measure(folder, syncs, minutes, places), syncs, minutes)
+
+
 def measure(folder: Path, syncs: int, minutes: float, places: int) -> Outcome:
     """The first minutes, in which every sync runs for the first time and finds its place, don't count."""
     project = prepared(folder, syncs, places)
@@ -90,10 +94,10 @@ def prepared(folder: Path, syncs: int, places: int) -> Path:
 
 
 @contextmanager
-def running(project: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(project: Path, log: Path, command: str = "daemon") -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [bench.COMMAND, "daemon", "--log-format", "json", "--project", str(project)],
+            [bench.COMMAND, command, "--log-format", "json", "--project", str(project)],
             stdout=subprocess.DEVNULL,
             stderr=sink,
         )
