@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import os
 import threading
 import time
@@ -115,6 +116,7 @@ def usage() -> tuple[float, int, int]:
 
 
 def day(folder: Path, syncs: int, places: int) -> None:
+    logging.disable()  # a day's lines are of no use to anybody
     project = daemon.prepared(folder, syncs, places)
     passed = Day(project, places)
 

@@ -34,7 +34,8 @@ def workers(folder: Path, rows: int | None) -> None:
         together = calls_a_second(folder / "four", server, WORKERS, rows or ROWS)
         print(
             f"{SYNCS} syncs of {rows or ROWS:,} rows, calls of {LATENCY * 1000:.0f} ms: "
-            f"one worker {alone:.1f} calls/s, {WORKERS} workers {together:.1f} calls/s, ratio {together / alone:.2f} (at least 3)",
+            f"one worker {alone:.1f} calls/s, {WORKERS} workers {together:.1f} calls/s, "
+            f"ratio {together / alone:.2f} (at least 3)",
             flush=True,
         )
         seen = carried_out(folder / "limited", server, WORKERS, LIMITED // SYNCS, "--rate", str(limiter.RATE))
