@@ -22,12 +22,12 @@ from reverse_etl.errors import StateError
 from reverse_etl.protocols import Memory
 from reverse_etl.report import RunReport
 from reverse_etl.standing import (
-    Acknowledged,
     Acknowledgement,
     LogEntry,
     RefusedRow,
     Removal,
     SyncState,
+    forgotten,
     settling_slot_of,
     slot_of,
 )
@@ -70,7 +70,7 @@ class Ledger:
         self.url = url
         self._retention = retention
         self._logged = logged
-        self._begun = False
+        self._began_at: datetime | None = None
         self._digests: Digests | None = None
         self._store: StateStore | None = None
         self._held = False
@@ -143,7 +143,7 @@ class Ledger:
             project = self.home.project()
             owner = store.project_id() or store.claim(str(project["id"]) if project else secrets.token_hex(8))
             store.begin(report, self.identity, logged=self._logged)
-            self._begun = True
+            self._began_at = report.started_at
             self.home.enter(self.sync, owner)  # last: a sync that it names must be in the store
         self._take_up(report)
 
@@ -233,7 +233,7 @@ class Ledger:
 
     def digests(self) -> Digests:
         """The project's: for a run that has begun they are the same for ever."""
-        if self._digests is None and self._begun:
+        if self._digests is None and self._began_at is not None:
             self._digests = digestkey.settled(self._opened(), self._keys)
         elif self._digests is None:
             self._digests = digestkey.known(self._store if self.state() is not None else None, self._keys)
@@ -253,7 +253,7 @@ class Ledger:
         if state is None or (state.last_seq == state.folded_seq and rehash is None):
             return
         self.home.snapshots.mkdir(mode=0o700, exist_ok=True)
-        before = clock.text(clock.SYSTEM.now() - self._retention.runs)
+        before = None if self._began_at is None else clock.text(self._began_at - self._retention.runs)
         if store.embedded:
             store.harden()  # a snapshot that is newer than its store would be refused
             journal = store.journal(self.sync, state.folded_seq)
@@ -315,13 +315,11 @@ class Ledger:
             audit.note(self.home, "forget", now, sync=self.sync)  # whom, nobody is to know any more
             slots = (slot_of(key), settling_slot_of(key))
             listed = [row for row in (*self.refused(), *self.settling()) if row.slot in slots]
-            row = pa.record_batch(
-                {"key": pa.array([key]), "record_id": pa.nulls(1, pa.string()), "h": pa.array([0], pa.uint64())}
-            )
-            gone = Acknowledged(row, run_id, clock.text(now), sent=False, removed=True)
+            gone = forgotten([key], run_id, clock.text(now))
             with duckdb.connect(":memory:") as connection:
                 self.lay_known(connection)
                 known = connection.execute("SELECT count(*) FROM known WHERE key = ?", [key]).fetchall() == [(1,)]
+                known |= self.removal(connection, key) is not None
                 words = scrub.words_of(connection, key, listed)
                 self.release_known(connection)
             self.record(Acknowledgement(self.sync, run_id, [gone] if known else [], slots))

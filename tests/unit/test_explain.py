@@ -72,7 +72,10 @@ def test_a_removal_is_known_for_as_long_as_runs_are_kept(tmp_path: Path) -> None
     house.go()
     house.people(ADA)
     house.go()
-    house.retention = Retention(timedelta(seconds=-(10**9)))  # whatever the clock says, it is too old
+    house.retention = Retention(timedelta(seconds=90))  # a minute passes before each run
+    house.people((1, "ada@x.io", "pro"))
+    house.go()
+    assert "was removed" in house.explain("2").reason
     house.people((1, "ada@x.io", "gold"))
     house.go()
     assert "none was ever acknowledged" in house.explain("2").reason
