@@ -19,6 +19,9 @@ from pathlib import Path
 from tests.faults.families import FAMILIES, Family, NotHere, Tier
 from tests.faults.stage import Violation, stage
 
+LONG_WAIT = 20.0  # seconds: a play that waits longer is no burden
+WAITING_JOBS = 4
+
 
 @dataclass
 class Played:
@@ -66,22 +69,28 @@ def play(family: Family, seed: str, package: Path | None = None, *, tier: Tier =
 def campaign(
     families: Iterable[Family], tier: Tier, seed: str, *, jobs: int, package: Path | None = None
 ) -> Iterator[Played]:
-    """Every family as often as its tier asks, a few at a time, those that mostly wait first; told as they end.
+    """Every family as often as its tier asks, so many `jobs` at a time; told as they end.
 
-    A seed with a dot in it is one play, repeated. Each play has a process of its own: fakes don't wait for each other.
+    Those that mostly wait have places of their own beside the others, the longest first: they leave the cores alone. A
+    seed with a dot in it is one play, repeated. Each play has a process to itself: fakes don't wait for each other.
     """
     plays = [
         (family, each)
         for family in sorted(families, key=lambda family: -family.waits)
         for each in ([seed] if "." in seed else [f"{seed}.{nth}" for nth in range(family.times[tier])])
     ]
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        jobs, mp_context=fresh, initializer=import_module, initargs=("tests.faults.every",)
-    ) as pool:
-        under_way = [pool.submit(_play, family.id, each, package, tier) for family, each in plays]
+    with _places(jobs) as busy, _places(WAITING_JOBS) as patient:
+        under_way = [
+            (patient if family.waits >= LONG_WAIT else busy).submit(_play, family.id, each, package, tier)
+            for family, each in plays
+        ]
         for ended in as_completed(under_way):
             yield ended.result()
+
+
+def _places(number: int) -> ProcessPoolExecutor:
+    fresh = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(number, mp_context=fresh, initializer=import_module, initargs=("tests.faults.every",))
 
 
 def _play(id: str, seed: str, package: Path | None, tier: Tier) -> Played:
