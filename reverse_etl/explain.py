@@ -52,7 +52,8 @@ class Explanation:
 def explain(sync: SyncConfig, source: Callable[[], Source], ledger: Ledger, key: str, run_id: str) -> Explanation:
     """Look one key up, in the warehouse and in the state; the destination isn't asked."""
     key = canonical_key(key, sync)
-    refused = next((row for row in ledger.refused() if row.slot == slot_of(key)), None)
+    listed = (*ledger.under_way(clock.SYSTEM.now()), *ledger.refused())
+    refused = next((row for row in listed if row.slot == slot_of(key)), None)
     with ledger.spool(run_id, dry=True) as folder:
         connection = localdb.connect(folder)
         try:

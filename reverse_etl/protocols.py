@@ -329,6 +329,10 @@ class Ledger(Protocol):
 
     def refused(self) -> list[RefusedRow]: ...
 
+    def under_way(self, now: datetime) -> list[RefusedRow]:
+        """Rows that a run was sending when it died, as the next one lists them; while one runs, what it is sending."""
+        ...
+
     def settling(self) -> list[RefusedRow]:
         """Delivered rows of which an earlier try may still land: `next_at` is when they are sent once more."""
         ...

@@ -152,10 +152,12 @@ class _Run:
 
     def _listed(self) -> list[RefusedRow]:
         """Rows that something is owed to, read or not: refused ones, and those that are due to be sent once more."""
+        now, refused = self.report.started_at, self.ledger.refused()
         if self.job.refused_only:
-            return self.ledger.refused()
-        now = self.report.started_at
-        return [*self.ledger.refused(), *(row for row in self.ledger.settling() if row.next_at and row.next_at <= now)]
+            return refused
+        if self.job.dry_run:  # a real run has taken up what another one left under way
+            refused = [*{row.slot: row for row in (*refused, *self.ledger.under_way(now))}.values()]
+        return [*refused, *(row for row in self.ledger.settling() if row.next_at and row.next_at <= now)]
 
     def _read(
         self, spool: Spool, state: SyncState | None, refused: list[RefusedRow]

@@ -200,6 +200,15 @@ class Ledger:
     def refused(self) -> list[RefusedRow]:
         return [] if self.state() is None or self._store is None else self._store.refused(self.sync)
 
+    def under_way(self, now: datetime) -> list[RefusedRow]:
+        """Rows that a run was sending when it died, as the next one lists them."""
+        left = list(self._flights.left())
+        state = self.state() if left else None
+        if state is None:
+            return []
+        listed = {row.slot: row for row in self.refused()}
+        return [*{row.slot: row.again(listed.get(row.slot)) for row in doubtful(left, now, state)}.values()]
+
     def settling(self) -> list[RefusedRow]:
         """Delivered rows of which an earlier try may still land: `next_at` is when they are sent once more."""
         return [] if self.state() is None or self._store is None else self._store.settling(self.sync)
@@ -364,12 +373,8 @@ class Ledger:
 
     def _take_up(self, report: RunReport) -> None:
         """Rows that a run was sending when it died are in doubt: perhaps they have arrived, perhaps they still will."""
-        left = list(self._flights.left())
-        state = self._opened().sync_state(self.sync) if left else None
-        if state is not None:
-            listed = {row.slot: row for row in self._opened().refused(self.sync)}
-            again = {row.slot: row.again(listed.get(row.slot)) for row in doubtful(left, report.started_at, state)}
-            self.record(Acknowledgement(self.sync, report.run_id, refused=list(again.values())))
+        if rows := self.under_way(report.started_at):
+            self.record(Acknowledgement(self.sync, report.run_id, refused=rows))
         self._flights.forget()
 
     def _snapshot(self) -> Snapshot:

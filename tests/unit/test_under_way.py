@@ -66,6 +66,20 @@ def test_a_row_that_went_back_to_what_it_was_before_the_killed_run_is_put_right(
     assert house.crm.by("email")["b@x.io"]["plan"] == "free"
 
 
+def test_P34_a_dry_run_shows_them_as_the_next_run_sends_them(house: House) -> None:
+    killed_while_sending(house, "2")
+    shown = house.go(dry_run=True)
+    assert (shown.rows.changed, house.refused()) == (1, {})
+    assert house.go().rows == shown.rows
+
+
+def test_such_a_row_is_in_doubt_before_the_next_run_takes_it_up(house: House) -> None:
+    killed_while_sending(house, "2")
+    told = house.explain("2")
+    assert (told.state, "it was being sent when the run was killed" in told.reason) == ("in_doubt", True)
+    assert house.explain("1").state == "unchanged"
+
+
 def test_with_a_cursor_they_are_read_again_by_their_keys(tmp_path: Path) -> None:
     house = House(tmp_path, sync(cursor="n"))
     columns = "id INTEGER, email VARCHAR, plan VARCHAR, n INTEGER"
