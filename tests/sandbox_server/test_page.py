@@ -54,7 +54,9 @@ def test_records_are_paged_and_found_by_what_identifies_them(sandbox: Sandbox, h
     assert "u78@x.io" not in found
 
 
-def test_S03_other_sites_and_other_names_of_this_machine_are_turned_away(sandbox: Sandbox, hubspot: httpx.Client) -> None:
+def test_S03_other_sites_and_other_names_of_this_machine_are_turned_away(
+    sandbox: Sandbox, hubspot: httpx.Client
+) -> None:
     assert hubspot.get("/", headers={"Host": "evil.example:80"}).status_code == 403
     assert hubspot.post("/__reset", headers={"Origin": "https://evil.example"}).status_code == 403
     assert hubspot.post("/__reset").status_code == 204

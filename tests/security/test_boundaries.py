@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sqlite3
 import ssl
@@ -22,8 +23,10 @@ from pydantic import BaseModel, SecretStr
 from sqlalchemy.engine import make_url
 
 from reverse_etl.daemon.channels import Undelivered, _address, look_up
-from reverse_etl.errors import SourceError, Unavailable
-from reverse_etl.model import Query
+from reverse_etl.destinations.hubspot.paths import Paths
+from reverse_etl.destinations.salesforce import soql
+from reverse_etl.errors import PluginError, SourceError, Unavailable
+from reverse_etl.model import Field, FieldType, Query
 from reverse_etl.protocols import Source
 from reverse_etl.sources.duckdb import DuckDBSource
 from reverse_etl.sources.postgres import PostgresSource
@@ -319,6 +322,27 @@ def test_S13_a_parameter_is_a_value_whatever_it_holds(
         ):
             assert [batch.num_rows for batch in found] == []
     assert read(lite(), "select v from t") == [{"v": 1}]
+
+
+@pytest.mark.parametrize("value", ["x' OR Name != '", "\\'", "'", '"', "a\nb", "x') LIMIT 1 --"])
+def test_S13_a_value_looked_up_in_salesforce_stays_inside_its_quotes(value: str) -> None:
+    (query,) = soql.queries("Lead", Field("Email", FieldType.TEXT), [value])
+    inside = query.partition(" IN ('")[2].removesuffix("')")
+    assert re.fullmatch(r"(?:[^'\\\n]|\\.)*", inside), query
+
+
+@pytest.mark.parametrize("name", ["Lead WHERE Id != ''", "Lead--", "Le'ad", "../Lead", "Lead;", ""])
+def test_S13_an_object_s_name_is_no_soql(name: str) -> None:
+    with pytest.raises(PluginError, match="is not the name of an object"):
+        list(soql.queries(name, Field("Email", FieldType.TEXT), ["x"]))
+
+
+@pytest.mark.parametrize("name", ["../../oauth/token", "contacts/../x", "a?b=c", "a#b", "a b", "a%2fb"])
+def test_S13_an_object_s_name_leads_nowhere_else_at_hubspot(name: str) -> None:
+    paths = Paths("2026-09")
+    for made in (lambda type: paths.batch(type, "read"), paths.properties, paths.pipelines, paths.search):
+        assert made(name).count("/") == made("contacts").count("/")
+        assert not {"?", "#", " "} & set(made(name))
 
 
 # --- S17 --------------------------------------------------------------------------------------------------------------

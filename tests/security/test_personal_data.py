@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from reverse_etl import Project
 from reverse_etl.daemon.agenda import Entry
@@ -200,6 +202,25 @@ def test_S06_what_a_forget_can_not_reach_is_named(scene: Scene) -> None:
     assert ".reverse_etl.before-20260101T000000/state.db still holds it" in said
     assert ".reverse_etl/snapshots/twin.duckdb still holds it" in said  # another sync's state is another matter
     assert "people.duckdb" not in said
+
+
+def test_S06_a_forgotten_person_is_gone_from_postgresql_too(scene: Scene, postgres: str) -> None:
+    scene.write_project(state={"url": postgres})
+    scene.sync()
+    ended = scene.cli("forget", "people", WANDA[0])
+    assert "PostgreSQL keeps old versions of rows until it has vacuumed" in ended.stdout
+    kept = make_url(postgres).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(kept) as connection:
+        for table, column in (("journal", "body"), ("bases", "body"), ("runs", "report"), ("refused", "row_values")):
+            rows = connection.execute(f"select {column} from {table}".encode()).fetchall()
+            for (content,) in rows:
+                text = content if isinstance(content, bytes) else str(content).encode()
+                assert WANDA[0].encode() not in text and WANDA[1].encode() not in text, table
+    for name, content in bytes_under(scene.folder / ".reverse_etl").items():
+        assert WANDA[0].encode() not in content and WANDA[1].encode() not in content, name
+    scene.people(*OTHERS)
+    again = scene.sync()
+    assert (again["rows"]["unchanged"], again["rows"]["added"]) == (len(OTHERS), 0)
 
 
 def test_S06_nothing_is_said_of_who_was_never_known(scene: Scene) -> None:
