@@ -22,7 +22,7 @@ import pyarrow as pa
 from reverse_etl.acknowledged import Known
 from reverse_etl.checks import Rule
 from reverse_etl.digests import Digests, new_key
-from reverse_etl.localdb import column_types, number, quoted, table
+from reverse_etl.localdb import column_types, number, only_read, quoted, table
 from reverse_etl.mapping import PayloadColumn, Shape
 from reverse_etl.spool import Spool
 from reverse_etl.standing import LINKS_OWED
@@ -140,6 +140,11 @@ class Comparison:
         order = f"ORDER BY {self.shape.key_order} LIMIT {int(limit)}"
         self.connection.execute(f"CREATE TABLE chosen AS SELECT key FROM delta WHERE NOT held {order}")
         self.outgoing = "NOT held AND key IN (SELECT key FROM chosen)"
+
+    def keep_what_goes_out(self) -> None:
+        """The end of comparing: `delta` and `removed` stay to be read, and memory is free for batches under way."""
+        self.connection.execute("DROP TABLE incoming; DROP TABLE candidate")
+        only_read(self.connection, len(self.shape.payload))
 
     def left_for_later(self) -> int:
         return self._number(f"SELECT count(*) FILTER (NOT held) - count(*) FILTER ({self.outgoing}) FROM delta")

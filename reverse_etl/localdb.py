@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -11,10 +13,13 @@ import pyarrow as pa
 
 MEMORY_LIMIT = "256MB"  # measured: a larger one makes a 10-million-row comparison no faster
 SPARING_LIMIT = "160MB"  # while another DuckDB is open in the process: an embedded warehouse, or the snapshot
+READING_MEGABYTES = 64  # and one a column: what one thread needs to read a table in order
+M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def connect(spool: Path | None) -> duckdb.DuckDBPyConnection:
     """An in-memory database that spills to the folder `spool`; without one it may not spill at all."""
+    _share_heap()
     connection = duckdb.connect(":memory:")
     settle(connection)
     connection.execute(f"SET temp_directory = {literal(str(spool) if spool else '')}")
@@ -27,6 +32,22 @@ def settle(connection: duckdb.DuckDBPyConnection) -> None:
         f"SET TimeZone = 'UTC'; SET memory_limit = '{MEMORY_LIMIT}'; SET preserve_insertion_order = false; "
         "SET enable_progress_bar = false"
     )
+
+
+def only_read(connection: duckdb.DuckDBPyConnection, columns: int) -> None:
+    """From here on its tables are only read, one thread at a time: most of its memory is given back."""
+    connection.execute(f"SET threads = 1; SET memory_limit = '{READING_MEGABYTES + columns}MB'")
+
+
+@cache
+def _share_heap() -> None:
+    """One heap for all threads. glibc gives each of them one, and what is freed in it is of no use to the others.
+
+    Measured: a million rows by bulk jobs take up to 484 MB, and 553 MB without this.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 1)
 
 
 @contextmanager

@@ -130,13 +130,13 @@ class _Run:
         if self.job.dry_run:
             return
         await to_thread.run_sync(self.ledger.release_known, comparison.connection)
-        with localdb.sparing(comparison.connection):
-            await to_thread.run_sync(self._record_refused, made, refused)
-            if baseline:
-                await to_thread.run_sync(record_baseline, made, self.ledger, self.report, self.job.clock)
-            else:
-                await self._deliver(made, refused, asked)
-            await to_thread.run_sync(self._finish, made, asked, reached, state)
+        await to_thread.run_sync(comparison.keep_what_goes_out)
+        await to_thread.run_sync(self._record_refused, made, refused)
+        if baseline:
+            await to_thread.run_sync(record_baseline, made, self.ledger, self.report, self.job.clock)
+        else:
+            await self._deliver(made, refused, asked)
+        await to_thread.run_sync(self._finish, made, asked, reached, state)
 
     # --- read ---------------------------------------------------------------------------------------------------------
 

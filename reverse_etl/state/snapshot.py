@@ -38,7 +38,7 @@ OWN_COLUMNS = {
     "h": "UBIGINT",
 }
 WAIT_SECONDS = 60.0
-MEMORY_LIMIT = "128MB"  # a run's own comparison may be open beside it
+MEMORY_LIMIT = "96MB"  # a run's own comparison may be open beside it
 _FOLDED: dict[Path, tuple[tuple[str | int, ...], int]] = {}  # by file: its marks, and what it said then
 _OTHERS = {"f_": ("x_", "y_"), "x_": ("f_",)}  # a field's value takes the place of its digests, and they its
 AT_ONCE = 200_000  # rows of the journal that are laid over the snapshot at once
