@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,6 +24,7 @@ from tests.faults.stage import Violation, stage
 
 LONG_WAIT = 20.0  # seconds: a play that waits longer is no burden
 WAITING_JOBS = 4
+ORPHANED_SECONDS = 10.0  # to take a stage down
 
 
 @dataclass
@@ -90,7 +94,22 @@ def campaign(
 
 def _places(number: int) -> ProcessPoolExecutor:
     fresh = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(number, mp_context=fresh, initializer=import_module, initargs=("tests.faults.every",))
+    return ProcessPoolExecutor(number, mp_context=fresh, initializer=_take_place)
+
+
+def _take_place() -> None:
+    """In a process of its own: know the families, and take the stage down when the campaign is killed."""
+    import_module("tests.faults.every")
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
+
+
+def _outlive_nobody() -> None:
+    campaign = multiprocessing.parent_process()
+    if campaign is not None:
+        campaign.join()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(ORPHANED_SECONDS)
+        os._exit(1)
 
 
 def _play(id: str, seed: str, package: Path | None, tier: Tier) -> Played:
