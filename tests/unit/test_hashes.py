@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reverse_etl import diff
 from reverse_etl.config.sync import FieldMapping, GuardConfig, RemovedSet
 from reverse_etl.model import Operation
 from tests.house import House, sync
@@ -177,9 +178,12 @@ def test_baseline_rows_are_known(tmp_path: Path) -> None:
     assert at.go().rows.changed == 1
 
 
-@pytest.mark.parametrize("rows", [3, 1200])
-def test_from_values_to_hashes_nothing_is_sent_again_and_the_values_go(tmp_path: Path, rows: int) -> None:
-    at = house(tmp_path)
+@pytest.mark.parametrize("stale_rows", [1000, 2])
+def test_from_values_to_hashes_nothing_is_sent_again_and_the_values_go(
+    tmp_path: Path, stale_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diff, "STALE_ROWS", stale_rows)
+    at, rows = house(tmp_path), 5
     at.hashes = False
     at.people(*((each, f"{each}@secret.io", "free") for each in range(rows)))
     at.go()
@@ -207,9 +211,12 @@ def test_a_change_in_the_very_run_that_turns_to_hashes_is_sent(tmp_path: Path) -
     at.idle()
 
 
-@pytest.mark.parametrize("rows", [3, 1200])
-def test_back_to_values_nothing_is_sent_again_and_they_become_known_as_they_are_sent(tmp_path: Path, rows: int) -> None:
-    at = house(tmp_path)
+@pytest.mark.parametrize("stale_rows", [1000, 2])
+def test_back_to_values_nothing_is_sent_again_and_they_become_known_as_they_are_sent(
+    tmp_path: Path, stale_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diff, "STALE_ROWS", stale_rows)
+    at, rows = house(tmp_path), 5
     at.people(*((each, f"{each}@secret.io", "free") for each in range(rows)))
     at.go()
     at.hashes = False
