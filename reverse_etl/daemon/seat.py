@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reverse_etl.state.scheduling import Seat as Right
 
 TRY_SECONDS = 1.0  # how often who waits for the seat looks whether it is free
+LEAVE_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +85,10 @@ class Seat:
             await anyio.sleep(TRY_SECONDS)
 
     async def leave(self) -> None:
-        """Another one may have it at once."""
-        await to_thread.run_sync(self._leave)
+        """Another one may have it at once; or when the lease ends, if the database can't be told now."""
+        self._taken = False
+        with anyio.move_on_after(LEAVE_SECONDS):
+            await to_thread.run_sync(self._leave, abandon_on_cancel=True)
 
     def _take(self) -> None:
         holder = f"process {os.getpid()} on {platform.node()}"
@@ -93,6 +96,5 @@ class Seat:
         self._taken, self.other = True, ""
 
     def _leave(self) -> None:
-        self._taken = False
         self._stack.close()
         self.right = None

@@ -55,6 +55,7 @@ class Turn:
         self._life = life
         self._elsewhere = Elsewhere(clock, self._project)
         self._over = anyio.Event()
+        self._trouble = ""
 
     def listen(self, metrics: Metrics, alerts: Watch, courier: Courier) -> None:
         """Who hears of runs. Called once, before anything else."""
@@ -119,8 +120,11 @@ class Turn:
         try:
             news = await to_thread.run_sync(self._elsewhere.look, frozenset(self.pool.running))
         except ReverseEtlError as failure:
-            log.error("%s; %s", failure.message, failure.hint)
+            if failure.message != self._trouble:  # once is enough: it is looked at every other second
+                log.error("runs of others are not seen, and looked at again: %s", failure.message)
+            self._trouble = failure.message
             return
+        self._trouble = ""
         for report in self._scheduler.noticed(news.ended):
             self._elsewhere.later(report)
         for name in news.abandoned:

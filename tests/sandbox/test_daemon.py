@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -260,6 +260,42 @@ def test_heavy_syncs_do_not_delay_one_that_is_urgent(project: Scene) -> None:
         daemon.until(lambda: sum(line["event"].startswith("light: succeeded") for line in daemon.lines()) >= 2)
         begun = {line["sync"] for line in daemon.lines() if "run begins" in line["event"]}
         assert len(begun & {"heavy", "heavier"}) == 1, "the other one's place is kept for what is urgent"
+
+
+def test_a_parent_that_a_command_runs_is_noticed_and_its_children_follow(project: Scene) -> None:
+    project.define(first_run="baseline")
+    project.define(name="child", schedule={"after": "people"}, first_run="baseline")
+    with started(project) as daemon:
+        daemon.until_said("the daemon has started")
+        assert project.sync("people")["status"] == "succeeded"
+        daemon.until_said("people: run by somebody else: people: succeeded")
+        daemon.until_said("child: succeeded")
+        assert daemon.terminate() == 0
+    assert (len(runs(project)), len(runs(project, "child"))) == (1, 1)
+
+
+def test_the_status_tells_next_runs_and_last_successes_without_a_daemon_and_with_one(project: Scene) -> None:
+    project.define(schedule="every 1 day", first_run="baseline")
+    project.define(name="child", schedule={"after": "people"})
+    run = project.sync("people")
+    _, alone = project.json("status")
+    child, people = alone["syncs"]
+    day_later = datetime.fromisoformat(run["started_at"]) + timedelta(days=1)
+    assert datetime.fromisoformat(people["next_run_at"]) == day_later
+    assert (people["last_success_at"], alone["daemon_at"]) == (run["finished_at"], None)
+    assert datetime.fromisoformat(child["next_run_at"]) <= datetime.now(UTC), "it is owed"
+    assert "no daemon of this project is running here" in project.cli("status").stdout
+    project.define(name="child")
+    with started(project) as daemon:
+        where = address(daemon)
+        _, watched = project.json("status")
+        with httpx.Client(base_url=where) as client:
+            told = client.get("/status").json()
+        assert watched["daemon_at"] == where
+        assert [each["next_run_at"] for each in told["syncs"]] == [None, people["next_run_at"]]
+        assert told["syncs"][1]["last_success_at"] == run["finished_at"]
+        assert "no daemon" not in project.cli("status").stdout
+        assert daemon.terminate() == 0
 
 
 # --- over HTTP --------------------------------------------------------------------------------------------------------
