@@ -104,13 +104,14 @@ class Plan:
 
     def summary(self, destination: Destination) -> PlanSummary:
         """What a dry run shows."""
-        requests = 0
+        requests, jobs = 0, False
         for group in self.groups:
             limits = self.limits(destination, group)
             requests += math.ceil(group.rows / limits.batch_size) * limits.calls
+            jobs = jobs or bool(limits.path)
         requests_per_second = destination.requests_per_second
         seconds = requests / requests_per_second if requests_per_second else 0.0
-        return PlanSummary(requests, round(seconds, 1), tuple(self._problems()), tuple(self._samples()))
+        return PlanSummary(requests, round(seconds, 1), tuple(self._problems()), tuple(self._samples()), jobs=jobs)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 

@@ -146,7 +146,8 @@ class LiveSummary:
 class PlanSummary:
     """What a dry run shows beside the counts. `seconds_at_limit` is how long the calls take at the known rate limit.
 
-    `live` only stands there when the CRM was looked at.
+    `live` only stands there when the CRM was looked at. `jobs`: rows go by jobs, which take the time that the
+    destination gives them.
     """
 
     requests: int
@@ -154,6 +155,7 @@ class PlanSummary:
     problems: tuple[RowProblem, ...] = ()
     sample: tuple[RowSample, ...] = ()
     live: LiveSummary | None = None
+    jobs: bool = False
 
     def to_json(self) -> dict[str, JSON]:
         document: dict[str, JSON] = {

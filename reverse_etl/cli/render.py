@@ -148,6 +148,7 @@ def _facts(report: RunReport) -> Iterator[tuple[Part, Part]]:
     if report.cursor_to is not None and report.cursor_to != report.cursor_from:
         start = "the start" if report.cursor_from is None else text.cursor(report.cursor_from)
         yield "cursor", f"{start} → {text.cursor(report.cursor_to)}"
+    yield from (("note", note) for note in report.notes)
 
 
 def _rows(report: RunReport) -> str:
@@ -196,11 +197,11 @@ def _plan(plan: PlanSummary, pending: int, samples: int) -> Iterator[Block]:
 
 
 def _outlook(plan: PlanSummary, pending: int, samples: int) -> Iterator[Block]:
-    yield line(
-        "  would send ",
-        Span(text.plural(pending, "row"), "strong"),
-        f" in {text.plural(plan.requests, 'call')}, about {text.duration(plan.seconds_at_limit)} at the rate limit",
-    )
+    calls = text.plural(plan.requests, "call")
+    how = f"in {calls}, about {text.duration(plan.seconds_at_limit)} at the rate limit"
+    if plan.jobs:
+        how = f"by jobs, in about {calls}; the destination decides how long they take"
+    yield line("  would send ", Span(text.plural(pending, "row"), "strong"), " ", how)
     if plan.live is not None:  # the same rows follow, beside their records
         return
     shown = _chosen(plan.sample, lambda sample: sample.change, samples)

@@ -50,6 +50,18 @@ def test_a_run_shows_what_was_read_sent_and_called() -> None:
     ]
 
 
+def test_notes_stand_below_the_figures() -> None:
+    run = report(rows=RowCounts(read=5, changed=1), requests=1, notes=["went to the lead's contact: a", "other"])
+    assert shown(run)[-2:] == ["note | went to the lead's contact: a", "note | other"]
+
+
+def test_of_jobs_nobody_knows_how_long_they_take() -> None:
+    plan = PlanSummary(requests=9, seconds_at_limit=1.1, jobs=True)
+    run = report(dry_run=True, rows=RowCounts(read=5000, added=5000), pending=5000, plan=plan)
+    told = "would send 5,000 rows by jobs, in about 9 calls; the destination decides how long they take"
+    assert shown(run)[-1] == told
+
+
 def test_a_run_with_nothing_new_says_that_it_made_no_call() -> None:
     assert shown(report(rows=RowCounts(read=5, unchanged=5))) == [
         "people  ✓ nothing new in 1.2 s",
