@@ -17,7 +17,6 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from reverse_etl.clock import SYSTEM, Clock
-from reverse_etl.digests import Digests
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent, Query
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledgement, LogEntry, RefusedRow, Removal, SyncState
@@ -25,6 +24,8 @@ from reverse_etl.verdicts import Outcomes, Refusal
 
 if TYPE_CHECKING:
     import duckdb
+
+    from reverse_etl.digests import Digests
 
 
 OTHERS = "(others)"  # beside a record that was found: no field has such a name
