@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from reverse_etl import clock
-
 if TYPE_CHECKING:
     from reverse_etl.daemon.forecast import Outlook
     from reverse_etl.model import Field, ObjectSchema, Problem
@@ -32,6 +30,8 @@ def statuses(syncs: Sequence[SyncStatus], outlooks: Mapping[str, Outlook], daemo
 
 def _outlook(outlook: Outlook) -> Document:
     due = outlook.next_run_at
+    from reverse_etl import clock
+
     return {"next_run_at": None if due is None else clock.text(due), "held_by": [*outlook.held_by]}
 
 
