@@ -12,9 +12,11 @@ from reverse_etl.protocols import Load
 from reverse_etl.sources.loading import fresh, series_of
 
 TYPES: dict[str, Callable[[], sa.types.TypeEngine[Any]]] = {
-    "string": sa.Text,
+    # what SQL Server calls TEXT can't be grouped by, and what Redshift calls so ends after 256 characters
+    "string": lambda: sa.Text().with_variant(sa.Unicode(4000), "mssql").with_variant(sa.String(65535), "redshift"),
     "int64": sa.BigInteger,
-    "timestamp[us, tz=UTC]": lambda: sa.DateTime(timezone=True),
+    # what SQL Server calls TIMESTAMP is no time, and what BigQuery calls DATETIME has no zone
+    "timestamp[us, tz=UTC]": lambda: sa.TIMESTAMP(timezone=True).with_variant(sa.DateTime(timezone=True), "mssql"),
 }
 INDEXED = frozenset({"postgresql", "sqlite"})  # elsewhere there are none, or a text has to be cut for one
 ROLLS_BACK = frozenset({"postgresql", "sqlite", "mssql", "redshift"})  # statements that make tables, too
