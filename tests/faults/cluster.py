@@ -106,6 +106,14 @@ class Team:
     stage: Stage
     apart: bool = True
     members: dict[str, Running] = field(default_factory=dict)
+    answered: dict[int, float] = field(default_factory=dict)  # by a call's number
+
+    def __post_init__(self) -> None:
+        self.stage.fake.watch = self._note
+
+    def _note(self, call: Call, moment: str) -> None:
+        if moment == "answered":
+            self.answered[call.number] = time.monotonic()
 
     def start(self, name: str, *arguments: str, prefix: Iterable[str] = ()) -> Running:
         folder = self.stage.folder / "machines" / name
@@ -142,7 +150,7 @@ def one_at_a_time(stage: Stage, team: Team, part: Callable[[Call], object]) -> N
         before = last.get(sync)
         if before is not None and before[0] != who and call.at < before[1]:
             stage.wrong("I9", f"{who} sent rows of {sync} while {before[0]} had a call under way")
-        ends = call.at + stage.fake.latency
+        ends = team.answered.get(call.number, call.at)  # a dead process has none under way
         last[sync] = (who, max(ends, before[1]) if before is not None and before[0] == who else ends)
 
 
@@ -214,7 +222,6 @@ def workers_killed(stage: Stage) -> None:
                 stage.wrong("I10", f"asked to end, {ended.arguments[0]} ended with {ended.code}: {ended.err[-300:]}")
         if takeovers:
             _taken_over(stage, takeovers)
-        stage.fake.latency = 2.0
         one_at_a_time(stage, team, _half)
         checker.converged(stage)
         checker.no_deletions(stage)

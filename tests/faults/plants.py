@@ -32,11 +32,11 @@ PLANTS = (
     Plant(
         "the cursor moves before the answer",
         "run.py",
-        "                await self._deliver(made, refused, asked)\n",
-        "                if reached is not None:\n"
-        "                    moved = {'cursor_value': reached.text, 'cursor_type': reached.type_text}\n"
-        "                    self.ledger.finish(self.report, moved, state.cursor_value if state else None)\n"
-        "                await self._deliver(made, refused, asked)\n",
+        "            await self._deliver(made, refused, asked)\n",
+        "            if reached is not None:\n"
+        "                moved = {'cursor_value': reached.text, 'cursor_type': reached.type_text}\n"
+        "                self.ledger.finish(self.report, moved, state.cursor_value if state else None)\n"
+        "            await self._deliver(made, refused, asked)\n",
         ("F53", "F55"),
     ),
     Plant(
