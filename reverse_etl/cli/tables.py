@@ -297,7 +297,7 @@ def _refused_key(row: RefusedRow) -> str:
 
 def _next_attempt(row: RefusedRow) -> str:
     if row.next_at is None:
-        return "at once when fixed"
+        return "when you say so" if row.code == "in_doubt_held" else "at once when fixed"
     return "by the next run" if row.next_at <= row.last_at else text.moment(row.next_at)
 
 
@@ -315,6 +315,7 @@ def _row(row: Mapping[str, object] | None) -> Iterator[Block]:
 
 def _payloads(payload: Mapping[str, object] | None, acknowledged: Mapping[str, Any] | None) -> Iterator[Block]:
     known: Mapping[str, object] = (acknowledged or {}).get("values") or {}
+    hashed = (acknowledged or {}).get("hashed") or ()
     wanted = payload or {}
     names = list(dict.fromkeys([*wanted, *known]))
     if not names:
@@ -322,8 +323,9 @@ def _payloads(payload: Mapping[str, object] | None, acknowledged: Mapping[str, A
     rows = [
         (
             name,
-            *(text.value(side[name]) if name in side else "-" for side in (known, wanted)),
-            _differs(name, known, wanted),
+            "not kept" if name in hashed else text.value(known[name]) if name in known else "-",
+            text.value(wanted[name]) if name in wanted else "-",
+            "" if name in hashed else _differs(name, known, wanted),
         )
         for name in names
     ]
@@ -339,7 +341,7 @@ def _differs(name: str, known: Mapping[str, object], wanted: Mapping[str, object
 
 def _acknowledged(acknowledged: Mapping[str, Any] | None) -> Iterator[Block]:
     if acknowledged is None:
-        yield line("  the destination has not acknowledged this row yet")
+        yield line("  nothing is acknowledged of this row")
         return
     record = acknowledged["record_id"] or "whose id is not known"
     run = f", by run {acknowledged['run_id']}" if acknowledged["run_id"] else ""

@@ -129,6 +129,29 @@ def test_explain_lays_what_was_acknowledged_beside_what_would_be_sent() -> None:
     ]
 
 
+def test_explain_says_of_a_field_that_is_kept_as_a_digest_that_its_value_is_not_kept() -> None:
+    found = {
+        "sync": "people",
+        "key": "ada",
+        "row": None,
+        "payload": {"email": "ada@x.example", "link": "b"},
+        "acknowledged": {
+            "values": {"email": None, "link": "a"},
+            "hashed": ["email"],
+            "at": "2026-07-01T09:00:00Z",
+            "record_id": "77",
+            "run_id": "r1",
+        },
+        "state": "pending",
+        "reason": "",
+    }
+    assert lines(tables.explanation(found))[3:6] == [
+        "field | last acknowledged | would be sent | ",
+        "email | not kept | ada@x.example | ",
+        "link | a | b | differs",
+    ]
+
+
 def test_explain_of_a_key_that_nobody_knows() -> None:
     found = {
         "sync": "people",
@@ -142,7 +165,7 @@ def test_explain_of_a_key_that_nobody_knows() -> None:
     assert lines(tables.explanation(found)) == [
         "eve in people  absent",
         "the warehouse has no such row now",
-        "the destination has not acknowledged this row yet",
+        "nothing is acknowledged of this row",
     ]
 
 
