@@ -156,12 +156,13 @@ class Comparison:
             "GROUP BY ALL ORDER BY again, operation"
         ).fetchall()
 
-    def keys_owed(self, keys: Sequence[str]) -> list[str]:
-        """Those of these keys that still differ from what was acknowledged."""
+    def keys_owed(self, keys: Sequence[str], *, at_once: bool = False) -> list[str]:
+        """Those of these keys that still differ from what was acknowledged; `at_once`: and don't wait."""
         if not keys:
             return []
         self.connection.register("asked", pa.table({"key": pa.array(keys, pa.string())}))
-        found = self.connection.execute("SELECT key FROM delta WHERE key IN (SELECT key FROM asked)").fetchall()
+        sql = f"SELECT key FROM delta WHERE key IN (SELECT key FROM asked) AND NOT (held AND {at_once})"
+        found = self.connection.execute(sql).fetchall()
         self.connection.unregister("asked")
         return [row[0] for row in found]
 

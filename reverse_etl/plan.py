@@ -75,6 +75,7 @@ class Plan:
     groups: list[Group] = field(default_factory=list)
     schema: ObjectSchema | None = None
     later: int = 0  # rows that --limit leaves for another run
+    listed: frozenset[str] = frozenset()  # keys of rows to send that stand on the list, rejected or in doubt
     displaced: Mapping[str, Sequence[str]] = field(default_factory=dict)  # keys of rows gone, by who has their records
 
     @property
@@ -296,6 +297,8 @@ def settle(
     gone = [row.slot for row in refused if row.slot not in kept and not _unread(row, wish)]
     counts = comparison.counts()
     plan = Plan(sync, comparison, counts, invalid, gone, schema=schema, displaced=comparison.displaced())
+    standing = [row.key_text for row in refused if row.kind in ("rejected", "in_doubt") and row.key_text is not None]
+    plan.listed = frozenset(comparison.keys_owed(standing, at_once=True))
     plan.groups = [Group(Operation(name), again, rows) for name, again, rows in comparison.groups(_operation_sql(sync))]
     if counts.removed and wish.limit is None:
         removal = Operation.UPDATE if isinstance(sync.on_removed, RemovedSet) else Operation.REMOVE

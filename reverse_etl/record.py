@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -74,6 +74,7 @@ class Recorder:
         shape: Shape,
         *,
         refused: list[RefusedRow],
+        listed: Collection[str],
         displaced: Mapping[str, Sequence[str]],
         cursor: Bound | None,
         on_progress: Callable[[int], None],
@@ -92,6 +93,7 @@ class Recorder:
         self._names = [column.name for column in shape.payload]
         self._kinds = key_kinds(shape)
         self._listed = {row.slot: row for row in refused}
+        self.listed = {*listed}  # rows on the list that were not offered again yet
         self._displaced = displaced
         self._intended: set[str] = set()
         self._one_at_a_time = anyio.Lock()
@@ -325,6 +327,8 @@ class Recorder:
         for at, remark in answered.outcomes.remarks.items():
             self._remarks.setdefault(remark, []).append(answered.parcel.batch.keys[at].as_py())
         self.settled += len(answered.outcomes)
+        if self.listed:
+            self.listed.difference_update(answered.parcel.batch.keys.to_pylist())
 
     def notes(self) -> list[str]:
         """What the destination's answers say beside the verdicts, each with the rows it is about."""

@@ -220,7 +220,8 @@ class _Run:
             invalid=counts.invalid,
             retried=counts.retried,
         )
-        self.report.pending = 0 if baseline else made.to_send + made.later
+        standing = 0 if self.job.dry_run else len(made.listed)  # each row counts once: these are rejected, or in doubt
+        self.report.pending = 0 if baseline else made.to_send + made.later - standing
         if self.sync.cursor is not None:
             most = cursor.ceiling(asked.asked_at, self.sync, schema.field(self.sync.cursor.column).type)
             ahead = made.comparison.spool.rows_ahead(most) if most is not None else 0
@@ -306,7 +307,7 @@ class _Run:
         observer.stage(name, "sending")
 
         def on_progress(settled: int) -> None:
-            self.report.pending = made.to_send + made.later - settled
+            self.report.pending = made.to_send + made.later - settled - len(recorder.listed)
             observer.progress(name, settled, made.to_send, destination.traffic.requests)
 
         recorder = Recorder(
@@ -314,6 +315,7 @@ class _Run:
             self.report,
             made.shape,
             refused=refused,
+            listed=made.listed,
             displaced=made.displaced,
             cursor=asked.cursor,
             on_progress=on_progress,
