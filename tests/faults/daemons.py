@@ -47,6 +47,17 @@ def _begun(running: Running, sync: str = "people") -> int:
     return len(re.findall(rf"\b{sync}: run begins", running.out.with_suffix(".err").read_text("utf-8", "replace")))
 
 
+def _over(running: Running, sync: str = "people") -> int:
+    """How many of them it has told the end of."""
+    said = running.out.with_suffix(".err").read_text("utf-8", "replace")
+    return len(re.findall(rf"\b{sync}: \w+ (?:in|after) -?[0-9.]+ s: ", said))
+
+
+def _calm(running: Running) -> None:
+    """No run is under way: what is due during one is left out."""
+    _until(lambda: _over(running) >= _begun(running))
+
+
 def _started(stage: Stage, **variables: str) -> Running:
     """A daemon that takes on runs."""
     running = stage.start("daemon", variables=variables)
@@ -334,6 +345,7 @@ def clock_set(stage: Stage) -> None:
                     time.sleep(0.5)
                 time.sleep(12.0 - min(8.0, time.monotonic() - asked))  # for one more than were due
                 found = _begun(daemon) - before
+                _calm(daemon)
                 if found != runs:
                     stage.wrong("I10", f"{what}: {found} runs began, {runs} were due")
                 stage.count("missed", max(0, runs - found))
@@ -349,6 +361,7 @@ def _clocked(stage: Stage, start: datetime) -> Iterator[tuple[Clock, Running]]:
     clock.set(start)
     daemon = _started(stage, **clock.variables)
     time.sleep(3.0)
+    _calm(daemon)
     yield clock, daemon
     daemon.signal(signal.SIGTERM)
     _ended(stage, daemon, 0, 143)
