@@ -31,7 +31,8 @@ SETTLE_SECONDS, AGAIN_SECONDS = 5.0, 1.0
 WISHES = "asked"  # runs that were asked for and have not begun
 TOLD, UNSENT = "told", "unsent"  # what people know of each sync; alerts that have not arrived
 SIGNATURES = "signatures"  # ids of requests that were taken
-SECTIONS = (WISHES, TOLD, UNSENT, SIGNATURES)
+SEEN = "seen"  # since when each cron line is in force: its first time may come while nobody schedules
+SECTIONS = (WISHES, TOLD, UNSENT, SIGNATURES, SEEN)
 
 
 class Pages(Protocol):

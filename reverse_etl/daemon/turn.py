@@ -10,7 +10,8 @@ import anyio
 import anyio.abc
 from anyio import to_thread
 
-from reverse_etl.clock import Clock
+from reverse_etl.clock import Clock, parse, text
+from reverse_etl.config.schedule import Cron
 from reverse_etl.daemon.alerts import Known, Watch
 from reverse_etl.daemon.books import Books
 from reverse_etl.daemon.courier import Courier
@@ -18,7 +19,7 @@ from reverse_etl.daemon.definitions import Changes, Definitions
 from reverse_etl.daemon.elsewhere import Elsewhere
 from reverse_etl.daemon.life import Life
 from reverse_etl.daemon.metrics import Metrics
-from reverse_etl.daemon.notebook import SIGNATURES, TOLD, UNSENT, WISHES, Notebook, Pages, SharedNotebook
+from reverse_etl.daemon.notebook import SEEN, SIGNATURES, TOLD, UNSENT, WISHES, Notebook, Pages, SharedNotebook
 from reverse_etl.daemon.rhythm import Past
 from reverse_etl.daemon.scheduler import Scheduler
 from reverse_etl.daemon.seat import Seat
@@ -49,7 +50,7 @@ class Turn:
         self.used = Used({})
         self.pool = Pool(1, self._carry_out, scheduler, scheduler.priorities, lambda: self.seat.mine)
         self.away: Standing | None = None
-        self._notebook = notebook
+        self._clock = clock
         self._definitions = definitions
         self._scheduler = scheduler
         self._life = life
@@ -84,6 +85,7 @@ class Turn:
         self._courier.recall(self.pages.page(UNSENT))
         current = self._definitions.current
         self._scheduler.take(current, Changes(defined=list(current), broken=self._definitions.broken), past)
+        self._note_lines()
         for order in orders:
             self._scheduler.adopt(order)
         for name in list(self.pages.page(WISHES)):
@@ -103,6 +105,7 @@ class Turn:
             except ReverseEtlError as failure:
                 log.error("the state could not be looked at; new syncs start as if they had never run: %s", failure)
         self._scheduler.take(self._definitions.current, changes, past)
+        self._note_lines()
         for name in changes.removed:
             self._alerts.forget(name)
 
@@ -171,11 +174,30 @@ class Turn:
             self.pages = shared = SharedNotebook(self._project())
             shared.open()
         self._metrics.remember(last)
-        past = {name: Past.of(report, alive=name in news.alive) for name, report in last.items()}
+        past = self._lines()
+        past |= {name: Past.of(report, alive=name in news.alive) for name, report in last.items()}
         for name, due in self.seat.ordered().items():
             known = past.get(name, Past())
             past[name] = replace(known, started_at=due if known.started_at is None else max(due, known.started_at))
         return past
+
+    def _note_lines(self) -> None:
+        """Since when each cron line is in force."""
+        before, now = self.pages.page(SEEN), text(self._clock.now())
+        lines = {entry.sync.name: entry.sync.schedule for entry in self._scheduler.agenda}
+        seen = {name: {"line": line.text, "since": now} for name, line in lines.items() if isinstance(line, Cron)}
+        same = {name: before[name] for name in seen if _line(before.get(name)) == seen[name]["line"]}
+        self.pages.write(SEEN, seen | same)
+
+    def _lines(self) -> dict[str, Past]:
+        """Syncs that have never run, from the moment on at which their cron line was first in force."""
+        seen = self.pages.page(SEEN)
+        lines = {name: each.sync.schedule for name, each in self._definitions.current.items()}
+        return {
+            name: Past(started_at=parse(seen[name]["since"]))
+            for name, line in lines.items()
+            if isinstance(line, Cron) and _line(seen.get(name)) == line.text
+        }
 
     async def _carry_out(self, order: Order, stop: Stop) -> RunReport:
         report = await self._scheduler.carry_out(order, stop)
@@ -185,3 +207,7 @@ class Turn:
     def _project(self) -> Project:
         assert self._definitions.project is not None  # noqa: S101  # the daemon doesn't start without one
         return self._definitions.project
+
+
+def _line(noted: object) -> str | None:
+    return str(noted["line"]) if isinstance(noted, dict) and noted.keys() == {"line", "since"} else None

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import cast
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reverse_etl.clock import text
-from reverse_etl.daemon.agenda import Phase
+from reverse_etl.daemon.agenda import Agenda, Phase
+from reverse_etl.daemon.alerts import Watch
+from reverse_etl.daemon.courier import Courier
+from reverse_etl.daemon.definitions import Definitions
 from reverse_etl.daemon.elsewhere import Elsewhere
 from reverse_etl.daemon.forecast import outlooks
+from reverse_etl.daemon.life import Life
+from reverse_etl.daemon.metrics import Metrics
+from reverse_etl.daemon.notebook import Notebook
 from reverse_etl.daemon.rhythm import Past
+from reverse_etl.daemon.scheduler import Scheduler
+from reverse_etl.daemon.turn import Turn
 from reverse_etl.project import Project
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.state.scheduling import Seen
 from reverse_etl.testing import FakeClock
 from tests.unit.daemon.day import START, Day, at, report, sync
+from tests.unit.daemon.desk import Clocks, Desk
 
 # --- the agenda -------------------------------------------------------------------------------------------------------
 
@@ -109,7 +120,7 @@ def test_a_parent_that_ended_while_nobody_scheduled_is_followed_once_more() -> N
 @given(st.lists(st.integers(1, 1200), min_size=1, max_size=4), st.integers(0, 90))
 def test_P55_whenever_another_daemon_takes_over_every_time_is_run_once(after: list[int], gap: int) -> None:
     """Each daemon is gone so many seconds after it took over; the next one knows only what is on record."""
-    clock, last, starts = FakeClock(START), Past(), []
+    clock, last, starts = FakeClock(START), Past(START), []  # in force since then
     for seconds in after:
         day = Day(clock)
         day.define(sync(schedule="*/5 * * * *"), past=last)
@@ -119,13 +130,42 @@ def test_P55_whenever_another_daemon_takes_over_every_time_is_run_once(after: li
         last = replace(entry.past, owed=entry.phase is Phase.RUNNING)
         if last.owed:  # killed during a run: the next one goes on with it
             starts.pop()
-            last = replace(last, started_at=starts[-1] if starts else None, owed=False)
+            last = replace(last, started_at=starts[-1] if starts else START, owed=False)
         clock.advance(timedelta(seconds=gap))
     ticks = [int((moment - START).total_seconds() // 300) for moment in starts]
     assert len(ticks) == len(set(ticks)), "one time was run twice"
     assert starts == sorted(starts)
     missed = set(range(1, ticks[-1] + 1)) - set(ticks) if ticks else set()
     assert not missed, "a gap of 90 seconds lets no time of five minutes go by"
+
+
+def a_turn(root: Path, clock: FakeClock) -> Agenda:
+    """What a daemon that starts now makes of the folder."""
+    definitions, scheduler, notebook = Definitions(root, {}), Scheduler(clock), Notebook(root)
+    definitions.read()
+    notebook.open()
+    turn = Turn(clock, definitions, notebook, scheduler, Life(clock))
+    metrics = Metrics(scheduler.agenda, turn.pool, lambda: {})
+    courier = Courier(lambda: {}, lambda page: None, str, clock)
+    turn.listen(metrics, Watch(clock, courier.take, lambda page: None), courier)
+    scheduler.attach(Clocks(), turn.pool)
+
+    async def begins() -> None:
+        assert await turn.seat.tried()
+        await turn.begin()
+
+    anyio.run(begins)
+    return scheduler.agenda
+
+
+def test_a_first_time_that_came_while_nobody_scheduled_is_made_up_for(tmp_path: Path) -> None:
+    desk, clock = Desk(tmp_path), FakeClock(START)
+    desk.define("people", "schedule: 0 13 * * *")
+    assert a_turn(tmp_path, clock)["people"].due == at("13:00")
+    clock.advance(timedelta(hours=2))
+    assert a_turn(tmp_path, clock)["people"].due == at("13:00"), "it is owed"
+    desk.define("people", "schedule: 30 13 * * *")
+    assert a_turn(tmp_path, clock)["people"].due == at("2026-06-02 13:30"), "another line counts from now on"
 
 
 # --- the record -------------------------------------------------------------------------------------------------------
