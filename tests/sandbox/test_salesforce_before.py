@@ -11,6 +11,7 @@ import pytest
 from reverse_etl.sandbox.salesforce.fields import make
 from tests.sandbox.scene import LEADS, Scene, scene_in
 from tests.sandbox.test_salesforce_bulk import COLUMNS, connect, leads, made
+from tests.sandbox.test_salesforce_records import FIELDS
 from tests.unit.destinations.salesforce.org import new_process
 
 MEMBERS: dict[str, Any] = {
@@ -38,15 +39,15 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"mapping": {**LEADS["mapping"], "Compny": "company"}}, "Lead has no field `Compny`"),
-        ({"mapping": {**LEADS["mapping"], "Compny": "company"}}, "Company"),
+        ({"mapping": {**FIELDS, "Compny": "company"}}, "Lead has no field `Compny`"),
+        ({"mapping": {**FIELDS, "Compny": "company"}}, "Company"),
         (
-            {"mapping": {**LEADS["mapping"], "CreatedDate": "name"}},
+            {"mapping": {**FIELDS, "CreatedDate": "name"}},
             "Lead.CreatedDate can't be written: set by Salesforce",
         ),
-        ({"mapping": {**LEADS["mapping"], "Total__c": "name"}}, "Lead.Total__c can't be written: a formula"),
+        ({"mapping": {**FIELDS, "Total__c": "name"}}, "Lead.Total__c can't be written: a formula"),
         (
-            {"mapping": {**LEADS["mapping"], "IsConverted": "flag"}},
+            {"mapping": {**FIELDS, "IsConverted": "flag"}},
             "only while a record is created: use `mode: insert`, or",
         ),
         ({"match": "Email"}, "Lead.Email is not unique at the destination"),
@@ -69,7 +70,7 @@ def test_a_mapping_that_does_not_fit_the_object_stops_the_run(scene: Scene, chan
 
 def test_values_that_the_object_never_takes_refuse_their_rows_without_a_call(scene: Scene) -> None:
     scene.sandbox.salesforce.add_field("Lead", make("Plan__c", "Plan", "picklist(40)", "restricted;pick=free,pro"))
-    mapping = {**LEADS["mapping"], "Plan__c": "plan", "NumberOfEmployees": "staff"}
+    mapping = {**FIELDS, "Plan__c": "plan", "NumberOfEmployees": "staff"}
     scene.define(LEADS, "leads", mapping=mapping)
     rows = [
         ("a", "Ada", "Acme", "free", 1),
@@ -93,7 +94,7 @@ def test_values_that_the_object_never_takes_refuse_their_rows_without_a_call(sce
 
 def test_a_field_that_went_away_between_two_runs_stops_the_second_before_it_writes(scene: Scene) -> None:
     scene.sandbox.salesforce.add_field("Lead", make("Plan__c", "Plan", "string(40)", ""))
-    scene.define(LEADS, "leads", mapping={**LEADS["mapping"], "Plan__c": "company"})
+    scene.define(LEADS, "leads", mapping={**FIELDS, "Plan__c": "company"})
     leads(scene, "Ada")
     assert scene.sync("leads")["status"] == "succeeded"
     lead = scene.sandbox.salesforce.org.object("Lead")
@@ -162,7 +163,7 @@ def test_parents_go_before_their_children_when_both_are_run_by_hand(scene: Scene
 
 def test_an_owner_is_named_by_a_field_of_the_user(scene: Scene) -> None:
     """The lookup leads to groups, too: the mapping says which is meant."""
-    mapping = {**LEADS["mapping"], "Owner": {"object": "User", "match": {"Email": "email"}}, "Email": None}
+    mapping = {**FIELDS, "Owner": {"object": "User", "match": {"Email": "email"}}, "Email": None}
     scene.define(LEADS, "leads", mapping={name: entry for name, entry in mapping.items() if entry})
     users = scene.sandbox.salesforce.records("User")
     scene.table("leads", COLUMNS, [("a", "Ada", "Acme", users[0]["Email"]), ("b", "Bob", "Acme", "nobody@x.io")])

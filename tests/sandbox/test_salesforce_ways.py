@@ -11,6 +11,7 @@ import pytest
 from reverse_etl.destinations.salesforce import finding, soql
 from tests.sandbox.scene import LEADS, Scene, scene_in
 from tests.sandbox.test_salesforce_bulk import calls, connect, crowd, made
+from tests.sandbox.test_salesforce_records import FIELDS
 from tests.unit.destinations.salesforce.org import new_process
 
 ACCOUNTS: dict[str, Any] = {
@@ -133,7 +134,7 @@ def test_an_update_of_very_many_rows_finds_its_records_by_a_query_job(scene: Sce
 
 def test_values_that_records_must_keep_are_read_by_a_query_job(scene: Scene, very_many: int) -> None:
     connect(scene, bulk_from="always")
-    mapping = {**LEADS["mapping"], "Company": {"column": "company", "write": "if_empty"}}
+    mapping = {**FIELDS, "Company": {"column": "company", "write": "if_empty"}}
     scene.define(LEADS, "leads", mapping=mapping)
     for at in range(very_many):
         values = {"External_Id__c": f"l{at}", "LastName": "Old", "Company": 'A "quoted", \n name'}
