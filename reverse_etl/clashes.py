@@ -24,7 +24,7 @@ def set_aside(comparison: Comparison, match: PayloadColumn, *, folds_case: bool,
     order = ", ".join(f"d.{quoted(key.name)}" for key in shape.typed_keys) or "d.key"
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT rowid AS place, key, {new} AS m, "
-        f"coalesce({acknowledged} = {new}, false) AS owns FROM delta WHERE {new} IS NOT NULL"
+        f"coalesce({acknowledged} = {new}, false) AS owns FROM delta WHERE {_filled(match)}"
     )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE taken AS SELECT m, key, key IN (SELECT key FROM delta) AS moves "
@@ -55,14 +55,14 @@ def hand_over(comparison: Comparison, match: PayloadColumn, *, folds_case: bool)
         known = _known(comparison, match, "known", folds_case)
         connection.execute(
             f"INSERT INTO displaced SELECT k.key, d.key FROM (SELECT key, {known} AS m FROM known "
-            f"WHERE position IN ({LEFT})) k JOIN (SELECT key, {new} AS m FROM delta) d USING (m)"
+            f"WHERE position IN ({LEFT})) k JOIN (SELECT key, {new} AS m FROM delta WHERE {_filled(match)}) d USING (m)"
         )
     if not number(connection, "SELECT count(*) FROM removed"):
         return
     others = f"SELECT record_id FROM known WHERE record_id IS NOT NULL AND position NOT IN ({LEFT})"
     known = _known(comparison, match, "removed", folds_case)
     with comparison.spool.payload() as payload:
-        found = f"SELECT {new} FROM {payload} WHERE key IS NOT NULL AND {new} IS NOT NULL"
+        found = f"SELECT {new} FROM {payload} WHERE key IS NOT NULL AND {_filled(match)}"
         connection.execute(f"DELETE FROM removed WHERE record_id IN ({others}) OR {known} IN ({found})")
 
 
@@ -75,6 +75,11 @@ def _is_key(shape: Shape, match: PayloadColumn, folds_case: bool) -> bool:
         and not folds_case
         and match.expression == f"CAST({only.expression} AS VARCHAR)"
     )
+
+
+def _filled(match: PayloadColumn) -> str:
+    """Whether a row's match value could find a record: empty ones are nobody's."""
+    return f"coalesce(trim(CAST({quoted(match.name)} AS VARCHAR)), '') <> ''"
 
 
 def _new(comparison: Comparison, match: PayloadColumn, folds_case: bool) -> str:

@@ -218,12 +218,13 @@ class MemoryAccount:
 
     def _contradiction(self, batch: Batch, row: Record, record_id: str | None, found: str | None) -> Refusal | None:
         """A row that says nothing of which record it is about, or gives a record another one's identifying value."""
-        if record_id is None and batch.match_values(_plain)[0] in (None, ""):
+        if record_id is None and self._folded(batch.match, batch.match_values(_plain)[0]) in (None, ""):
             return Refusal("NO_MATCH_VALUE", f"the row has no {batch.match}", "request-1")
         if record_id is not None and record_id not in self.records:
             return None
         for name, value in row.items():
-            holder = self._find(name, value) if self.fields[name].identifies and value is not None else None
+            finds = self.fields[name].identifies and self._folded(name, value) not in (None, "")
+            holder = self._find(name, value) if finds else None
             if holder not in (None, found) and batch.operation is not Operation.CREATE:
                 return Refusal("DUPLICATE_VALUE", f"another record has this {name}", "request-1")
         return None

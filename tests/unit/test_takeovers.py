@@ -76,6 +76,15 @@ def test_a_match_value_stays_with_the_row_that_has_it_and_cannot_get_another(hou
     assert house.crm.by("email")["a@x.io"]["plan"] == "free"
 
 
+def test_empty_match_values_of_known_rows_do_not_clash(house: House) -> None:
+    house.people((1, "a@x.io", "free"), (2, "b@x.io", "free"))
+    house.go()
+    house.people((1, " ", "free"), (2, "b@x.io", "free"))
+    house.go()
+    house.people((1, " ", "free"), (2, " ", "free"))
+    assert (house.go().delivered.updated, house.codes()) == (1, {})
+
+
 def test_a_match_value_passes_on_only_when_the_row_that_had_it_has_let_go(house: House) -> None:
     house.people((1, "a@x.io", "free"))
     house.go()
