@@ -101,12 +101,14 @@ def repeated_in_proportion(stage: Stage) -> None:
         asked[batch] = asked.get(batch, 0) + 1
         return broken if call.number % 5 < 2 else TRUE  # never so many in a row that the destination is left alone
 
+    calls = len(stage.fake.calls)
     troubled(stage, script)
     again = sum(asked.values()) - len(asked)
-    most = 10 + 0.2 * len(asked)
+    made = len(stage.fake.calls) - calls - again  # what is read counts, too
+    most = 10 + 0.2 * made
     stage.most("repeated_of_allowed", round(again / most, 2))
     if again > most:
-        stage.wrong("I7", f"{again} calls were repeated, of {len(asked)}; allowed were {most:.0f}")
+        stage.wrong("I7", f"{again} calls were repeated, of {made}; allowed were {most:.0f}")
     settled(stage)
 
 
