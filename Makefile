@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster-demo test faults check fast format format-check lint types layers lock bench bench-memory test-oldest test-orchestrators picture reference wheel audit sbom clean
+.PHONY: help demo cluster-demo test model faults check fast format format-check lint types layers lock bench bench-memory test-oldest test-orchestrators picture reference wheel audit sbom clean
 
 new_enough := import sys, venv, ensurepip; raise SystemExit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -34,6 +34,9 @@ cluster-demo: $(ready)  ## One daemon, three workers, PostgreSQL; a worker is ki
 
 test: $(ready)  ## Run the whole test suite, on as many cores as WORKERS says
 	@$(bin)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+model: $(ready)  ## Play a sync against everything that can happen to it, 150 stories of 40 steps (PROFILE=nightly: 5,000)
+	@$(bin)/python -m pytest -n $(WORKERS) tests/properties/test_model.py --hypothesis-profile $(or $(PROFILE),model) $(ARGS)
 
 faults: $(ready)  ## Break everything around real runs (TIER=smoke|nightly|release, ID=F01 SEED=7 for one)
 	@$(bin)/python -W ignore -m tests.faults --tier $(or $(TIER),smoke) --seed $(or $(SEED),1) $(if $(ID),--id $(ID)) $(ARGS)

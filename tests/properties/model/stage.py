@@ -1,0 +1,253 @@
+"""What the model plays on: a project's folder, a warehouse, an account; the product is opened anew for every command.
+
+A killed process leaves what it had stored by then: from the moment of its death the store takes nothing more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+
+from reverse_etl import localdb
+from reverse_etl.config import files
+from reverse_etl.config.sync import SyncConfig
+from reverse_etl.job import Job
+from reverse_etl.model import Batch
+from reverse_etl.project import Project
+from reverse_etl.protocols import Destination, Source
+from reverse_etl.report import RunReport
+from reverse_etl.standing import SETTLES, RefusedRow, SyncState
+from reverse_etl.state.flights import Flight
+from reverse_etl.state.ledger import Ledger
+from reverse_etl.state.store import StateStore
+from reverse_etl.testing import FakeClock, MemoryAccount, MemoryDestination
+from reverse_etl.verdicts import Outcomes
+from tests.house import Warehouse
+from tests.properties.model.definition import COLUMNS, PROJECT, Definition, Row
+
+WRITES = frozenset({"prepare", "claim", "begin", "note", "record", "folded", "finish", "hold_plan", "use_plan"})
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class Fate:
+    """When the process dies: at the so-many-th write to its store, `before` it is done or after; never when 0."""
+
+    call: int = 0
+    before: bool = True
+    dead: bool = False
+
+    def calling(self, write: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        self.call -= 1
+        if self.dead or (self.call == 0 and self.before):
+            raise self.kill()
+        done = write(*given, **named)
+        if self.call == 0:
+            raise self.kill()
+        return done
+
+    def kill(self) -> Killed:
+        self.dead = True
+        return Killed()
+
+
+class MortalStore:
+    """A store as a process sees it that may die at any of its writes."""
+
+    def __init__(self, store: StateStore, fate: Fate) -> None:
+        self._store = store
+        self._fate = fate
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name not in WRITES:
+            return found
+        return lambda *given, **named: self._fate.calling(found, *given, **named)
+
+
+class MortalFlight(Flight):
+    """What is under way, which a dead process can't take back."""
+
+    fate: Fate
+
+    def end(self) -> None:
+        if not self.fate.dead:
+            super().end()
+
+
+class MortalLedger(Ledger):
+    fate: Fate
+
+    def _opened(self) -> StateStore:
+        return cast(StateStore, MortalStore(super()._opened(), self.fate))
+
+    def flight(self, slot: int) -> Flight:
+        made = MortalFlight(self.home.underway / f"{self.sync}.{slot}")
+        made.fate = self.fate
+        self._flights._open.append(made)
+        return made
+
+
+class MortalDestination(MemoryDestination):
+    def __init__(self, *, account: MemoryAccount, fate: Fate) -> None:
+        super().__init__(account=account)
+        self.fate = fate
+
+    async def write(self, batch: Batch) -> Outcomes:
+        if self.fate.dead:
+            raise Killed
+        try:
+            return await super().write(batch)
+        except Killed:
+            self.fate.dead = True
+            raise
+
+
+class Played(Project):
+    """The project as its files are now, with the stage's clock, warehouse and account."""
+
+    def __init__(self, stage: Stage, fate: Fate) -> None:
+        super().__init__(*files.load(stage.root, stage.env, connector=lambda name: MemoryDestination))
+        self.stage = stage
+        self.fate = fate
+
+    def _ledger(self, sync: SyncConfig) -> Ledger:
+        ledger = super()._ledger(sync)
+        ledger.__class__ = MortalLedger  # whatever else it was made with stays
+        assert isinstance(ledger, MortalLedger)
+        ledger.fate = self.fate
+        return ledger
+
+    def _job(self, *given: Any) -> Job:
+        return replace(super()._job(*given), clock=self.stage.clock, destination=self._destination)
+
+    def _source(self, sync: SyncConfig) -> Source:
+        return self.stage.warehouse.opened()
+
+    def _destination(self) -> Destination:
+        return MortalDestination(account=self.stage.account, fate=self.fate)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the product holds to be acknowledged of one key."""
+
+    record_id: str | None
+    sent: bool
+    gone: bool
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All that the product remembers between two commands."""
+
+    state: SyncState | None = None
+    known: dict[str, Known] = field(default_factory=dict)
+    listed: dict[str, RefusedRow] = field(default_factory=dict)  # by slot
+    settling: dict[str, RefusedRow] = field(default_factory=dict)  # by key
+    under_way: frozenset[str] = frozenset()  # keys that a process was sending when it was killed
+
+    def row(self, key: str) -> RefusedRow | None:
+        return self.listed.get(f"k{key}")
+
+
+class Stage:
+    def __init__(self, root: Path, account: MemoryAccount, state_url: str | None = None) -> None:
+        self.root = root
+        self.account = account
+        self.clock = FakeClock()
+        self.warehouse = Warehouse(self.clock)
+        self.env: dict[str, str] = {}
+        self.backups = 0
+        self._waited = timedelta()
+        project = dict(PROJECT) if state_url is None else {**PROJECT, "state": {"url": state_url}}
+        (root / "syncs").mkdir()
+        (root / "reverse_etl.yml").write_text(json.dumps(project))
+        self._looking = duckdb.connect(":memory:")
+        localdb.settle(self._looking)
+
+    def close(self) -> None:
+        self._looking.close()
+        self.warehouse.connection.close()
+
+    def define(self, definition: Definition) -> None:
+        (self.root / "syncs" / "people.yml").write_text(definition.document())
+
+    def lay(self, rows: Iterable[Row]) -> None:
+        self.warehouse.table("people", COLUMNS, [row.line for row in rows])
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def wait(self, by: timedelta) -> None:
+        """Time passes; what was to come late has come before its try could no longer be carried out."""
+        self._waited += by
+        if self._waited >= SETTLES:
+            self.account.land()
+            self._waited = timedelta()
+        self.clock.advance(by)
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def project(self, fate: Fate | None = None) -> Played:
+        return Played(self, fate or Fate())
+
+    def run(self, fate: Fate, **wishes: Any) -> RunReport | None:
+        """One run; None when its process was killed."""
+        return _unless_killed(lambda: self.project(fate).sync(**wishes).runs[0])
+
+    def retry(self, fate: Fate) -> RunReport | None:
+        return _unless_killed(lambda: self.project(fate).retry("people").runs[0])
+
+    def remembered(self) -> Memory:
+        """Looked at from outside, as `explain` and `rejected` would."""
+        project = self.project()
+        with closing(project._ledger(project.syncs["people"])) as ledger:
+            state = ledger.state()
+            if state is None:
+                return Memory()
+            ledger.lay_known(self._looking)
+            rows = localdb.table(self._looking, "SELECT * EXCLUDE position FROM known").to_pylist()
+            ledger.release_known(self._looking)
+            listed = {row.slot: row for row in ledger.refused()}
+            settling = {str(row.key_text): row for row in ledger.settling()}
+            under_way = frozenset(key for key, _ in ledger._flights.left())
+        return Memory(state, {row["key"]: _known(row) for row in rows}, listed, settling, under_way)
+
+    def backup(self) -> Path:
+        self.backups += 1
+        target = self.root / f"backup-{self.backups}.tar"
+        self.project().archive().backup(target, self.clock.now())
+        return target
+
+    def restore(self, archive: Path) -> None:
+        self.wait(timedelta(seconds=1))
+        self.project().archive().restore(archive, self.clock.now())
+
+
+def _known(row: dict[str, Any]) -> Known:
+    values = {name[2:]: value for name, value in row.items() if name.startswith("f_")}
+    return Known(row["record_id"], row["sent"], row["gone"], values)
+
+
+def _unless_killed(command: Callable[[], RunReport]) -> RunReport | None:
+    """What a command gives; a killed process ends quietly."""
+    try:
+        return command()
+    except Killed:
+        return None
+    except BaseExceptionGroup as group:
+        _, others = group.split(Killed)
+        if others is not None:
+            raise
+        return None
