@@ -1,7 +1,7 @@
 """A sync against everything that can happen to it, in any order, and what must hold after every step.
 
-`make model` plays 150 stories of 40 steps, the Hypothesis profile `nightly` 5,000, the profile `few` ten of 20 steps, always
-the same. Without a profile none is played.
+`make model` plays 150 stories of 40 steps, the Hypothesis profile `nightly` 5,000; the profile `few` plays ten of 20
+steps, always the same. Without a profile none is played.
 """
 
 from __future__ import annotations
