@@ -14,7 +14,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 from pydantic import BaseModel, SecretStr
+from sqlalchemy.pool import NullPool
 
 from reverse_etl.errors import SourceError
 from reverse_etl.exact import from_exact, to_exact
@@ -73,6 +75,19 @@ def test_a_missing_file_is_named_and_never_created(tmp_path: Path) -> None:
     with refused("source_missing_file", str(path)):
         source_of(path).describe(Query("SELECT 1 AS a"))
     assert not path.exists()
+
+
+def test_a_sources_url_means_the_same_to_sqlalchemy(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE t AS SELECT range AS n FROM range(5)")
+    url = f"duckdb:///{path}?threads=2"
+    asked = "SELECT sum(n)::BIGINT AS n, current_setting('threads')::BIGINT AS threads FROM t"
+    with sa.create_engine(url, poolclass=NullPool, connect_args={"read_only": True}).connect() as connection:
+        theirs = connection.execute(sa.text(asked)).mappings().one()
+    with DuckDBSource(Config(url=SecretStr(url))).read(Query(asked)) as batches:
+        ours = pa.Table.from_batches(batches).to_pylist()
+    assert ours == [dict(theirs)] == [{"n": 10, "threads": 2}]
 
 
 def test_a_file_that_stays_locked_is_named_with_its_holder(file: Path) -> None:
