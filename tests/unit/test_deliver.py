@@ -177,7 +177,7 @@ def test_an_answer_of_another_length_is_the_connectors_bug(extra: int) -> None:
 @pytest.mark.parametrize("error", [Throttled, Unavailable, DailyLimit, AuthError])
 def test_what_concerns_the_whole_run_stops_it_and_leaves_its_rows_pending(error: type[Exception]) -> None:
     crm = MemoryAccount(*FIELDS, in_flight=1)
-    crm.fail(error("no"), call=2)  # type: ignore[arg-type]
+    crm.fail(error("no"), call=2)
     book = delivered(crm, parcel(["a"]), parcel(["b"]), parcel(["c"]), failing=error)
     assert book.verdicts == {"a": Verdict.CREATED}
 
