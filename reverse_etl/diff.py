@@ -333,7 +333,8 @@ class Comparison:
                 f"ON c.key = i.key AND c.reread = i.reread LEFT JOIN {known} o ON o.position = c.known_at "
                 "WHERE i.key NOT IN (SELECT key FROM doubled)"
             )
-            if fresh and not self._number("SELECT count(*) FROM doubled"):  # every row with a key is a candidate
+            once = not self.spool.reread and not self._number("SELECT count(*) FROM doubled")
+            if fresh and once:  # every row with a key is a candidate
                 joined = f"LEFT JOIN {known} o ON false WHERE i.key IS NOT NULL"
             with self.spool.payload() as payload:
                 rows = f"{select} FROM (SELECT * FROM {payload} WHERE {mine} AND {some > 0}) i {joined}"

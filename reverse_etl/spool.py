@@ -102,6 +102,11 @@ class Spool:
         self.connection.execute(f"ATTACH {place} AS {name}; SET search_path = 'memory.main,{name}.main'")
         return name
 
+    @property
+    def reread(self) -> bool:
+        """Whether `payload` may hold a row twice: those that were read again by their keys stand in their own files."""
+        return any(part.reread for part in self._parts)
+
     def rows_read(self) -> int:
         return number(self.connection, "SELECT count(*) FROM incoming WHERE NOT reread")
 

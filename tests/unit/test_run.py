@@ -291,6 +291,20 @@ def test_a_refused_row_is_offered_at_once_when_its_values_change(tmp_path: Path)
     assert (report.delivered.created, report.rejected, report.status) == (1, 0, "succeeded")
 
 
+def test_rows_of_a_first_run_that_are_read_twice_over_go_out_once(tmp_path: Path) -> None:
+    crm = MemoryAccount(Field("email", FieldType.TEXT, identifies=True), Field("plan", FieldType.TEXT))
+    house = House(tmp_path, sync(key=("email",), cursor="seen_at"), crm=crm)
+    house.crm.refuse(gold)
+    seen = house.clock.now()
+    house.people(
+        ("a@x.io", "gold", seen), ("b@x.io", "gold", seen), columns="email VARCHAR, plan VARCHAR, seen_at TIMESTAMPTZ"
+    )
+    assert house.run().rejected == 2  # nothing is known yet: the next run reads them by the cursor and by their keys
+    house.crm.obey()
+    report = house.run()
+    assert (report.rows.added, report.rows.retried, report.delivered.created, report.delivered.updated) == (2, 0, 2, 0)
+
+
 def test_retry_offers_only_refused_rows_due_or_not(tmp_path: Path) -> None:
     house = House(tmp_path, sync(mode="mirror", on_removed="delete"))
     house.crm.refuse(gold)
