@@ -28,6 +28,10 @@ from reverse_etl.spool import Spool
 from reverse_etl.standing import LINKS_OWED
 
 OWED = f"coalesce(o.h = {LINKS_OWED}, false)"  # whether a known row's links are not as it wants them
+EQUAL = (  # fingerprints as they are now of rows that go nowhere
+    "SELECT c.key, c.h FROM candidate c ANTI JOIN delta d ON d.key = c.key ANTI JOIN invalid v ON v.key = c.key "
+    "WHERE c.key IS NOT NULL AND c.known_at IS NOT NULL"
+)
 LARGE = 100_000  # rows to send from which they are kept in a file: an in-memory table can't leave memory quite enough
 PART = 500_000  # candidates that are laid beside what is known of them at once
 STALE_ROWS = 1000  # equal rows with differing fingerprints from which it pays to write all fingerprints anew
@@ -143,6 +147,8 @@ class Comparison:
 
     def keep_what_goes_out(self) -> None:
         """The end of comparing: `delta` and `removed` stay to be read, and memory is free for batches under way."""
+        if self._stale and self._by_key():
+            self.connection.execute(f"CREATE TABLE equal AS {EQUAL}")
         self.connection.execute("DROP TABLE incoming; DROP TABLE candidate")
         only_read(self.connection, len(self.shape.payload))
 
@@ -212,13 +218,11 @@ class Comparison:
         """
         if not self._stale:
             return None
-        if not (self.shape.digests or self.known.has_digests):
-            return self.shape.hash
-        return table(
-            self.connection,
-            "SELECT c.key, c.h FROM candidate c ANTI JOIN delta d ON d.key = c.key "
-            "ANTI JOIN invalid v ON v.key = c.key WHERE c.key IS NOT NULL AND c.known_at IS NOT NULL",
-        )
+        return table(self.connection, "SELECT * FROM equal") if self._by_key() else self.shape.hash
+
+    def _by_key(self) -> bool:
+        """Whether fingerprints can't be reckoned from acknowledged values, of which only digests are kept."""
+        return bool(self.shape.digests or self.known.has_digests)
 
     def values_to_digest(self) -> bool:
         """Whether the snapshot has values that are to be digests from now on."""

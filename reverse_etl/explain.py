@@ -127,6 +127,8 @@ def _told(
         incoming = comparison.sample(payload, where, "1", 1)
     known = comparison.sample("known", where, "1", 1)
     owed = bool(comparison.sample("delta", where, "1", 1))
+    if not incoming and not known:
+        rows = []  # a key that the warehouse takes for another one, such as `+1` for 1, is not the row's own
     state, reason = _state(comparison, rows, known, refused, owed=owed, holds=sync.in_doubt == "hold")
     return Explanation(
         sync=sync.name,

@@ -54,7 +54,7 @@ class RunError:
     code: str
     message: str
     hint: str | None = None
-    said: str | None = None
+    said: str | None = field(default=None, compare=False)  # not stored: of a stored error the whole message
 
     @property
     def discreet(self) -> str:

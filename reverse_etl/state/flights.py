@@ -107,7 +107,7 @@ def doubtful(left: Iterable[tuple[str, datetime]], now: datetime, state: SyncSta
         yield RefusedRow(
             kind="in_doubt",
             code="in_doubt",
-            message="it was being sent when the run was killed",
+            message="a run was sending it, and has not said what became of it",
             first_at=since,
             last_at=now if now - since < LONGEST_CALL else since,
             key_text=key,

@@ -66,7 +66,7 @@ def test_P01_a_killed_run_loses_nothing_and_repeats_at_most_what_was_in_flight(m
     process.send_signal(signal.SIGKILL)
     process.communicate()
     many.sandbox.faults.clear()
-    assert many.sync(dry_run=True)["exit"] == 0
+    assert many.sync(dry_run=True)["exit"] == (3 if after else 0)  # what was under way is in doubt
     (killed, *_) = many.json("runs")[1]["runs"]
     assert killed["status"] not in ("succeeded", "partial")
     run = many.sync()
@@ -170,7 +170,7 @@ def test_looking_works_beside_a_run_and_resetting_does_not(held: tuple[Scene, in
         project.reset("people")
     assert project.status()[0].last_run is not None
     assert project.explain("people", "u0@x.example").to_json()["row"] is not None
-    assert scene.sync(dry_run=True)["status"] == "succeeded"
+    assert scene.sync(dry_run=True)["status"] == "partial"  # what is under way could be in doubt for the next run
 
 
 def test_exit_5_only_when_every_run_was_skipped(held: tuple[Scene, int]) -> None:

@@ -76,7 +76,7 @@ def test_P34_a_dry_run_shows_them_as_the_next_run_sends_them(house: House) -> No
 def test_such_a_row_is_in_doubt_before_the_next_run_takes_it_up(house: House) -> None:
     killed_while_sending(house, "2")
     told = house.explain("2")
-    assert (told.state, "it was being sent when the run was killed" in told.reason) == ("in_doubt", True)
+    assert (told.state, "has not said what became of it" in told.reason) == ("in_doubt", True)
     assert house.explain("1").state == "unchanged"
 
 

@@ -140,7 +140,7 @@ def test_the_project_may_give_every_sync_its_quiet_hours(project: ProjectFolder)
         ("priority: urgent", "9:11: should be high, normal or low"),
         ("after_failure: run", "9:1: is only for a sync that runs after others"),
         ("alerts: {to: nobody}", "9:14: reverse_etl.yml has no channel `nobody` under daemon.alerts; it has none"),
-        ("alerts: {events: [broken]}", "9:19: should be failed, partial, guarded, recovered, silent or stuck"),
+        ("alerts: {events: [broken]}", "9:19: should be failed, partial, guarded, recovered, silent, stuck or quota"),
         ("alerts: {failures: 0}", "9:20: should be greater than or equal to 1"),
     ],
 )

@@ -78,7 +78,6 @@ def test_external_access_may_come_from_a_variable(project: ProjectFolder) -> Non
         ("sorces: {}", "10:1: there is no key `sorces` here (found: sorces); did you mean 'sources'?"),
         ("x: 1", "10:1: there is no key `x` here; there are sources, destinations, state, "),
         ("state: sqlite:///s.db", "10:8: should be keys with values (found: sqlite:///s.db)"),
-        ("state: {values: hashes}", "10:17: `hashes` is not supported yet (found: hashes); did you mean 'keep'?"),
         ("state: {values: kept}", "10:17: should be keep or hashes (found: kept); did you mean 'keep'?"),
         ("state: {url: 'sqlite://'}", "10:14: should name a file: a state in memory would be forgotten after the run"),
         ("state: {url: 'sqlite:///:memory:'}", "10:14: should name a file: a state in memory"),
