@@ -28,7 +28,7 @@ def no_secrets_of_other_tests() -> Iterator[None]:
     SECRETS.forget()
 
 
-for profile in ("few", "model", "nightly"):  # how many stories tests/properties/test_model.py plays
+for profile in ("model", "nightly"):  # how many stories tests/properties/test_model.py plays
     settings.register_profile(profile)
 
 
