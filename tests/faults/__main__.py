@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -58,7 +59,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", default="1", help="7 plays seeds 7.0, 7.1, ...; 7.3 repeats one play")
     parser.add_argument("--tier", choices=("smoke", "nightly", "release"), default="smoke")
     parser.add_argument("--jobs", type=int, default=JOBS, help="plays at a time, beside those that mostly wait")
-    parser.add_argument("--json", type=Path, help="write the results here")
+    where = os.environ.get("FAULTS_JSON")  # by which a CI keeps them
+    parser.add_argument("--json", type=Path, default=where and Path(where), help="write the results here")
     parser.add_argument("--plants", action="store_true", help="only plant bugs in a copy; each must be found")
     parser.add_argument("--package", type=Path, help="a folder with another copy of reverse_etl, to play against that")
     return parser.parse_args()
