@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -23,10 +22,10 @@ from reverse_etl.config import files
 from reverse_etl.config.project import ProjectConfig, SourceConfig
 from reverse_etl.config.schedule import After
 from reverse_etl.config.sync import SyncConfig
-from reverse_etl.errors import ConfigError, Interrupted
+from reverse_etl.errors import ConfigError
 from reverse_etl.model import JSON, ObjectSchema, Problem
 from reverse_etl.protocols import Destination, Memory, NewField, Opening, Source
-from reverse_etl.report import RunReport
+from reverse_etl.report import RunReport, SyncResult, SyncStatus, gravest
 from reverse_etl.standing import RefusedRow
 from reverse_etl.verdicts import Refusal
 
@@ -42,43 +41,6 @@ if TYPE_CHECKING:
     from reverse_etl.writeback import WarehouseLog
 
 STRICT = re.compile(r"(?<![<>-])>\s*:cursor\b|:cursor\s*<(?![=>])")
-STOPS = (signal.SIGINT, signal.SIGTERM)
-GRAVEST = (2, 6, 130, 143, 1, 4, 3, 5)
-
-
-@dataclass(frozen=True)
-class SyncResult:
-    """Every run that was asked for, and the exit code that says the gravest thing about them."""
-
-    runs: list[RunReport]
-    exit_code: int
-
-    def to_json(self) -> dict[str, JSON]:
-        """The runs; `problems` instead of those that never began, as their definition doesn't fit what it names."""
-        runs = [report.to_json() for report in self.runs if not report.problems]
-        problems = [problem.to_json() for report in self.runs for problem in report.problems]
-        return {"runs": [*runs], "problems": [*problems]} if problems else {"runs": [*runs]}
-
-
-@dataclass(frozen=True)
-class SyncStatus:
-    """A sync as `status` shows it."""
-
-    sync: str
-    schedule: str | None
-    last_run: RunReport | None
-    known_rows: int
-    rejected: int
-    in_doubt: int
-    cursor: str | None
-    last_success: RunReport | None = None  # the last run that delivered what it could
-    lag_seconds: float | None = None  # from the newest row to its acknowledgement, for cursors that are times
-
-    def to_json(self) -> dict[str, JSON]:
-        facts = {name: value for name, value in vars(self).items() if name != "last_success"}
-        facts["last_run"] = None if self.last_run is None else self.last_run.to_json()
-        ended = None if self.last_success is None else self.last_success.finished_at
-        return facts | {"last_success_at": None if ended is None else clock.text(ended)}
 
 
 @dataclass(frozen=True)
@@ -150,12 +112,12 @@ class Project:
     async def run_all(self, chosen: Sequence[SyncConfig], wishes: Wishes, observer: Observer | None) -> SyncResult:
         """`sync` for callers with an event loop of their own."""
         from reverse_etl.run import run  # noqa: PLC0415
-        from reverse_etl.stop import Stop  # noqa: PLC0415  # heavy, and not needed to look
+        from reverse_etl.stop import Stop, ask_on_signal  # noqa: PLC0415  # heavy, and not needed to look
 
         stop = Stop()
         async with anyio.create_task_group() as tasks:
             if threading.current_thread() is threading.main_thread():
-                await tasks.start(_stop_on_signal, stop)
+                await tasks.start(ask_on_signal, stop)
             reports = [await run(self._job(sync, wishes, stop, observer)) for sync in chosen if not stop.asked]
             tasks.cancel_scope.cancel()
         return SyncResult(reports, gravest(reports))
@@ -427,14 +389,6 @@ class Project:
         return registry.source(config.dialect)(config)
 
 
-def gravest(reports: Sequence[RunReport]) -> int:
-    """The exit code for several runs: skipped ones only count when every run was skipped."""
-    codes = {report.exit_code for report in reports}
-    if codes != {5}:
-        codes.discard(5)
-    return next((code for code in GRAVEST if code in codes), 0)
-
-
 def _opened(
     name: str, config: ProjectConfig, memory: Memory | None = None, options: Mapping[str, bool | str] | None = None
 ) -> Destination:
@@ -448,32 +402,6 @@ def _opened(
     memory = SealedMemory(kept, config.state.encryption_keys)
     places = partial(places_of, config.state.url.get_secret_value())
     return connector(settings, Opening(name, memory, options=options or {}, places=places))
-
-
-async def _stop_on_signal(stop: Stop, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-    """The first SIGINT or SIGTERM lets what is under way be answered and recorded; a second one ends the process."""
-    with _handlers_kept(), anyio.open_signal_receiver(*STOPS) as signals:
-        task_status.started()
-        async for number in signals:
-            if stop.asked:
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
-            name = signal.Signals(number).name
-            stop.ask(
-                Interrupted(f"interrupted by {name}", hint="the next run goes on from here", exit_code=128 + number)
-            )
-
-
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Whoever calls us as a library gets its own handlers back, which the event loop would replace by the defaults."""
-    before = {number: signal.getsignal(number) for number in STOPS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # None: it wasn't set from Python, and can't be
-                signal.signal(number, handler)
 
 
 def _run_id() -> str:

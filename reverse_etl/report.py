@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,8 @@ from reverse_etl import clock
 from reverse_etl.model import JSON, Problem
 
 ELSEWHERE = "(in words that may hold values of rows; `reverse-etl show` tells them)"
+
+GRAVEST = (2, 6, 130, 143, 1, 4, 3, 5)  # of several exit codes the first of these is given
 
 
 class RunStatus(StrEnum):
@@ -256,6 +258,49 @@ class RunReport:
             plan_id=document.get("plan_id"),
             notes=list(document.get("notes", [])),
         )
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """Every run that was asked for, and the exit code that says the gravest thing about them."""
+
+    runs: list[RunReport]
+    exit_code: int
+
+    def to_json(self) -> dict[str, JSON]:
+        """The runs; `problems` instead of those that never began, as their definition doesn't fit what it names."""
+        runs = [report.to_json() for report in self.runs if not report.problems]
+        problems = [problem.to_json() for report in self.runs for problem in report.problems]
+        return {"runs": [*runs], "problems": [*problems]} if problems else {"runs": [*runs]}
+
+
+@dataclass(frozen=True)
+class SyncStatus:
+    """A sync as `status` shows it."""
+
+    sync: str
+    schedule: str | None
+    last_run: RunReport | None
+    known_rows: int
+    rejected: int
+    in_doubt: int
+    cursor: str | None
+    last_success: RunReport | None = None  # the last run that delivered what it could
+    lag_seconds: float | None = None  # from the newest row to its acknowledgement, for cursors that are times
+
+    def to_json(self) -> dict[str, JSON]:
+        facts = {name: value for name, value in vars(self).items() if name != "last_success"}
+        facts["last_run"] = None if self.last_run is None else self.last_run.to_json()
+        ended = None if self.last_success is None else self.last_success.finished_at
+        return facts | {"last_success_at": None if ended is None else clock.text(ended)}
+
+
+def gravest(reports: Sequence[RunReport]) -> int:
+    """The exit code for several runs: skipped ones only count when every run was skipped."""
+    codes = {report.exit_code for report in reports}
+    if codes != {5}:
+        codes.discard(5)
+    return next((code for code in GRAVEST if code in codes), 0)
 
 
 def _pairs(fields: Mapping[str, tuple[JSON, JSON]]) -> dict[str, JSON]:

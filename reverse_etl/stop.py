@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.abc
 
 from reverse_etl.errors import Interrupted
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
@@ -91,3 +95,29 @@ def unless_asked() -> Iterator[None]:
     stop.still_held()
     if wait.cancelled_caught:
         raise stop._interrupted()
+
+
+async def ask_on_signal(stop: Stop, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+    """The first SIGINT or SIGTERM lets what is under way be answered and recorded; a second one ends the process."""
+    with _handlers_kept(), anyio.open_signal_receiver(*STOPS) as signals:
+        task_status.started()
+        async for number in signals:
+            if stop.asked:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            name = signal.Signals(number).name
+            stop.ask(
+                Interrupted(f"interrupted by {name}", hint="the next run goes on from here", exit_code=128 + number)
+            )
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Whoever calls us as a library gets its own handlers back, which the event loop would replace by the defaults."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: it wasn't set from Python, and can't be
+                signal.signal(number, handler)

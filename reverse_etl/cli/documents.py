@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reverse_etl.daemon.forecast import Outlook
     from reverse_etl.model import Field, ObjectSchema, Problem
-    from reverse_etl.project import SyncStatus
     from reverse_etl.protocols import NewField
+    from reverse_etl.report import SyncStatus
     from reverse_etl.standing import RefusedRow
     from reverse_etl.state.archive import Archived, Finding
     from reverse_etl.verdicts import Refusal

@@ -17,7 +17,8 @@ from reverse_etl.cli.render import Commands
 from reverse_etl.cli.screen import Block, PlainScreen, Screen
 
 if TYPE_CHECKING:
-    from reverse_etl.project import Project, SyncResult
+    from reverse_etl.project import Project
+    from reverse_etl.report import SyncResult
 
 
 class Session:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from reverse_etl import clock
 from reverse_etl.daemon.definitions import Definition
-from reverse_etl.project import Project, SyncStatus
-from reverse_etl.report import RunReport
+from reverse_etl.project import Project
+from reverse_etl.report import RunReport, SyncStatus
 
 if TYPE_CHECKING:
     from reverse_etl.state.store import StateStore

@@ -10,7 +10,8 @@ from reverse_etl.clock import SYSTEM
 from reverse_etl.demo import ground, warehouse
 from reverse_etl.demo.audience import Audience
 from reverse_etl.demo.summary import Crm, Person, summary
-from reverse_etl.project import Project, SyncResult
+from reverse_etl.project import Project
+from reverse_etl.report import SyncResult
 from reverse_etl.sandbox.server import running
 
 if TYPE_CHECKING:

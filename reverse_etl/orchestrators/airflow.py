@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from reverse_etl.project import SyncResult
+    from reverse_etl.report import SyncResult
 
 
 class SyncOperator(BaseOperator):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from reverse_etl.project import SyncResult
-from reverse_etl.report import RunReport, RunStatus
+from reverse_etl.report import RunReport, RunStatus, SyncResult
 
 
 class Conclusion(StrEnum):

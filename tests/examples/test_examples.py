@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from reverse_etl.project import Project, SyncResult
-from reverse_etl.report import RunReport
+from reverse_etl.project import Project
+from reverse_etl.report import RunReport, SyncResult
 from reverse_etl.sandbox.server import Sandbox, running
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

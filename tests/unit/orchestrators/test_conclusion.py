@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from reverse_etl.orchestrators.conclusion import Conclusion, conclusion, told
-from reverse_etl.project import SyncResult
-from reverse_etl.report import RowCounts, RunError, RunReport, RunStatus
+from reverse_etl.report import RowCounts, RunError, RunReport, RunStatus, SyncResult
 
 
 def report(status: RunStatus = RunStatus.SUCCEEDED, error: RunError | None = None) -> RunReport:
