@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -19,7 +18,6 @@ M_ARENA_MAX = -8  # of glibc's malloc.h
 
 def connect(spool: Path | None) -> duckdb.DuckDBPyConnection:
     """An in-memory database that spills to the folder `spool`; without one it may not spill at all."""
-    _share_heap()
     connection = duckdb.connect(":memory:")
     settle(connection)
     connection.execute(f"SET temp_directory = {literal(str(spool) if spool else '')}")
@@ -39,11 +37,10 @@ def only_read(connection: duckdb.DuckDBPyConnection, columns: int) -> None:
     connection.execute(f"SET threads = 1; SET memory_limit = '{READING_MEGABYTES + columns}MB'")
 
 
-@cache
-def _share_heap() -> None:
-    """One heap for all threads. glibc gives each of them one, and what is freed in it is of no use to the others.
+def share_heap() -> None:
+    """One heap for all threads: glibc gives each of them one, and what is freed in it is of no use to the others.
 
-    Measured: a million rows by bulk jobs take up to 484 MB, and 553 MB without this.
+    For the process's owner to call, as it holds for all of it: the command line does, a library must not. Measured: a million rows by bulk jobs take up to 484 MB, and 553 MB without this.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

@@ -58,6 +58,9 @@ class Session:
 
     def run(self, start: Callable[[Reports], SyncResult]) -> int:
         """Starts runs, shows them as they go, and returns the gravest exit code."""
+        from reverse_etl.localdb import share_heap
+
+        share_heap()
         with self.observer() as observer:
             result = start(observer)
         self.show(result.to_json(), lambda: render.total(result.runs))
