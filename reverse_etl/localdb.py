@@ -40,7 +40,8 @@ def only_read(connection: duckdb.DuckDBPyConnection, columns: int) -> None:
 def share_heap() -> None:
     """One heap for all threads: glibc gives each of them one, and what is freed in it is of no use to the others.
 
-    For the process's owner to call, as it holds for all of it: the command line does, a library must not. Measured: a million rows by bulk jobs take up to 484 MB, and 553 MB without this.
+    For the process's owner to call, as it holds for all of it: the command line does, a library must not. Measured: a
+    million rows by bulk jobs take up to 484 MB, and 553 MB without this.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
