@@ -136,27 +136,13 @@ class Snapshot:
 
         Rows of which there were values lose their fingerprints, which could give those away.
         """
-        with self._explained(), duckdb.connect(":memory:") as connection:
-            _patiently(lambda: connection.execute(f"ATTACH {literal(str(self.path))} AS snap"))
-            self._verify(connection, "snap")
-            types = column_types(connection, "snap.rows")
-            fields = [name[2:] for name in types if name.startswith("f_") and name[2:] not in clear]
-            connection.execute("BEGIN")
-            there = " OR ".join(f"{quoted(f'f_{field}')} IS NOT NULL" for field in fields) or "false"
-            connection.execute(f"UPDATE snap.rows SET h = {UNKNOWN} WHERE h <> {LINKS_OWED} AND ({there})")
-            for field in fields:
-                value, type = quoted(f"f_{field}"), types[f"f_{field}"]
-                for prefix, folded in (("x_", False), ("y_", True)) if field == finds else (("x_", False),):
-                    name = quoted(f"{prefix}{field}")
-                    made = digests.of(field, value, type, folded=folded)
-                    connection.execute(f"ALTER TABLE snap.rows ADD COLUMN IF NOT EXISTS {name} {TYPE}")
-                    connection.execute(f"UPDATE snap.rows SET {name} = {made} WHERE {value} IS NOT NULL")
-                connection.execute(f"ALTER TABLE snap.rows DROP COLUMN {value}")
-            connection.execute("COMMIT")
-        self.rewrite()
+        self.rewrite(lambda types: _digested(types, digests, clear, finds))
 
-    def rewrite(self) -> None:
-        """The same content in a new file: what was deleted from the old one may still stand in it."""
+    def rewrite(self, columns: Callable[[dict[str, str]], str] = lambda types: "*") -> None:
+        """The same content in a new file: what was deleted from the old one may still stand in it.
+
+        `columns` makes of the rows' types what is selected of them.
+        """
         fresh = self.path.with_name(f"{self.path.name}.new")
         for left in (fresh, fresh.with_name(f"{fresh.name}.wal")):
             left.unlink(missing_ok=True)
@@ -164,7 +150,13 @@ class Snapshot:
             self.attach(connection)
             connection.execute(f"ATTACH {literal(str(fresh))} AS fresh (STORAGE_VERSION '{STORAGE}')")
             fresh.chmod(0o600)
-            connection.execute("COPY FROM DATABASE snap TO fresh; CHECKPOINT fresh; DETACH fresh")
+            tables = connection.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE database_name = 'snap'"
+            ).fetchall()
+            for (table,) in tables:
+                chosen = columns(column_types(connection, "snap.rows")) if table == "rows" else "*"
+                connection.execute(f"CREATE TABLE fresh.{table} AS SELECT {chosen} FROM snap.{table}")
+            connection.execute("CHECKPOINT fresh; DETACH fresh")
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         fresh.replace(self.path)
@@ -288,6 +280,21 @@ def _decoded(entry: Entry) -> Iterator[pa.RecordBatch]:
             for name in ("sent", "gone", "removed"):
                 columns[name] = pa.repeat(pa.scalar(facts[name], pa.bool_()), rows.num_rows)
             yield pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _digested(types: dict[str, str], digests: Digests, clear: Collection[str], finds: str) -> str:
+    """What is selected of a snapshot's rows when digests take the place of their values."""
+    values = [name for name in types if name.startswith("f_") and name[2:] not in clear]
+    there = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in values) or "false"
+    chosen = {name: quoted(name) for name in types if name not in values}
+    chosen["h"] = f"CAST(CASE WHEN h <> {LINKS_OWED} AND ({there}) THEN {UNKNOWN} ELSE h END AS {types['h']})"
+    for value in values:
+        for prefix, folded in (("x_", False), ("y_", True)) if value[2:] == finds else (("x_", False),):
+            name = prefix + value[2:]
+            made = digests.of(value[2:], quoted(value), types[value], folded=folded)
+            before = quoted(name) if name in types else "NULL"
+            chosen[name] = f"CAST(CASE WHEN {quoted(value)} IS NOT NULL THEN {made} ELSE {before} END AS {TYPE})"
+    return ", ".join(f"{sql} AS {quoted(name)}" for name, sql in chosen.items())
 
 
 def _grouped(entries: Iterable[Entry], after: int) -> Iterator[tuple[pa.Schema, list[pa.RecordBatch], int]]:
