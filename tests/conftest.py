@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
@@ -26,10 +25,6 @@ def no_secrets_of_other_tests() -> Iterator[None]:
     """What one test's project holds as a secret is plain text in the next one's."""
     yield
     SECRETS.forget()
-
-
-for profile in ("model", "nightly"):  # how many stories tests/properties/test_model.py plays
-    settings.register_profile(profile)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
