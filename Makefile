@@ -20,7 +20,7 @@ bin := $(venv)/bin
 ready := $(venv)/.ready
 oldest := .venv-oldest
 auditing := .venv-audit
-WORKERS ?= 2
+WORKERS ?= 3
 code := reverse_etl tests benchmarks docs examples
 
 help:  ## List the targets
@@ -32,7 +32,7 @@ demo: $(ready)  ## Watch the whole job: sample warehouse, dry run, first run, ch
 cluster-demo: $(ready)  ## One daemon, three workers, PostgreSQL; a worker is killed on the way (a minute or two)
 	@$(bin)/python -W ignore -m examples.several_machines
 
-test: $(ready)  ## Run the whole test suite, on as many cores as WORKERS says
+test: $(ready)  ## Run the whole test suite, in as many processes as WORKERS says (some tests mostly wait)
 	@$(bin)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 model: $(ready)  ## Play a sync against everything that can happen to it, 150 stories of 40 steps (PROFILE=nightly: 5,000)

@@ -51,6 +51,10 @@ def ended(daemon: Daemon, sync: str = "people") -> int:
     return sum(line["event"].startswith(f"{sync}: succeeded") for line in daemon.lines())
 
 
+def at_rest(daemon: Daemon, sync: str) -> bool:
+    return ended(daemon, sync) == len(begins(daemon, sync)) > 0
+
+
 def check_record(scene: Scene, daemons: list[Daemon]) -> None:
     """Every time was run once, and every end of the parent was followed by one run of the child."""
     times = [due for daemon in daemons for due in begins(daemon)]
@@ -70,6 +74,9 @@ def test_of_three_daemons_one_schedules_and_when_it_is_killed_another_does(proje
         for other in others:
             other.until_said("another daemon schedules for this state", f"process {first.process.pid}", "stands by")
         assert [begins(other) for other in others] == [[], []]
+        first.until(
+            lambda: at_rest(first, "people") and at_rest(first, "child")
+        )  # else a run's lease is waited for, too
         first.process.kill()
         first.ends()
         others[0].until(lambda: any(other.said(ON_DUTY) for other in others))
