@@ -22,7 +22,7 @@ from tests.faults.families import NotHere, family, needs
 from tests.faults.ground import DuckDB, SQLite
 from tests.faults.kills import await_calls
 from tests.faults.scripted import Call
-from tests.faults.stage import Ended, Running, Stage
+from tests.faults.stage import Ended, Running, Stage, until
 
 LEASE, TAKEN_OVER = 60.0, 75.0
 SOONEST = 44.0  # after a death in which a lease can end: it may have been due for renewal
@@ -154,15 +154,6 @@ def one_at_a_time(stage: Stage, team: Team, part: Callable[[Call], object]) -> N
         last[sync] = (who, max(ends, before[1]) if before is not None and before[0] == who else ends)
 
 
-def _until(reached: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not reached():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def _taken_over(stage: Stage, seconds: list[float]) -> None:
     """The figures, of all that have been measured."""
     ordered = sorted(seconds)
@@ -210,12 +201,12 @@ def workers_killed(stage: Stage) -> None:
         for nth in range(1 if stage.small else 4):
             takeovers += _one_killed(stage, team)
             team.start(f"new{nth}", "worker")
-            if not _until(lambda: _arrived(stage), 60.0):
+            if not until(lambda: _arrived(stage), 60.0):
                 stage.wrong("I1", "a minute after the takeover not all rows had arrived")
             stage.ground.change(ROWS * 3 // 4)
             stage.ground.put()
         stage.fake.latency = 0.1
-        if not _until(lambda: _arrived(stage), 90.0):
+        if not until(lambda: _arrived(stage), 90.0):
             stage.wrong("I1", "the last changes did not arrive")
         for ended in team.end():
             if ended.code not in (0, 143):
@@ -256,7 +247,7 @@ def _half(call: Call) -> str:
 def _one_killed(stage: Stage, team: Team) -> list[float]:
     """A worker dies with calls under way; its sync goes on with another one."""
     mark = len(stage.fake.calls)
-    if not _until(lambda: any(call.number for call in stage.fake.calls[mark:]), 60.0):
+    if not until(lambda: any(call.number for call in stage.fake.calls[mark:]), 60.0):
         stage.wrong("campaign", f"no worker has begun: {team.living()}")
         return []
     victim = next(call for call in stage.fake.calls[mark:] if call.number)
@@ -269,7 +260,7 @@ def _one_killed(stage: Stage, team: Team) -> list[float]:
         later = stage.fake.calls[mark:]
         return any(call.number and team.name_of(call) != name and keys & _keys(call) for call in later)
 
-    if not _until(gone_on, TAKEN_OVER + LOADED):
+    if not until(gone_on, TAKEN_OVER + LOADED):
         stage.wrong("I9", f"{sync} was not taken over after {name} had died; living are {team.living()}")
         return []
     return [time.monotonic() - died]
@@ -424,7 +415,7 @@ def allowance_shared(stage: Stage) -> None:
         team = Team(stage, apart=False)
         for name in names:
             team.start(name, "sync", name, "--json")
-        _until(lambda: stage.fake.writes >= 12, 60.0)
+        until(lambda: stage.fake.writes >= 12, 60.0)
         team.kill("third")
         stage.cycles += 1
         ended = [stage.finish(team.members.pop(name), 180.0) for name in names[:2]]

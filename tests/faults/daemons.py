@@ -19,7 +19,7 @@ from tests.faults.families import NotHere, family
 from tests.faults.kills import sent_again
 from tests.faults.scripted import Act
 from tests.faults.serving import served
-from tests.faults.stage import Ended, Running, Stage
+from tests.faults.stage import Ended, Running, Stage, until
 
 ROWS = 600
 PATIENCE = 45.0  # until a run that is due has come to its end, on a busy machine
@@ -29,12 +29,7 @@ HANDLE = "pat-live"  # what the tokens of a file that changes begin with
 
 
 def _until(reached: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    end = time.monotonic() + seconds
-    while not reached():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
+    return until(reached, seconds)
 
 
 def _arrived(stage: Stage) -> bool:
