@@ -116,13 +116,13 @@ class DailyLimit(DestinationError):
 
 
 class Unavailable(DestinationError):
-    """The request was surely not carried out (connection refused, 503)."""
+    """The request was surely not carried out (connection refused, the destination's own word that it is down)."""
 
     code = "destination_unavailable"
 
 
 class InDoubt(DestinationError):
-    """The request may have been carried out (cut, timed out, 500, 502, 504, an unreadable answer)."""
+    """The request may have been carried out (cut, timed out, a gateway's 5xx, an unreadable answer)."""
 
     code = "destination_in_doubt"
 

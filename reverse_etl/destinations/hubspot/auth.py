@@ -204,7 +204,7 @@ def of_exchange(answer: Answer, connection: str) -> DestinationError | None:
     code = status if status in _REMEDIES else error
     message = f"HubSpot granted the connection {connection!r} no access token: {f'{code}: ' if code else ''}{words}"
     if answer.status >= 429:
-        kind = {429: Throttled, 503: Unavailable}.get(answer.status, InDoubt)
+        kind = Throttled if answer.status == 429 else InDoubt
         return kind(message, status=answer.status, request_id=request_id(said, answer))
     return AuthError(
         message,

@@ -269,7 +269,7 @@ def of_login(name: str, answer: Answer) -> DestinationError | None:
     message = f"destination {name!r}: the login to Salesforce was refused: {words}"
     if answer.status == 429 or error == "rate_limit_exceeded" or "login rate exceeded" in description:
         return Throttled(message, hint="too many logins within the hour", status=answer.status)
-    if answer.status in (420, 503):
+    if answer.status == 420:
         return Unavailable(message, status=answer.status)
     if answer.status >= 500:
         return InDoubt(message, status=answer.status)

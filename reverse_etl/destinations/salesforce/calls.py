@@ -21,6 +21,7 @@ from reverse_etl.destinations.salesforce.links import Link
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt
 from reverse_etl.model import Batch, Operation
+from reverse_etl.retries import TIMEOUT
 from reverse_etl.stop import unless_asked
 from reverse_etl.verdicts import Outcomes, Refusal
 
@@ -29,7 +30,7 @@ AGAIN = ((200, 1.0), (50, 4.0), (10, 10.0), (1, 20.0), (1, 30.0))
 # Records are saved although a duplicate rule would only warn a person of them. Jobs know no such thing.
 PAST_DUPLICATE_RULES = {"sforce-duplicate-rule-header": "allowSave=true"}
 # Doubts about a whole request that a smaller one may be spared.
-_TOO_MUCH = frozenset({"destination_timeout", errors.BATCH_FAILED})
+_TOO_MUCH = frozenset({TIMEOUT, errors.BATCH_FAILED})
 
 
 class Calls:

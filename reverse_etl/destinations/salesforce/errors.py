@@ -25,6 +25,7 @@ from reverse_etl.errors import (
     Throttled,
     Unavailable,
 )
+from reverse_etl.retries import TIMEOUT
 from reverse_etl.verdicts import Refusal
 
 # `code` of our errors; each stands with its remedy in docs/errors.md.
@@ -64,7 +65,8 @@ _SECURITY_POLICY = Rule(
 )
 _MAINTENANCE = Rule(Unavailable)
 _DOUBT = Rule(InDoubt)
-_TOO_SLOW = Rule(InDoubt, code="destination_timeout")
+_TOO_SLOW = Rule(InDoubt, code=TIMEOUT)
+_BROKE = Rule(InDoubt, code=BATCH_FAILED, tries=3)
 _LOGIN_AGAIN = "check the credentials of this connection"
 _NOT_THERE = "there is no such object, or the connected user may not see it: run `reverse-etl check --connect`"
 _GONE = Rule(DestinationError, ForRow.GONE, code=OBJECT, hint=_NOT_THERE)
@@ -93,7 +95,7 @@ RULES: Mapping[str, Rule] = {
     "TXN_SECURITY_APEX_ERROR": _SECURITY_POLICY,
     "TXN_SECURITY_RUNTIME_ERROR": _SECURITY_POLICY,
     "TXN_SECURITY_FAIL_CLOSE": _SECURITY_POLICY,
-    "TXN_SECURITY_METERING_ERROR": Rule(Unavailable, hint=_SECURITY_POLICY.hint),
+    "TXN_SECURITY_METERING_ERROR": Rule(Unavailable, hint=_SECURITY_POLICY.hint, tries=3),
     # allowances
     "REQUEST_LIMIT_EXCEEDED": Rule(
         DailyLimit, hint="the org's calls of the last 24 hours are used up; the next run goes on with the waiting rows"
@@ -105,8 +107,8 @@ RULES: Mapping[str, Rule] = {
     "SERVER_UNAVAILABLE": _MAINTENANCE,
     "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE": _MAINTENANCE,
     "INVALID_READ_ONLY_USER_DML": _MAINTENANCE,
-    "TOO_MANY_APEX_REQUESTS": _MAINTENANCE,
-    "UNKNOWN_EXCEPTION": Rule(InDoubt, code=BATCH_FAILED, tries=3),
+    "TOO_MANY_APEX_REQUESTS": _BROKE,
+    "UNKNOWN_EXCEPTION": _BROKE,
     "QUERY_TIMEOUT": _TOO_SLOW,
     "REQUEST_RUNNING_TOO_LONG": _TOO_SLOW,
     # the org no longer is what the sync was written for
@@ -143,7 +145,8 @@ BY_WORDS: tuple[tuple[str, str, Rule], ...] = (
     ("INVALID_FIELD", "no such column", _NO_COLUMN),
 )
 
-# Without a known code the status decides. 420 is the edge saying that it has no route to the org.
+# Without a known code the status decides. 420 is the edge saying that it has no route to the org; any other 5xx without
+# one is a gateway's, which can't know what the org did with the request.
 _BY_STATUS: Mapping[int, Rule] = {
     401: Rule(AuthError, hint=_LOGIN_AGAIN),
     403: Rule(AuthError, hint="the connected user lacks a permission"),
@@ -151,7 +154,6 @@ _BY_STATUS: Mapping[int, Rule] = {
     410: RULES["UNSUPPORTED_API_VERSION"],
     420: Rule(Unavailable),
     429: Rule(Throttled),
-    503: Rule(Unavailable),
 }
 # What a person can do about a refused row, in a few words; docs/salesforce.md says more.
 REMEDIES: Mapping[str, str] = {
@@ -178,7 +180,7 @@ REMEDIES: Mapping[str, str] = {
     "INVALID_FIELD_FOR_INSERT_UPDATE": "give the integration user 'Edit' on the field, or unmap it",
     "INACTIVE_OWNER_OR_USER": "map an active owner",
 }
-_LOCKS = frozenset({"UNABLE_TO_LOCK_ROW", "TooManyLockFailure"})
+_PASSING = frozenset({"UNABLE_TO_LOCK_ROW", "TooManyLockFailure", "Timeout"})  # the latter two are jobs' words
 # What a trigger says when it was the other rows of the call that were too much.
 _OF_THE_CALL = ("unable_to_lock_row", "too many soql queries", "apex cpu time limit")
 # A 401 of these kinds would come again with any new session.
@@ -252,7 +254,7 @@ def passes(refusal: Refusal) -> bool:
     words = refusal.message.lower()
     if refusal.code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY":
         return any(part in words for part in _OF_THE_CALL)
-    return refusal.code in _LOCKS
+    return refusal.code in _PASSING
 
 
 def stopping(name: str, rule: Rule, refusal: Refusal) -> DestinationError:

@@ -160,10 +160,10 @@ class Jobs:
     async def _change(self, job_id: str, state: str) -> None:
         try:
             await self._call("PATCH", f"{self._kind}/{job_id}", json={"state": state})
-        except (DestinationError, InDoubt) as failure:
+        except DestinationError:
             job = await self.look(job_id)
             if job is None or job.state == OPEN or (state == ABORTED and not job.ended):
-                raise failure
+                raise
 
     def _pauses(self, began: float) -> Iterator[float]:
         yield from PAUSES

@@ -205,6 +205,7 @@ TABLE: list[tuple[str, httpx.Response, type[DestinationError], int, float]] = [
     ("an error of theirs", status(500), InDoubt, 3, 0.0),
     ("processing limit", gateway(502), BatchRefused, 2, 0.0),
     ("unavailable", status(503), InDoubt, 6, 0.0),
+    ("unavailable, says a gateway", gateway(503), InDoubt, 6, 0.0),
     ("unavailable, back soon", status(503, **{"Retry-After": "7"}), InDoubt, 6, 7.0),
     ("gateway", gateway(504), BatchRefused, 2, 0.0),
     ("down", gateway(521), InDoubt, 6, 0.0),

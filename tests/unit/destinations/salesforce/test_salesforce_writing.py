@@ -294,6 +294,8 @@ NO_KEY = "Provided external ID field does not exist or is not accessible: X"
         (refused(403, "REQUEST_LIMIT_EXCEEDED", BUSY), Throttled, "destination_throttled", 6),
         (refused(503, "SERVER_UNAVAILABLE"), Unavailable, "destination_unavailable", 6),
         (httpx.Response(420), Unavailable, "destination_unavailable", 6),
+        (httpx.Response(503, text="<html>"), InDoubt, "destination_in_doubt", 6),  # a gateway's: it may have passed it on
+        (refused(503, "TXN_SECURITY_METERING_ERROR"), Unavailable, "destination_unavailable", 3),
         (httpx.Response(502, text="<html>"), BatchRefused, "destination_in_doubt", 2),
         (httpx.Response(406), InDoubt, "destination_in_doubt", 6),
         (refused(403, "API_DISABLED_FOR_ORG"), AuthError, "destination_credential", 1),
@@ -308,6 +310,7 @@ NO_KEY = "Provided external ID field does not exist or is not accessible: X"
         (refused(400, "JSON_PARSER_ERROR"), BatchRefused, "JSON_PARSER_ERROR", 1),
         (refused(400, "MALFORMED_ID", "malformed id x"), BatchRefused, "MALFORMED_ID", 1),
         (refused(500, "UNKNOWN_EXCEPTION"), BatchRefused, "destination_batch_failed", 3),
+        (refused(500, "TOO_MANY_APEX_REQUESTS"), BatchRefused, "destination_batch_failed", 3),
         (refused(400, "REQUEST_RUNNING_TOO_LONG"), BatchRefused, "destination_timeout", 1),
         (httpx.Response(301, headers={"location": "https://elsewhere"}), DestinationError, "destination", 1),
     ],
