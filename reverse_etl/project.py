@@ -26,7 +26,7 @@ from reverse_etl.errors import ConfigError
 from reverse_etl.model import JSON, ObjectSchema, Problem
 from reverse_etl.protocols import Destination, Memory, NewField, Opening, Source
 from reverse_etl.report import RunReport, SyncResult, SyncStatus, gravest
-from reverse_etl.standing import RefusedRow
+from reverse_etl.standing import REMEDIES, RefusedRow
 from reverse_etl.verdicts import Refusal
 
 if TYPE_CHECKING:
@@ -192,11 +192,10 @@ class Project:
             return ledger.refused()
 
     def remedies(self, sync: str) -> Mapping[str, str]:
-        """What a person can do about refused rows, by code, as far as the destination says."""
+        """What a person can do about refused rows, by code: ours, and those that the destination knows."""
         settings = self.config.destinations[self.named(sync).destination]
         connector = registry.destination(getattr(settings, "type", ""))
-        found: Mapping[str, str] = getattr(connector, "remedies", {})
-        return found
+        return {**REMEDIES, **getattr(connector, "remedies", {})}
 
     def explain(self, sync: str, key: str) -> Explanation:
         """One key's story. Raises ConfigError for a key that isn't one of this sync's form."""

@@ -21,6 +21,31 @@ SETTLES = timedelta(seconds=60)  # after this, a try that got no answer won't be
 SETTLING = "settling"
 HELD = "in_doubt_held"  # code of a row in doubt that mustn't be sent twice, where a person is to decide
 
+# What a person can do about a row, by the codes that are ours and not the destination's; docs/errors.md says more.
+REMEDIES: Mapping[str, str] = {
+    "ambiguous_match": "merge the records that are named, or match by one field that is unique",
+    "link_waiting": "sync the other object first; the link is tried again by itself",
+    "link_in_doubt": "nothing: the link is made again by the next run",
+    "missing_record": "create the record there; the row is offered again by itself",
+    "no_match": "fill the column that `match` is mapped to",
+    "in_doubt": "nothing: it is sent again, or looked up, by the next run",
+    HELD: "look there first: is it missing, `--retry` sends it again; is it there, leave it",
+    "destination_refused": "the words are the destination's reason; it is offered again by itself",
+    "destination_timeout": "look for triggers and workflows that slow the destination down for this row",
+    "destination_batch_failed": "look for a trigger or flow that breaks for this row",
+    "invalid_null_key": "fill the key column, or filter such rows out in the query",
+    "invalid_repeated_key": "make the query give one row for each key",
+    "invalid_null_match": "fill the column, or filter such rows out in the query",
+    "invalid_match_clash": "make the query give one row for each record",
+    "invalid_number": "mend or cast it in the query",
+    "invalid_out_of_range": "round it in the query, or enlarge the field",
+    "invalid_boolean": "cast it to a boolean in the query",
+    "invalid_time": "cast it to a time in the query",
+    "invalid_text": "clean it in the query",
+    "invalid_too_long": "shorten it in the query, or use a longer field",
+    "invalid_option": "map it in the query, or add the option there",
+    "invalid_email": "mend the address in the warehouse, or filter such rows out in the query",
+}
 
 @dataclass(frozen=True)
 class SyncState:

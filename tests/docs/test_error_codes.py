@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "reverse_etl"
-ROW_REFUSALS = re.compile(r"invalid_[a-z_]+")
+ROW_REFUSALS = re.compile(r"'(invalid_[a-z_]+)'")
 CARRIERS = {"RunError", "RowProblem", "Refusal", "_say"}  # the code is their first argument
 CODE = re.compile(r"[a-z][a-z_]+")
 OUTSIDE = {"sandbox", "demo"}  # they speak as others do, or tell a story
@@ -65,8 +65,8 @@ def codes_at(node: ast.AST, known: dict[str, str]) -> Iterator[str]:
 
 
 def row_refusals_at(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str) and ROW_REFUSALS.fullmatch(node.value):
-        yield node.value
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield from ROW_REFUSALS.findall(f"'{node.value}'")  # also where it stands within SQL
 
 
 def error_classes() -> set[str]:

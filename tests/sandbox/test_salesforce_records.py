@@ -215,7 +215,7 @@ def test_an_update_finds_its_records_by_any_field_and_makes_none(scene: Scene) -
     run = scene.sync("leads")
     assert (run["delivered"]["updated"], run["rejected"]) == (1, 2), run
     codes = {row["key"]: row["code"] for row in scene.rejected("leads")}
-    assert codes == {"b@x.io": "DUPLICATE_EXTERNAL_ID", "c@x.io": "missing_record"}
+    assert codes == {"b@x.io": "ambiguous_match", "c@x.io": "missing_record"}
 
 
 def test_a_record_that_was_deleted_by_hand_is_made_anew(scene: Scene) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from reverse_etl.destinations.hubspot.config import HubSpotConfig, OAuthApp
 from reverse_etl.destinations.hubspot.paths import Paths
+from reverse_etl.destinations.hubspot.remedies import REMEDIES
 from reverse_etl.errors import DestinationError, InDoubt, ReverseEtlError
 from reverse_etl.late import Late
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent
@@ -48,6 +49,7 @@ class HubSpot:
     Config: ClassVar[type[BaseModel]] = HubSpotConfig
     modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror", "append"})
     removal: ClassVar[str] = "archive"
+    remedies: ClassVar[Mapping[str, str]] = REMEDIES
 
     def __init__(self, config: HubSpotConfig, opening: Opening, *, transport: Any = None) -> None:
         self._opening = opening

@@ -108,7 +108,7 @@ def _failure(kind: type[DestinationError], answer: Answer, said: Mapping[str, An
         text = f"a request was refused as a whole ({said.get('category') or f'HTTP {answer.status}'})"
     error = kind(f"HubSpot: {text}", status=answer.status, request_id=request_id(said, answer), said=text)
     if isinstance(error, Refused):
-        error.body = said
+        error.body = said if said.get("message") else {**said, "message": _WORDLESS.get(answer.status, text)}
     if isinstance(error, Contended) or answer.status in _SELDOM_HELPS:
         error.tries = FEW_TRIES
     if answer.status == 423:
@@ -118,6 +118,7 @@ def _failure(kind: type[DestinationError], answer: Answer, said: Mapping[str, An
     return error
 
 
+_WORDLESS = {413: "the request is too large (HTTP 413)", 423: "the record is locked (HTTP 423)"}
 _SELDOM_HELPS = frozenset({500, 522, 525, 526})  # to send the same again
 _KINDS: dict[int, type[DestinationError]] = {
     400: Refused,
@@ -175,7 +176,7 @@ def complaints(error: Mapping[str, Any]) -> list[Complaint]:
     """Everything an error says about values, from its message's JSON list, its `errors`, or its bare words."""
     message = str(error.get("message") or "")
     found = [*_listed(message)] or [*_repeated(error)]
-    return found or [Complaint(str(error.get("category") or "REFUSED"), message or "refused without a reason")]
+    return found or [Complaint(str(error.get("category") or Refused.code), message or "refused without a reason")]
 
 
 def refusal(error: Mapping[str, Any], found: list[Complaint] | None = None, request: str | None = None) -> Refusal:
@@ -248,7 +249,7 @@ def _listed(message: str) -> Iterator[Complaint]:
 def _repeated(error: Mapping[str, Any]) -> Iterator[Complaint]:
     for item in _items(error):
         if item.get("message"):
-            code = str(item.get("code") or error.get("category") or "REFUSED")
+            code = str(item.get("code") or error.get("category") or Refused.code)
             yield Complaint(code, str(item["message"]), first(item, "propertyName"))
 
 

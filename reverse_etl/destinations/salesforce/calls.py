@@ -225,4 +225,4 @@ def _by_parent(batch: Batch, places: Sequence[int]) -> list[int]:
 
 def _ambiguous(match: str, records: Sequence[dict[str, Any]]) -> Refusal:
     ids = ", ".join(str(record["Id"]) for record in records)
-    return Refusal("DUPLICATE_EXTERNAL_ID", f"{match}: more than one record found: [{ids}]")
+    return Refusal("ambiguous_match", f"{match} finds several records: {ids}")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from reverse_etl.destinations.salesforce import bulk, calls, collections, converted, errors, links, schema, sheet
 from reverse_etl.destinations.salesforce.config import SalesforceConfig
 from reverse_etl.destinations.salesforce.finding import Finder
+from reverse_etl.destinations.salesforce.remedies import REMEDIES
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
 from reverse_etl.errors import DestinationError, ReverseEtlError
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent
@@ -37,7 +38,7 @@ class Salesforce:
     modes: ClassVar[frozenset[str]] = frozenset({"upsert", "update", "insert", "mirror"})
     removal: ClassVar[str] = "delete"
     options: ClassVar[frozenset[str]] = frozenset({"allow_duplicates", "hard", "on_converted"})
-    remedies: ClassVar[Mapping[str, str]] = errors.REMEDIES
+    remedies: ClassVar[Mapping[str, str]] = REMEDIES
 
     def __init__(self, config: SalesforceConfig, opening: Opening, *, transport: Any = None) -> None:
         self._name = opening.name

@@ -155,31 +155,6 @@ _BY_STATUS: Mapping[int, Rule] = {
     420: Rule(Unavailable),
     429: Rule(Throttled),
 }
-# What a person can do about a refused row, in a few words; docs/salesforce.md says more.
-REMEDIES: Mapping[str, str] = {
-    "REQUIRED_FIELD_MISSING": "map the required field, or give it a `default:`",
-    "FIELD_CUSTOM_VALIDATION_EXCEPTION": "a validation rule of the org: correct the data, or exempt this user in it",
-    "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST": "add the option, also to the record type, or map the value in the query",
-    "STRING_TOO_LONG": "shorten the text in the query, or enlarge the field",
-    "NUMBER_OUTSIDE_VALID_RANGE": "correct the number in the query, or enlarge the field",
-    "INVALID_EMAIL_ADDRESS": "correct the address in the query, or leave it out there",
-    "INVALID_TYPE_ON_FIELD_IN_RECORD": "give the value the field's type in the query",
-    "DUPLICATES_DETECTED": "merge the records; where the rule only warns, `allow_duplicates: true` passes it",
-    "DUPLICATE_VALUE": "another record has this unique value: merge them, or correct one",
-    "DUPLICATE_EXTERNAL_ID": "several records have this match value: merge them, and tick 'Unique' on the field",
-    "UNABLE_TO_LOCK_ROW": "somebody else was saving it or its parent: it is offered again by itself",
-    "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": "a trigger or flow of the org broke: show the words to whoever made it",
-    "CANNOT_UPDATE_CONVERTED_LEAD": "`on_converted: contact` follows the lead; else leave converted ones out",
-    "INVALID_CROSS_REFERENCE_KEY": "the record behind a lookup isn't there: sync the parents first",
-    "INVALID_FIELD": "the record behind a lookup isn't there: sync the parents first; it is offered again by itself",
-    "ENTITY_IS_DELETED": "the record is gone: with `mode: upsert` it is made anew",
-    "NOT_FOUND": "the record is gone: with `mode: upsert` it is made anew",
-    "ENTITY_IS_LOCKED": "an approval is under way: it is offered again by itself",
-    "INSUFFICIENT_ACCESS_OR_READONLY": "let the integration user edit the record",
-    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": "let the integration user see the record behind the lookup",
-    "INVALID_FIELD_FOR_INSERT_UPDATE": "give the integration user 'Edit' on the field, or unmap it",
-    "INACTIVE_OWNER_OR_USER": "map an active owner",
-}
 _PASSING = frozenset({"UNABLE_TO_LOCK_ROW", "TooManyLockFailure", "Timeout"})  # the latter two are jobs' words
 # What a trigger says when it was the other rows of the call that were too much.
 _OF_THE_CALL = ("unable_to_lock_row", "too many soql queries", "apex cpu time limit")
@@ -244,7 +219,7 @@ def of_row(errors: Any, request_id: str | None) -> tuple[Rule, Refusal]:
     found = list(faults(errors))
     causes = [fault for fault in found if _rule(fault).row is not ForRow.ECHO] or found
     if not causes:
-        return _OTHER, Refusal("UNKNOWN", "Salesforce refused the record without saying why", request_id)
+        return _OTHER, Refusal(BatchRefused.code, "Salesforce refused the record without saying why", request_id)
     words = "; ".join(str(cause) for cause in causes)
     return _decisive(causes), Refusal(causes[0].code, words, request_id)
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from reverse_etl.destinations.salesforce import collections
 from reverse_etl.destinations.salesforce.errors import ForRow, Rule, of_row
 from reverse_etl.destinations.salesforce.jobs import Jobs
-from reverse_etl.errors import InDoubt
+from reverse_etl.errors import BatchRefused, InDoubt
 from reverse_etl.late import Late
 from reverse_etl.model import Batch, Field, FieldType, Operation
 from reverse_etl.verdicts import Outcomes, Refusal, Verdict
@@ -117,7 +117,7 @@ def fault_in(text: str) -> dict[str, object]:
     names = [name for name in named.strip().removesuffix("--").replace(",", " ").split() if name]
     if not colon:
         words, names = rest.removesuffix("--"), []
-    return {"statusCode": code.strip() or "UNKNOWN", "message": words.strip() or text, "fields": names}
+    return {"statusCode": code.strip() or BatchRefused.code, "message": words.strip() or text, "fields": names}
 
 
 def comparable(keys: pa.Array | pa.ChunkedArray, field: Field | None) -> pa.Array:

@@ -87,7 +87,7 @@ def test_a_deleted_record_is_removed_by_its_id_in_either_length_and_one_that_is_
         ("STRING_TOO_LONG:Name: data value too large: a:b (max length=2):Name --", "STRING_TOO_LONG", None, ["Name"]),
         ("CUSTOM:no:--", "CUSTOM", "no", []),
         ("CUSTOM", "CUSTOM", "CUSTOM", []),
-        ("", "UNKNOWN", "", []),
+        ("", "destination_refused", "", []),
     ],
 )
 def test_an_error_is_code_words_and_fields(text: str, code: str, message: str | None, fields: list[str]) -> None:

@@ -139,7 +139,7 @@ def test_a_refusal_without_a_reason_is_still_a_refusal() -> None:
     org = Org()
     org.tell("PATCH", UPSERT, [{"success": False, "errors": []}])
     outcomes = write(org, batch(Operation.UPSERT, {"External_Id__c": ["a"]}))
-    assert outcomes.refusals[0].code == "UNKNOWN"
+    assert outcomes.refusals[0].code == "destination_refused"
 
 
 @pytest.mark.parametrize("answer", [[], [saved(A), saved(B)], [saved(A)] * 4, {"id": A, "success": True}])
@@ -205,7 +205,7 @@ def test_a_match_that_finds_several_records_refuses_its_row() -> None:
     org.tell("GET", f"{DATA}/query", {"totalSize": 2, "done": True, "records": records})
     rows = batch(Operation.UPDATE, {"Email": ["a@x.io"], "LastName": ["Ng"]}, match="Email")
     outcomes = write(org, rows)
-    assert outcomes.refusals[0] == Refusal("DUPLICATE_EXTERNAL_ID", f"Email: more than one record found: [{A}, {B}]")
+    assert outcomes.refusals[0] == Refusal("ambiguous_match", f"Email finds several records: {A}, {B}")
 
 
 def test_a_mapped_id_addresses_the_record_and_is_not_a_field() -> None:
@@ -294,7 +294,7 @@ NO_KEY = "Provided external ID field does not exist or is not accessible: X"
         (refused(403, "REQUEST_LIMIT_EXCEEDED", BUSY), Throttled, "destination_throttled", 6),
         (refused(503, "SERVER_UNAVAILABLE"), Unavailable, "destination_unavailable", 6),
         (httpx.Response(420), Unavailable, "destination_unavailable", 6),
-        (httpx.Response(503, text="<html>"), InDoubt, "destination_in_doubt", 6),  # a gateway's: it may have passed it on
+        (httpx.Response(503, text="<html>"), InDoubt, "destination_in_doubt", 6),  # a gateway may have passed it on
         (refused(503, "TXN_SECURITY_METERING_ERROR"), Unavailable, "destination_unavailable", 3),
         (httpx.Response(502, text="<html>"), BatchRefused, "destination_in_doubt", 2),
         (httpx.Response(406), InDoubt, "destination_in_doubt", 6),
