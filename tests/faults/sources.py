@@ -188,7 +188,7 @@ def ties(stage: Stage) -> None:
     for step in range(3 if stage.small else 5):
         for _ in range(3):
             now = stage.ground.now
-            stage.ground.add(100)
+            stage.ground.add(300 if step % 2 else 100)  # a run is killed with more rows to send than it has under way
         stage.ground.now = now  # the next ones come with the last number
         stage.ground.put()
         if step % 2:
