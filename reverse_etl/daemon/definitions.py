@@ -50,9 +50,22 @@ class Definitions:
         self.current: Mapping[str, Definition] = {}
         self.broken: Mapping[str, Sequence[Problem]] = {}  # by sync, or by file where no sync is to blame
         self.settings = DaemonFile()
-        self.project: Project | None = None  # without its syncs, as the project file could last be read
+        self._project: Project | None = None
         self._env = env
         self._marks: dict[Path, Mark] = {}
+
+    @property
+    def project(self) -> Project:
+        """Without its syncs, as the project file could last be read. Raises ConfigError while it never could."""
+        if self._project is None:
+            raise self._unusable()
+        return self._project
+
+    def begin(self) -> None:
+        """The first look. Raises ConfigError when the project file has no good version to go on with."""
+        self.read()
+        if files.PROJECT_FILE in self.broken:
+            raise self._unusable()
 
     def read(self) -> Changes | None:
         """Look at the files; None when none has changed. What can't be read keeps its last good version."""
@@ -90,8 +103,12 @@ class Definitions:
         except ConfigError as failure:
             broken[files.PROJECT_FILE] = failure.problems
             return self.settings, self._legible()
-        self.project = Project(config, {})
+        self._project = Project(config, {})
         return config.daemon, True
+
+    def _unusable(self) -> ConfigError:
+        problems = self.broken.get(files.PROJECT_FILE, ())
+        return ConfigError(list(problems), hint="correct these and start again; nothing was sent")
 
     def _legible(self) -> bool:
         try:

@@ -33,13 +33,14 @@ class Front:
     used: signature.Used
     scrape: Callable[[], bytes]
     clock: Clock
+    schedules: Callable[[], bool]
     standby: Callable[[], str] = lambda: ""
 
     def silent_seconds(self) -> float:
         return self.life.silent_seconds
 
     def ready(self) -> bool:
-        return self.life.ready
+        return self.schedules()
 
     def standing_by(self) -> str:
         return self.standby()
@@ -58,8 +59,8 @@ class Front:
             "daemon": {
                 "process": os.getpid(),
                 "started_at": clock.text(self.scheduler.started),
-                "ready": self.life.ready,
-                "standing_by": self.standby() or None,
+                "ready": self.ready(),
+                "standing_by": self.standing_by() or None,
                 "places": self.pool.places,
                 "running": sorted(self.pool.running),
                 "waiting": sorted(self.pool.waiting),

@@ -42,11 +42,16 @@ class Metrics:
     """Listens to runs; `text` is what a scrape gets. Counters begin with the daemon."""
 
     def __init__(
-        self, agenda: Iterable[Entry], pool: Occupied, broken: Callable[[], Mapping[str, Sequence[Problem]]]
+        self,
+        agenda: Iterable[Entry],
+        pool: Occupied,
+        broken: Callable[[], Mapping[str, Sequence[Problem]]],
+        schedules: Callable[[], bool] | None = None,
     ) -> None:
+        """`schedules`: whether this process does; None for one that never would."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.registry.register(_Present(agenda, pool, broken))
+        self.registry.register(_Present(agenda, pool, broken, schedules))
         self._runs = self._counter("runs", "Runs that have ended", "sync", "status")
         self._rows = self._counter("rows", "Rows by what became of them", "sync", "verdict")
         self._requests = self._counter("requests", "Calls to the destination", "sync")
@@ -123,11 +128,16 @@ class _Present(Collector):
     """What is so at the moment of a scrape."""
 
     def __init__(
-        self, agenda: Iterable[Entry], pool: Occupied, broken: Callable[[], Mapping[str, Sequence[Problem]]]
+        self,
+        agenda: Iterable[Entry],
+        pool: Occupied,
+        broken: Callable[[], Mapping[str, Sequence[Problem]]],
+        schedules: Callable[[], bool] | None,
     ) -> None:
         self._agenda = agenda
         self._pool = pool
         self._broken = broken
+        self._schedules = schedules
 
     def collect(self) -> Iterator[Metric]:
         coming = _family("next_run_timestamp_seconds", "When a sync is due next", "sync")
@@ -135,6 +145,8 @@ class _Present(Collector):
             if entry.due is not None:
                 coming.add_metric([entry.sync.name], entry.due.timestamp())
         yield coming
+        if self._schedules is not None:
+            yield _single("scheduling", "1 while this daemon schedules, 0 while it stands by", int(self._schedules()))
         yield _single("runs_under_way", "Runs under way", len(self._pool.running))
         yield _single("runs_waiting", "Runs that wait for a free place", len(self._pool.waiting))
         yield _single("places", "How many runs may be under way at once", self._pool.places)

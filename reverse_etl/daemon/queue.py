@@ -51,9 +51,6 @@ _DRIVER = re.compile(r"^postgresql(\+\w+)?://")
 
 def url_of(definitions: Definitions) -> str:
     """Where the queue is. Raises ConfigError where there is none."""
-    problems = definitions.broken.get("reverse_etl.yml")
-    if problems or definitions.project is None:
-        raise ConfigError(list(problems or ()), hint="correct these and start again")
     url = definitions.project.config.state.url.get_secret_value()
     if _DRIVER.match(url) is None:
         message = "workers need the state in PostgreSQL: postgresql+psycopg://..."

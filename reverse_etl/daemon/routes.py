@@ -1,7 +1,8 @@
 """What the daemon answers over HTTP: health, metrics, status, and requests to run a sync.
 
     GET  /healthz             200 while the daemon turns, else 503
-    GET  /readyz              200 while it takes on runs; broken files stand in the answer
+    GET  /readyz              200 while it does its part, which for one of several daemons is to stand by
+    GET  /leader              200 while this daemon schedules, else 503
     GET  /metrics             Prometheus text
     GET  /status              what `reverse-etl status --json` prints, and what the daemon is about to do
     POST /syncs/NAME/run      signed: 202 when the sync runs now, or follows the run that is under way
@@ -40,15 +41,19 @@ BODY_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 HEALTHY_SECONDS = 30.0  # without a sign of life the daemon counts as stuck
 TRIGGER = "/syncs/"
+UNREADY = "no runs are taken on: it starts, is about to end, or can't reach the state's database"
 
 
 class Watched(Protocol):
     """What the routes may ask of a daemon or a worker."""
 
     def silent_seconds(self) -> float: ...
-    def ready(self) -> bool: ...
+    def ready(self) -> bool:
+        """Whether it takes on runs."""
+        ...
+
     def standing_by(self) -> str:
-        """Who schedules instead of this daemon, in a sentence; empty when nobody does."""
+        """Who schedules instead of this daemon, in a sentence; empty when it isn't known that somebody does."""
         ...
 
     def broken(self) -> Mapping[str, Sequence[str]]:
@@ -83,6 +88,7 @@ def application(daemon: Daemon, settings: DaemonFile) -> Starlette:
     """The daemon's routes. Each answers only to callers that `settings` lets in."""
     routes = _Routes(daemon, signed=settings.trigger_secret is not None)
     more = [
+        Route("/leader", routes.leader, methods=["GET"]),
         Route("/status", routes.status, methods=["GET"]),
         Route(TRIGGER + "{name}/run", routes.run, methods=["POST"]),
     ]
@@ -149,9 +155,9 @@ class _Looks:
         return _Json({"status": status}, 200 if well else 503)
 
     async def readyz(self, request: Request) -> Response:
-        ready, broken = self.process.ready(), self.process.broken()
-        status = "ready" if ready else self.process.standing_by() or "not taking on runs: starting, or about to end"
-        return _Json({"status": status, "broken": broken}, 200 if ready else 503)
+        ready, other = self.process.ready(), self.process.standing_by()
+        standing = {"status": _standing(ready, other), "standing_by": other or None, "broken": self.process.broken()}
+        return _Json(standing, 200 if ready or other else 503)
 
     async def metrics(self, request: Request) -> Response:
         return Response(SECRETS.clean(self.process.metrics().decode()), headers={"content-type": CONTENT_TYPE})
@@ -162,6 +168,10 @@ class _Routes:
     daemon: Daemon
     signed: bool
 
+    async def leader(self, request: Request) -> Response:
+        ready, other = self.daemon.ready(), self.daemon.standing_by()
+        return _Json({"status": _standing(ready, other), "standing_by": other or None}, 200 if ready else 503)
+
     async def status(self, request: Request) -> Response:
         return _Json(await self.daemon.status())
 
@@ -170,6 +180,8 @@ class _Routes:
             return _error(403, "no_trigger_secret", "requests need a key to be signed with: set daemon.trigger_secret")
         if self.daemon.standing_by():  # its signature stays good for the other one
             return _error(503, "standing_by", "another daemon schedules for this state: ask that one")
+        if not self.daemon.ready():
+            return _error(503, "not_ready", UNREADY)
         body = await _body(request)
         try:
             self.daemon.use(request.headers, body)
@@ -179,13 +191,17 @@ class _Routes:
         name = request.path_params["name"]
         if not self.daemon.has(name):
             return _error(404, "no_such_sync", "there is no such sync")
-        if not self.daemon.ready():
-            return _error(503, "not_ready", "the daemon takes on no runs: it starts, or is about to end")
         asked = f"request {request.headers[signature.ID]}"
         caller = request.client.host if request.client is not None else "an unknown address"
         fresh = self.daemon.ask(name, f"asked for by {asked}", f"daemon.trigger_secret, {asked} from {caller}")
         await self.daemon.settled()
         return _Json({"sync": name, "run": "starts" if fresh else "follows"}, 202)
+
+
+def _standing(ready: bool, other: str) -> str:
+    if ready:
+        return "ready"
+    return "standing by" if other else UNREADY
 
 
 async def _body(request: Request) -> bytes:

@@ -36,7 +36,7 @@ class Seat:
         self._stack = ExitStack()
         self.right: Right | None = None
         self._taken = False
-        self.other = ""  # who has it, in a sentence, while this one waits
+        self.other = ""  # who has it, in a sentence, while this one waits and can take over
 
     @property
     def mine(self) -> bool:
@@ -76,17 +76,22 @@ class Seat:
 
     async def take(self) -> None:
         """Returns with the seat, however long that takes."""
+        trouble = ""
         while True:
             try:
                 if await self.tried():
                     return
+                trouble = ""
             except StateError as failure:
-                log.warning("whether another daemon schedules is not known, and looked at again: %s", failure.message)
+                self.other = ""
+                if failure.message != trouble:  # once is enough: it is looked at every second
+                    log.error("whether another daemon schedules is not known, and looked at again: %s", failure.message)
+                trouble = failure.message
             await anyio.sleep(TRY_SECONDS)
 
     async def leave(self) -> None:
         """Another one may have it at once; or when the lease ends, if the database can't be told now."""
-        self._taken = False
+        self._taken, self.other = False, ""
         with anyio.move_on_after(LEAVE_SECONDS):
             await to_thread.run_sync(self._leave, abandon_on_cancel=True)
 

@@ -63,7 +63,9 @@ class Service:
         self.scheduler = Scheduler(SYSTEM)
         self.turn = Turn(SYSTEM, self.definitions, notebook, self.scheduler, self.life)
         self.pool = self.turn.pool
-        self.metrics = Metrics(self.scheduler.agenda, self.pool, lambda: self.definitions.broken)
+        self.metrics = Metrics(
+            self.scheduler.agenda, self.pool, lambda: self.definitions.broken, lambda: self.turn.schedules
+        )
         self.courier = Courier(
             lambda: self.definitions.settings.alerts,
             lambda page: self.turn.pages.write(UNSENT, page),
@@ -79,8 +81,7 @@ class Service:
 
     async def run(self, signals: AsyncIterator[signal.Signals]) -> int:
         """From the first look at the files to the exit code."""
-        await to_thread.run_sync(self.definitions.read)
-        self._refuse_unusable()
+        await to_thread.run_sync(self.definitions.begin)
         listener = Listener(self.definitions.settings)
         async with self._workers():
             self.scheduler.attach(self._alarms, self.pool)
@@ -140,6 +141,7 @@ class Service:
             self.turn.used,
             self.metrics.text,
             SYSTEM,
+            lambda: self.turn.schedules,
             lambda: self.turn.seat.other,
         )
 
@@ -230,12 +232,6 @@ class Service:
             logging.shutdown()
             os._exit(TERMINATED + number)
         return TERMINATED + number
-
-    def _refuse_unusable(self) -> None:
-        """At the start there is no last good version of the project file to go on with."""
-        problems = self.definitions.broken.get("reverse_etl.yml")
-        if problems:
-            raise ConfigError(list(problems), hint="correct these and start the daemon again; nothing was sent")
 
 
 async def _end_at_once(signals: AsyncIterator[signal.Signals]) -> None:

@@ -56,6 +56,7 @@ class Turn:
         self._life = life
         self._elsewhere = Elsewhere(clock, self._project)
         self._over = anyio.Event()
+        self._turns: anyio.CancelScope
         self._trouble = ""
 
     def listen(self, metrics: Metrics, alerts: Watch, courier: Courier) -> None:
@@ -63,18 +64,32 @@ class Turn:
         self._metrics, self._alerts, self._courier = metrics, alerts, courier
         self._scheduler.watchers += [metrics, alerts]
 
+    @property
+    def schedules(self) -> bool:
+        """Whether orders are given now: the seat is had, and all is known that belongs to it."""
+        return self._life.ready and self.seat.mine
+
     async def run(self) -> None:
         """One turn after the other, until cancelled; the first has been begun, if the seat was free."""
-        while True:
-            async with anyio.create_task_group() as tasks:
-                if not self._life.ready:
-                    await self.seat.take()
-                    await self._begin_in_time()
-                if isinstance(self.pages, SharedNotebook):
-                    tasks.start_soon(self.pages.run)
-                await self._over.wait()
-                tasks.cancel_scope.cancel()
-            await self._stand_down()
+        try:
+            with anyio.CancelScope() as self._turns:
+                while True:
+                    await self._one()
+                    await self._stand_down()
+        finally:
+            with anyio.CancelScope(shield=True):  # it may have been taken in the moment in which all ends
+                await self.seat.leave()
+
+    async def _one(self) -> None:
+        """From the seat, or the wait for it, to the news that another daemon has it."""
+        async with anyio.create_task_group() as tasks:
+            if not self._life.ready:
+                await self.seat.take()
+                await self._begin_in_time()
+            if isinstance(self.pages, SharedNotebook):
+                tasks.start_soon(self.pages.run)
+            await self._over.wait()
+            tasks.cancel_scope.cancel()
 
     async def begin(self) -> None:
         """From what is on record: last runs, orders that stand, wishes. Raises StateError."""
@@ -135,6 +150,8 @@ class Turn:
 
     async def leave(self) -> None:
         """The daemon ends: another one may schedule at once, and tells of the runs that still end here."""
+        if not self._life.ready:
+            self._turns.cancel()
         self._life.ready = False
         if self.seat.shared:
             self._scheduler.watchers.remove(self._alerts)
@@ -205,7 +222,6 @@ class Turn:
         return report
 
     def _project(self) -> Project:
-        assert self._definitions.project is not None  # noqa: S101  # the daemon doesn't start without one
         return self._definitions.project
 
 

@@ -50,7 +50,7 @@ async def work(root: Path, env: Mapping[str, str], listen: str | None = None) ->
     """
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what comes of runs and outages is said here
     definitions = Definitions(root, env)
-    await to_thread.run_sync(definitions.read)
+    await to_thread.run_sync(definitions.begin)
     queue = Queue(url_of(definitions))
     worker = Worker(definitions, queue)
     watcher = None if listen is None else Listener(settings_for(listen, definitions.settings))

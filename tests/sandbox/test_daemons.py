@@ -143,9 +143,22 @@ def test_a_daemon_that_stands_by_says_so_and_takes_no_requests(project: Scene, p
         second.until_said("stands by")
         with httpx.Client(base_url=address(second)) as client:
             ready = client.get("/readyz")
-            assert (ready.status_code, "another daemon schedules" in ready.json()["status"]) == (503, True)
-            assert client.get("/healthz").status_code == 200
+            assert (ready.status_code, ready.json()["status"]) == (200, "standing by")
+            assert ready.json()["standing_by"].startswith("another daemon schedules for this state")
+            assert [client.get(path).status_code for path in ("/healthz", "/leader")] == [200, 503]
+            assert "reverse_etl_scheduling 0.0" in client.get("/metrics").text
             asked = client.post("/syncs/people/run")
             assert (asked.status_code, asked.json()["error"]["code"]) == (503, "standing_by")
             assert client.get("/status").json()["daemon"]["standing_by"].startswith("another daemon schedules")
-        assert [second.terminate(), first.terminate()] == [0, 0]
+        second.signal(signal.SIGTERM)
+        first.signal(signal.SIGTERM)
+        assert [second.ends(), first.ends()] == [0, 0]
+        assert not second.said(ON_DUTY), "one that ends takes no seat"
+        assert not held(postgres)
+
+
+def held(url: str) -> bool:
+    """Whether a daemon that starts now would have to wait."""
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        return bool(connection.scalar(sa.text("SELECT count(*) FROM leases WHERE expires_at > clock_timestamp()")))

@@ -60,9 +60,12 @@ class Desk:
         self.notebook = Notebook(root)
         self.notebook.open()
         self.life = Life(self.clock)
+        self.standing_by = ""
         self.scheduler = Scheduler(self.clock)
         self.pool = Pool(4, self._carry_out, self.scheduler, self.scheduler.priorities)
-        self.metrics = Metrics(self.scheduler.agenda, self.pool, lambda: self.definitions.broken)
+        self.metrics = Metrics(
+            self.scheduler.agenda, self.pool, lambda: self.definitions.broken, lambda: self.life.ready
+        )
         self.scheduler.watchers.append(self.metrics)
         self.scheduler.attach(self.alarms, self.pool)
 
@@ -77,6 +80,8 @@ class Desk:
             used,
             self.metrics.text,
             self.clock,
+            lambda: self.life.ready,
+            lambda: self.standing_by,
         )
 
     def write(self, name: str, text: str) -> Path:

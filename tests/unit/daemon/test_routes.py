@@ -70,9 +70,23 @@ def test_it_is_healthy_while_it_gives_signs_of_life(desk: Callable[..., Desk]) -
 
 def test_it_is_ready_while_it_takes_on_runs(desk: Callable[..., Desk]) -> None:
     daemon = desk()
-    assert call(daemon, "GET", "/readyz").json() == {"status": "ready", "broken": {}}
+    assert call(daemon, "GET", "/readyz").json() == {"status": "ready", "standing_by": None, "broken": {}}
+    assert call(daemon, "GET", "/leader").json() == {"status": "ready", "standing_by": None}
+    assert "reverse_etl_scheduling 1.0" in call(daemon, "GET", "/metrics").text
     daemon.life.ready = False
-    assert call(daemon, "GET", "/readyz").status_code == 503
+    assert [call(daemon, "GET", path).status_code for path in ("/readyz", "/leader")] == [503, 503]
+    assert call(daemon, "GET", "/readyz").json()["status"].startswith("no runs are taken on")
+
+
+def test_one_that_stands_by_is_ready_and_does_not_lead(desk: Callable[..., Desk]) -> None:
+    daemon = desk(SIGNED)
+    daemon.life.ready, daemon.standing_by = False, "another daemon schedules for this state (process 7 on etl-2)"
+    standing = {"status": "standing by", "standing_by": daemon.standing_by}
+    ready, leader = (call(daemon, "GET", path) for path in ("/readyz", "/leader"))
+    assert (ready.status_code, ready.json()) == (200, standing | {"broken": {}})
+    assert (leader.status_code, leader.json()) == (503, standing)
+    assert "reverse_etl_scheduling 0.0" in call(daemon, "GET", "/metrics").text
+    assert ask(daemon).json()["error"]["code"] == "standing_by"
 
 
 def test_a_broken_file_stands_in_readyz_and_status_and_ends_no_readiness(desk: Callable[..., Desk]) -> None:
@@ -129,7 +143,7 @@ def test_S02_looking_on_loopback_needs_no_login(desk: Callable[..., Desk]) -> No
     assert call(desk(), "GET", "/status").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/status"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/leader", "/metrics", "/status"])
 @pytest.mark.parametrize("header", ["", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x"])
 def test_S02_another_address_asks_for_the_token(desk: Callable[..., Desk], path: str, header: str) -> None:
     daemon = desk(LOCKED)
@@ -141,7 +155,7 @@ def test_S02_another_address_asks_for_the_token(desk: Callable[..., Desk], path:
 def test_S02_every_route_asks_for_a_token_or_a_signature(desk: Callable[..., Desk]) -> None:
     daemon = desk(LOCKED, people="")
     walked = application(daemon.front(), daemon.definitions.settings).routes
-    assert len(walked) == 5
+    assert len(walked) == 6
     for route in walked:
         assert isinstance(route, Route)
         path = route.path.replace("{name}", "people")
@@ -243,6 +257,8 @@ def test_a_daemon_that_ends_takes_on_nothing(desk: Callable[..., Desk]) -> None:
     daemon = desk(SIGNED, people="")
     daemon.life.ready = False
     assert ask(daemon).status_code == 503
+    daemon.life.ready = True
+    assert ask(daemon).status_code == 202, "who tries the same request again is heard"
 
 
 def test_S21_a_large_body_is_refused(desk: Callable[..., Desk]) -> None:
