@@ -22,6 +22,7 @@ from reverse_etl.blame import blame, bug, first, local
 from reverse_etl.deliver import deliver
 from reverse_etl.describe import describe
 from reverse_etl.diff import Comparison
+from reverse_etl.entries import Entries
 from reverse_etl.errors import ReverseEtlError, SourceError
 from reverse_etl.guard import approved, held_by_guard
 from reverse_etl.job import Job
@@ -310,20 +311,24 @@ class _Run:
             self.report.pending = made.to_send + made.later - settled - len(recorder.listed)
             observer.progress(name, settled, made.to_send, destination.traffic.requests)
 
-        recorder = Recorder(
-            self.ledger,
+        entries = Entries(
             self.report,
             made.shape,
             refused=refused,
-            listed=made.listed,
             displaced=made.displaced,
             cursor=asked.cursor,
-            on_progress=on_progress,
             clock=self.job.clock,
-            log_values=self.sync.log_values,
             logged=self.job.log_to is not None,
             holds=self.sync.in_doubt == "hold",
+        )
+        recorder = Recorder(
+            self.ledger,
+            self.report,
+            entries,
+            listed=made.listed,
+            on_progress=on_progress,
             stop=self.job.stop,
+            log_values=self.sync.log_values,
         )
         slots = made.slots(destination)
         parcels = self._with_room(made.parcels(partial(made.limits, destination)), slots)
