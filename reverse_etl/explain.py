@@ -52,20 +52,20 @@ class Explanation:
 def explain(sync: SyncConfig, source: Callable[[], Source], ledger: Ledger, key: str, run_id: str) -> Explanation:
     """Look one key up, in the warehouse and in the state; the destination isn't asked."""
     key = canonical_key(key, sync)
-    listed = (*ledger.under_way(clock.SYSTEM.now()), *ledger.refused())
+    listed = (*ledger.under_way.rows(clock.SYSTEM.now()), *ledger.refused())
     refused = next((row for row in listed if row.slot == slot_of(key)), None)
     with ledger.spool(run_id, dry=True) as folder:
         connection = localdb.connect(folder)
         try:
-            comparison = Comparison(Spool(connection, folder), ledger.digests)
+            comparison = Comparison(Spool(connection, folder), ledger.known.digests)
             rows = _read(sync, source(), ledger, key, refused=refused, comparison=comparison)
-            ledger.lay_known(connection)
+            ledger.known.lay(connection)
             doubtful = (key,) if refused is not None and refused.kind == "in_doubt" else ()
             only = sync.mode in ("insert", "append")
             comparison.compare(Scope(complete=False, keys_only=only, doubtful=doubtful))
             comparison.set_aside(general_rules(comparison.shape))
             told = _told(sync, key, comparison, rows, refused)
-            if told.acknowledged is None and (removal := ledger.removal(connection, key)) is not None:
+            if told.acknowledged is None and (removal := ledger.known.removal(connection, key)) is not None:
                 told = replace(told, reason=_removed(told, removal))
         finally:
             connection.close()
@@ -96,7 +96,7 @@ def _read(
     """The row, with `:cursor` as the next run would have it; if that hides it, from the beginning."""
     state = ledger.state()
     try:
-        reader = Reader(sync, source, ledger.digests() if ledger.hashes else None)
+        reader = Reader(sync, source, ledger.known.digests() if ledger.known.hashes else None)
         asked = reader.question(state, complete=True)
         schema = source.describe(asked.query)
         comparison.spool.begin(shape_of(sync, schema, reader.digests))

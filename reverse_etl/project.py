@@ -169,19 +169,19 @@ class Project:
     def status(self) -> list[SyncStatus]:
         """Every sync of the project, in order of name."""
         with self.store() as store:
-            good = store.latest(good=True) if store is not None else {}
+            good = store.runs.latest(good=True) if store is not None else {}
         return [self._status(sync, good.get(sync.name)) for sync in self.syncs.values()]
 
     def runs(self, sync: str | None = None, limit: int = 50) -> list[RunReport]:
         """The latest runs, newest first."""
         with self.store() as store:
-            found = store.runs(sync, limit=limit) if store is not None else []
+            found = store.runs.recent(sync, limit=limit) if store is not None else []
         return [RunReport.from_json(document) for document in found]
 
     def run(self, run_id: str) -> RunReport:
         """One run. Raises ConfigError when there is none with this id."""
         with self.store() as store:
-            found = store.run(run_id) if store is not None else None
+            found = store.runs.of(run_id) if store is not None else None
         if found is None:
             raise ConfigError([Problem("", 0, 0, run_id, "no run has this id")], hint="`reverse-etl runs` lists them")
         return RunReport.from_json(found)
@@ -251,23 +251,26 @@ class Project:
 
     def reset(self, sync: str) -> None:
         """Forget a sync's snapshot, cursor and lists, unreadable ones too; touches nothing at the destination."""
-        self._ledger(self.named(sync)).reset()
+        from reverse_etl.state.forgetting import reset  # noqa: PLC0415
+
+        reset(self._ledger(self.named(sync)))
 
     def forget(self, sync: str, key: str) -> bool:
         """Remove one key from state and lists. Returns whether anything was known of it."""
         from reverse_etl.explain import canonical_key  # noqa: PLC0415
+        from reverse_etl.state.forgetting import forget  # noqa: PLC0415
 
         named = self.named(sync)
         with closing(self._ledger(named)) as ledger:
-            return ledger.forget(canonical_key(key, named), _run_id(), clock.SYSTEM.now())
+            return forget(ledger, canonical_key(key, named), _run_id(), clock.SYSTEM.now())
 
     def remnants(self, sync: str, key: str) -> list[str]:
         """Files beside the state that hold a forgotten key's text still."""
         from reverse_etl.explain import canonical_key  # noqa: PLC0415
+        from reverse_etl.state.home import StateHome  # noqa: PLC0415
+        from reverse_etl.state.scrub import remnants  # noqa: PLC0415
 
-        named = self.named(sync)
-        with closing(self._ledger(named)) as ledger:
-            return ledger.remnants(canonical_key(key, named))
+        return list(remnants(StateHome(self.root).folder, canonical_key(key, self.named(sync))))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

@@ -149,7 +149,7 @@ class Recorder:
         self._journaled += sum(part.rows.num_rows for part in done.acknowledged)
         if self._journaled >= FOLD_ROWS:
             self._journaled = 0
-            await to_thread.run_sync(self._ledger.fold)
+            await to_thread.run_sync(self._ledger.known.fold)
 
     def _count(self, answered: _Answered) -> None:
         told, outcomes = self._report.delivered, answered.outcomes
@@ -197,7 +197,7 @@ def record_baseline(made: Plan, ledger: Ledger, report: RunReport, clock_: Clock
         waiting += rows.num_rows
         if waiting >= FOLD_ROWS:
             waiting = 0
-            ledger.fold()
+            ledger.known.fold()
 
 
 def _note(remark: str, keys: list[str]) -> str:

@@ -96,7 +96,7 @@ class _Run:
             connection = localdb.connect(folder)
             try:
                 state = await to_thread.run_sync(self._open, connection)
-                await self._take_the_way(Comparison(Spool(connection, folder), self.ledger.digests), state)
+                await self._take_the_way(Comparison(Spool(connection, folder), self.ledger.known.digests), state)
             finally:
                 connection.close()
 
@@ -130,7 +130,7 @@ class _Run:
                 await self._look(made, state, baseline)
         if self.job.dry_run:
             return
-        await to_thread.run_sync(self.ledger.release_known, comparison.connection)
+        await to_thread.run_sync(self.ledger.known.release, comparison.connection)
         await to_thread.run_sync(comparison.keep_what_goes_out)
         await to_thread.run_sync(self._record_refused, made, refused)
         if baseline:
@@ -147,7 +147,7 @@ class _Run:
         if not self.job.dry_run:
             self.ledger.begin(self.report)
             self.begun = True
-            self.ledger.fold()
+            self.ledger.known.fold()
         self.report.cursor_from = self.report.cursor_to = state.cursor_value if state else None
         return state
 
@@ -157,7 +157,7 @@ class _Run:
         if self.job.refused_only:
             return refused
         if self.job.dry_run:  # a real run has taken up what another one left under way
-            refused = [*{row.slot: row for row in (*refused, *self.ledger.under_way(now))}.values()]
+            refused = [*{row.slot: row for row in (*refused, *self.ledger.under_way.rows(now))}.values()]
         return [*refused, *(row for row in self.ledger.settling() if row.next_at and row.next_at <= now)]
 
     def _read(
@@ -169,7 +169,7 @@ class _Run:
             if self.job.stop.reason is not None:
                 raise self.job.stop.reason
             complete = self.job.full or self._full_scan_due(state)
-            reader = read.Reader(self.sync, source, self.ledger.digests() if self.ledger.hashes else None)
+            reader = read.Reader(self.sync, source, self.ledger.known.digests() if self.ledger.known.hashes else None)
             asked = reader.question(state, complete=complete)
             take = reader.take_nothing if self.job.refused_only else reader.take_in
             schema = take(asked, spool)
@@ -179,7 +179,7 @@ class _Run:
             raise self.job.stop.reason or failure from None
         finally:
             source.close()
-        self.ledger.lay_known(spool.connection)
+        self.ledger.known.lay(spool.connection)
         return asked, schema
 
     def _break_reading(self, comparison: Comparison) -> None:
@@ -242,15 +242,15 @@ class _Run:
         now, approval = self.job.clock.now(), self.job.approve
         if approval is None or self.job.dry_run:
             if not self.job.dry_run:
-                self.ledger.hold_plan(held.plan_id, now, held.rows)
+                self.ledger.plans.hold(held.plan_id, now, held.rows)
             raise held.tripped(self.sync.name)
-        if approval == held.plan_id and self.ledger.held_plan(approval) is None:
-            self.ledger.hold_plan(held.plan_id, now, held.rows)  # approved from a dry run: the very same plan
-        refusal = approved(made, held, self.ledger.held_plan(approval), now)
+        if approval == held.plan_id and self.ledger.plans.held(approval) is None:
+            self.ledger.plans.hold(held.plan_id, now, held.rows)  # approved from a dry run: the very same plan
+        refusal = approved(made, held, self.ledger.plans.held(approval), now)
         if refusal is not None:
-            self.ledger.hold_plan(held.plan_id, now, held.rows)
+            self.ledger.plans.hold(held.plan_id, now, held.rows)
             raise held.tripped(self.sync.name, f"approval {approval} does not cover it: {refusal}")
-        self.ledger.use_plan(approval, now)
+        self.ledger.plans.use(approval, now)
 
     def _show(self, made: Plan, refused: list[RefusedRow], baseline: bool) -> None:
         """The end of a dry run."""
@@ -271,7 +271,7 @@ class _Run:
         observer, name = self.job.observer, self.sync.name
         observer.stage(name, "looking")
         standing = await to_thread.run_sync(live.unchanged, made)
-        await to_thread.run_sync(self.ledger.release_known, made.comparison.connection)
+        await to_thread.run_sync(self.ledger.known.release, made.comparison.connection)
         destination = self._connected()
         if state is not None and state.account is not None:  # remembered ids are of that account only
             await to_thread.run_sync(self.ledger.bind, await destination.account())
@@ -344,7 +344,7 @@ class _Run:
                         slots=slots,
                         resolver=Resolver.of(self.sync, destination, made.schema),
                         intents=recorder,
-                        flight=self.ledger.flight,
+                        flight=self.ledger.under_way.flight,
                     )
                 finally:
                     recorder.close()
@@ -355,7 +355,7 @@ class _Run:
     def _with_room(self, parcels: Iterator[list[Parcel]], slots: int) -> Iterator[list[Parcel]]:
         """Nothing is handed out to be sent that couldn't be recorded."""
         for some in parcels:
-            self.ledger.make_room(slots * max(map(room, some)))
+            self.ledger.under_way.make_room(slots * max(map(room, some)))
             yield some
 
     # --- finish -------------------------------------------------------------------------------------------------------
@@ -365,8 +365,8 @@ class _Run:
         self.job.observer.stage(self.sync.name, "recording")
         if made.shape.digests is not None and made.comparison.values_to_digest():
             links = [column.field for column in made.shape.payload if column.links]
-            self.ledger.digest(made.shape.digests, clear=links, finds=self.sync.match)
-        self.ledger.fold(rehash=made.comparison.rehash())
+            self.ledger.known.digest(made.shape.digests, clear=links, finds=self.sync.match)
+        self.ledger.known.fold(rehash=made.comparison.rehash())
         before = state.cursor_value if state is not None else None
         position: dict[str, str | None] = {}
         if self.job.moves_cursor:

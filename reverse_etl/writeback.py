@@ -75,7 +75,7 @@ class WarehouseLog:
 
     def write(self, ledger: Ledger, sync: SyncConfig, run_id: str) -> None:
         """Everything that waits, this run's share included. Raises SourceError; what is written waits no more."""
-        entries = ledger.unwritten()
+        entries = ledger.outbox.waiting()
         if not entries:
             return
         state = ledger.state()
@@ -84,8 +84,8 @@ class WarehouseLog:
         try:
             while entries:
                 source.load(self.schema, [_runs(entries, sync, run_id), _rows(entries, sync.name, kinds)])
-                ledger.written(entries)
-                entries = ledger.unwritten()
+                ledger.outbox.written(entries)
+                entries = ledger.outbox.waiting()
         finally:
             source.close()
 

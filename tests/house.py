@@ -241,7 +241,7 @@ class House:
         """The snapshot, by key: what the destination last acknowledged."""
         with closing(self.ledger()) as ledger, closing(duckdb.connect(":memory:")) as connection:
             localdb.settle(connection)
-            ledger.lay_known(connection)
+            ledger.known.lay(connection)
             rows = connection.sql("SELECT * EXCLUDE position FROM known").to_arrow_table().to_pylist()
         return {row["key"]: row for row in rows}
 

@@ -43,21 +43,21 @@ class Books:
         """Every sync's last run; `good`: the last that delivered what it could."""
         found: dict[str, RunReport] = {}
         for store in self._stores():
-            found |= {name: RunReport.from_json(document) for name, document in store.latest(good=good).items()}
+            found |= {name: RunReport.from_json(document) for name, document in store.runs.latest(good=good).items()}
         return found
 
     def standing(self) -> dict[str, Standing]:
         """The refused rows of every sync that has some."""
         found: dict[str, Standing] = {}
         for store in self._stores():
-            for sync, kind, rows, oldest in store.standing():
+            for sync, kind, rows, oldest in store.lists.standing():
                 found.setdefault(sync, Standing()).add(kind, rows, clock.parse(oldest))
         return found
 
     def statuses(self) -> list[SyncStatus]:
         """Every sync as the command `status` shows it, without opening its snapshot."""
         last, good, standing = self.last_runs(), self.last_runs(good=True), self.standing()
-        states = {state.sync: state for store in self._stores() for state in store.syncs()}
+        states = {state.sync: state for store in self._stores() for state in store.syncs.all()}
         found: list[SyncStatus] = []
         for name, each in sorted(self.definitions.items()):
             state, refused, success = states.get(name), standing.get(name, Standing()), good.get(name)

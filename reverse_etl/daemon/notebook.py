@@ -138,7 +138,7 @@ class SharedNotebook:
         """Reads what another daemon has left. Synchronous; raises StateError."""
         with self._project.store() as store:
             for section in SECTIONS:
-                text = store.remembered(SCOPE, section) if store is not None else None
+                text = store.remembered.get(SCOPE, section) if store is not None else None
                 self._pages[section] = _pages(f'{{"page": {text}}}').get("page", {}) if text else {}
 
     def page(self, section: str) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class SharedNotebook:
             if store is None:
                 raise StateError("the state's tables are gone", hint="restore the database")
             for section, text in pages.items():
-                store.remember(SCOPE, section, text)
+                store.remembered.put(SCOPE, section, text)
 
 
 def running_at(root: Path) -> str | None:

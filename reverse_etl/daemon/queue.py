@@ -192,15 +192,15 @@ def leave(project: Project, number: int, report: RunReport) -> None:
             if report.error is not None:
                 document["error"] = report.error.to_json() | {"said": report.error.said}
             text = json.dumps(document)
-            store.remember(OUTCOMES, str(number), text)
+            store.remembered.put(OUTCOMES, str(number), text)
 
 
 def outcome(project: Project, sync: str, number: int) -> RunReport:
     """What `leave` kept, once."""
     with project.store() as store:
-        found = None if store is None else store.remembered(OUTCOMES, str(number))
+        found = None if store is None else store.remembered.get(OUTCOMES, str(number))
         if store is not None and found is not None:
-            store.remember(OUTCOMES, str(number), None)
+            store.remembered.put(OUTCOMES, str(number), None)
             document: dict[str, JSON] = json.loads(found)
             return RunReport.from_json(document)
     latest = project.runs(sync, limit=1)

@@ -27,9 +27,9 @@ import duckdb
 from reverse_etl import clock
 from reverse_etl.errors import StateError, SyncBusy
 from reverse_etl.standing import SyncState
-from reverse_etl.state import audit, engine
+from reverse_etl.state import audit, beside, engine
 from reverse_etl.state.home import StateHome, harden
-from reverse_etl.state.snapshot import Snapshot, decoded_rows
+from reverse_etl.state.journal import Journal, decoded_rows
 from reverse_etl.state.store import StateStore
 
 FORMAT = 1
@@ -137,7 +137,7 @@ def _verify(home: StateHome, url: str) -> tuple[list[str], list[Finding]]:
     found: dict[str, SyncState] = {}
     with _noting(findings), _store(home, url) as store:
         if store is not None:
-            found = {state.sync: state for state in store.syncs()}
+            found = {state.sync: state for state in store.syncs.all()}
             findings += _damage(url)
             for state in found.values():
                 with _noting(findings):
@@ -149,29 +149,19 @@ def _verify(home: StateHome, url: str) -> tuple[list[str], list[Finding]]:
 
 def _verify_sync(home: StateHome, store: StateStore, state: SyncState) -> None:
     """Every row of the snapshot, every entry of the journal and of the list can be read, and they fit together."""
-    store.refused(state.sync)
-    for entry in store.journal(state.sync):
+    store.lists.refused(state.sync)
+    store.lists.settling(state.sync)
+    for entry in Journal(store, state.sync).entries():
         decoded_rows(entry)
-    if not store.embedded:  # the files here are copies, made anew where they don't fit
+    if not store.embedded or not beside.verify(home, store, state):  # copies are made anew where they don't fit
         return
-    snapshot = _snapshot(home, state.sync)
-    if not snapshot.exists():
-        if state.folded_seq > 0:
-            raise _error(_lost(f"the snapshot of {state.sync} is missing, but rows were acknowledged before"))
-        return
+    snapshot = beside.snapshot(home, state.sync)
     with closing(duckdb.connect(":memory:")) as connection:
-        folded = snapshot.attach(connection)
+        snapshot.attach(connection)
         rows, keys = snapshot.count(connection)
     if rows != keys:
         hint = f"restore it from a backup, or `reverse-etl reset {state.sync}` to start over"
         raise StateError(f"the snapshot of {state.sync} has {rows - keys} keys twice", code="state_snapshot", hint=hint)
-    newest = store.sync_state(state.sync) or state
-    if not state.folded_seq <= folded <= newest.last_seq:
-        raise StateError(
-            f"store and snapshot of {state.sync} are not of one time (store {state.folded_seq}, snapshot {folded})",
-            code="state_mismatch",
-            hint=f"restore both from one backup, or `reverse-etl reset {state.sync}` to start over",
-        )
 
 
 def _damage(url: str) -> Iterator[Finding]:
@@ -340,11 +330,6 @@ class _Bytes:
     def read(self, size: int = -1, /) -> bytes:
         part, self._content = self._content[:size], self._content[size:]
         return part
-
-
-def _snapshot(home: StateHome, sync: str) -> Snapshot:
-    project = home.project()
-    return Snapshot(home.snapshots / f"{sync}.duckdb", f"{project['id'] if project else 'no project'}/{sync}")
 
 
 def _embedded(url: str) -> Path:

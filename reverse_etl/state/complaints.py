@@ -53,3 +53,11 @@ def full() -> DiskFull:
         "the disk is full; all that was sent has been recorded, and nothing more is sent",
         hint="make room where .reverse_etl lies and run again",
     )
+
+
+def gap(sync: str) -> StateError:
+    return StateError(
+        f"the journal of {sync} has a gap",
+        code="state_mismatch",
+        hint=f"restore the database from a backup, or `reverse-etl reset {sync}` to start over",
+    )

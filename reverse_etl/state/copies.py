@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from reverse_etl.errors import StateError
-from reverse_etl.state.snapshot import Entry, Snapshot
+from reverse_etl.standing import SyncState
+from reverse_etl.state import complaints
+from reverse_etl.state.bases import Base
+from reverse_etl.state.home import StateHome
+from reverse_etl.state.journal import Entry, Journal
+from reverse_etl.state.snapshot import Snapshot
 from reverse_etl.state.store import StateStore
 
-PART = 4 * 1024 * 1024
 WORTH_A_BASE = 4 * 1024 * 1024  # bytes of journal that are kept before a first base
 TRIES = 3
 
@@ -31,53 +36,64 @@ class Copies:
     """
 
     store: StateStore
-    sync: str
-    place: Path
-    owner: str
+    home: StateHome
+    state: SyncState
     fleeting: ExitStack
 
-    def known(self, *, holds: bool) -> tuple[Snapshot, list[Entry]]:
+    @property
+    def place(self) -> Snapshot:
+        owner = f"{self.store.project_id()}/{self.state.sync}/{self.state.incarnation}"
+        return Snapshot(self.home.snapshots / f"{self.state.sync}.duckdb", owner)
+
+    def known(self) -> tuple[Snapshot, list[Entry]]:
         """A copy and the entries that go over it. One who only looks gets a fleeting copy where the lasting is old."""
-        snapshot = Snapshot(self.place, self.owner)
+        journal, base = Journal(self.store, self.state.sync), Base(self.store, self.state.sync)
+        snapshot = self.place
         for _ in range(TRIES):
             folded = _folded(snapshot)
-            if folded < (self.store.base(self.sync) or 0):
-                snapshot, folded = self._fetched(lasting=holds)
+            if folded < base.seq():
+                snapshot = self._fetched(base)
+                folded = _folded(snapshot)
             elif not folded and snapshot.exists():
-                snapshot = self._none(lasting=holds)
-            entries = list(self.store.journal(self.sync, folded))
+                snapshot = self._none()
+            entries = list(journal.entries(folded))
             if not entries or entries[0].seq == folded + 1:  # else it was compacted meanwhile
                 return snapshot, entries
-        raise StateError(
-            f"the journal of {self.sync} has a gap",
-            code="state_mismatch",
-            hint=f"restore the database from a backup, or `reverse-etl reset {self.sync}` to start over",
-        )
+        raise complaints.gap(self.state.sync)
 
-    def compact(self, snapshot: Snapshot, folded: int) -> None:
+    def fold(self, *, rehash: str | pa.Table | None, removed_before: str | None) -> None:
         """Where the journal has outgrown the base, the copy just folded becomes the next one."""
-        journal, base = self.store.sizes(self.sync)
-        if journal > max(WORTH_A_BASE, base):
-            with snapshot.path.open("rb") as file:
-                self.store.put_base(self.sync, folded, iter(lambda: file.read(PART), b""))
+        snapshot, entries = self.known()
+        folded, rows = snapshot.fold(entries, rehash=rehash, removed_before=removed_before)
+        Journal(self.store, self.state.sync).folded(folded, rows)
+        base = Base(self.store, self.state.sync)
+        journal_size, base_size = base.sizes()
+        if journal_size > max(WORTH_A_BASE, base_size):
+            base.replace(folded, snapshot.path)
 
-    def _fetched(self, *, lasting: bool) -> tuple[Snapshot, int]:
+    def renew(self) -> None:
+        """The base that other machines make their copies of, without what was deleted."""
+        if self.place.exists():
+            Base(self.store, self.state.sync).replace(self.place.folded(), self.place.path)
+
+    def _fetched(self, base: Base) -> Snapshot:
         """The base as a file: in its place, or in a fleeting one."""
-        snapshot = self._none(lasting=lasting)
+        snapshot = self._none()
         fresh = snapshot.path.with_suffix(".new")
         with os.fdopen(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-            for part in self.store.base_parts(self.sync):
+            for part in base.parts():
                 file.write(part)
         fresh.replace(snapshot.path)
-        return snapshot, _folded(snapshot)
+        return snapshot
 
-    def _none(self, *, lasting: bool) -> Snapshot:
+    def _none(self) -> Snapshot:
         """A place without a copy."""
-        if lasting:
-            self.place.unlink(missing_ok=True)
-            return Snapshot(self.place, self.owner)
+        lasting = self.place
+        if self.store.lease is not None:
+            lasting.path.unlink(missing_ok=True)
+            return lasting
         folder = self.fleeting.enter_context(tempfile.TemporaryDirectory(prefix="reverse-etl-"))
-        return Snapshot(Path(folder) / self.place.name, self.owner)
+        return Snapshot(Path(folder) / lasting.path.name, lasting.owner)
 
 
 def _folded(snapshot: Snapshot) -> int:

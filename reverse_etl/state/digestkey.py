@@ -40,7 +40,7 @@ class _Kept:
         self._found = False
 
     def get(self, name: str) -> str | None:
-        kept = self._store.remembered(SCOPE, name)
+        kept = self._store.remembered.get(SCOPE, name)
         self._found = kept is not None
         return kept
 
@@ -48,6 +48,6 @@ class _Kept:
         if self._store.read_only:
             return
         if self._found:
-            self._store.remember(SCOPE, name, value)
+            self._store.remembered.put(SCOPE, name, value)
         elif value is not None:
-            self._store.remember_first(SCOPE, name, value)
+            self._store.remembered.put_first(SCOPE, name, value)

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Protocol
 
 from reverse_etl.state import engine
+from reverse_etl.state.access import Access
 from reverse_etl.state.store import StateStore
-
-
-class Remembers(Protocol):
-    """A sync's ledger, as far as a memory needs it."""
-
-    def remembered(self, connection: str, name: str) -> str | None: ...
-
-    def remember(self, connection: str, name: str, value: str | None) -> None: ...
 
 
 class LastingMemory:
     """A connection's memory in the store."""
 
-    def __init__(self, ledger: Remembers, connection: str) -> None:
-        self._ledger = ledger
+    def __init__(self, access: Access, connection: str) -> None:
+        self._access = access
         self._connection = connection
 
     def get(self, name: str) -> str | None:
-        return self._ledger.remembered(self._connection, name)
+        return self._access.store().remembered.get(self._connection, name)
 
     def put(self, name: str, value: str | None) -> None:
-        self._ledger.remember(self._connection, name, value)
+        self._access.store().remembered.put(self._connection, name, value)
 
 
 class FleetingMemory:
@@ -49,7 +41,7 @@ class FleetingMemory:
         self._values[name] = value
         if name.startswith("refresh_token") and self._is_there():
             with closing(StateStore(self._url)) as store:
-                store.remember(self._connection, name, value)
+                store.remembered.put(self._connection, name, value)
 
     def _is_there(self) -> bool:
         store = store_of(self._url)
@@ -61,10 +53,8 @@ class FleetingMemory:
         store = store_of(self._url)
         if store is None:
             return None
-        try:
-            return store.remembered(self._connection, name)
-        finally:
-            store.close()
+        with closing(store):
+            return store.remembered.get(self._connection, name)
 
 
 def store_of(url: str) -> StateStore | None:

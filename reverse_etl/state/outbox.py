@@ -19,7 +19,7 @@ from reverse_etl.standing import LogEntry
 from reverse_etl.state.tables import outbox, runs
 
 if TYPE_CHECKING:
-    from reverse_etl.state.store import StateStore
+    from reverse_etl.state.access import Access
 
 pc = Late("pyarrow.compute")
 
@@ -29,8 +29,8 @@ PORTION = 100_000  # rows that are written at once
 class Outbox:
     """Of one sync. The caller holds it."""
 
-    def __init__(self, store: StateStore, sync: str) -> None:
-        self._store = store
+    def __init__(self, access: Access, sync: str) -> None:
+        self._access = access
         self._sync = sync
 
     def waiting(self) -> list[LogEntry]:
@@ -43,7 +43,7 @@ class Outbox:
         )
         found: list[LogEntry] = []
         size = 0
-        with self._store.reading() as connection:
+        with self._access.store().reading() as connection:
             for row in connection.execution_options(stream_results=True).execute(query).mappings():
                 found.append(_entry(row))
                 size += row["rows"]
@@ -57,7 +57,7 @@ class Outbox:
         query = sa.select(outbox.c.run_id, outbox.c.entry, outbox.c.body).where(
             outbox.c.sync == self._sync, outbox.c.body.is_not(None)
         )
-        with self._store.writing() as connection:
+        with self._access.store().writing() as connection:
             for run_id, entry, body in connection.execute(query).all():
                 rows = pa.ipc.open_stream(body).read_all()
                 others = rows.filter(pc.invert(pc.fill_null(pc.equal(rows.column("row_key"), key), False)))
@@ -66,8 +66,8 @@ class Outbox:
                     connection.execute(less, {"of_run": run_id, "of_entry": entry})
 
     def written(self, entries: Sequence[LogEntry]) -> None:
-        """These needn't wait any more."""
-        with self._store.writing() as connection:
+        """The warehouse has been told these."""
+        with self._access.store().writing() as connection:
             gone = sa.delete(outbox).where(
                 outbox.c.run_id == sa.bindparam("of_run"), outbox.c.entry == sa.bindparam("of_entry")
             )

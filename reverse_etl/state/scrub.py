@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 
 from reverse_etl.localdb import literal, table
 from reverse_etl.standing import RefusedRow
-from reverse_etl.state import engine, tables
-from reverse_etl.state.copies import PART
-from reverse_etl.state.snapshot import Snapshot
+from reverse_etl.state import tables
 
 if TYPE_CHECKING:
     from reverse_etl.state.store import StateStore
@@ -41,23 +37,6 @@ def words_of(connection: duckdb.DuckDBPyConnection, key: str, listed: Iterable[R
     return frozenset(text for text in {key, *texts} if len(text) >= SHORTEST)
 
 
-def clear(store: StateStore, sync: str, snapshot: Snapshot, words: Collection[str]) -> None:
-    """The caller holds the sync, and has folded the row's end into the snapshot."""
-    _clear_reports(store, sync, words)
-    if snapshot.exists():
-        snapshot.rewrite()
-    write_anew(store, sync, snapshot)
-
-
-def write_anew(store: StateStore, sync: str, snapshot: Snapshot) -> None:
-    """What the store holds, and of a snapshot that was just written, without what was deleted."""
-    if store.embedded:
-        _write_anew(store.engine)
-    elif snapshot.exists():  # the base that other machines make their copies of
-        with snapshot.path.open("rb") as file:
-            store.put_base(sync, snapshot.folded(), iter(lambda: file.read(PART), b""))
-
-
 def remnants(folder: Path, key: str) -> Iterator[str]:
     """Files in and beside a state's folder that hold a key's text still, by their names."""
     wanted = key.encode()
@@ -70,10 +49,10 @@ def remnants(folder: Path, key: str) -> Iterator[str]:
                 yield str(path.relative_to(folder.parent))
 
 
-def _clear_reports(store: StateStore, sync: str, words: Collection[str]) -> None:
+def clear_reports(store: StateStore, sync: str, words: Collection[str]) -> None:
     """Notes and errors of runs may quote keys, and a destination's words values."""
     runs = tables.runs
-    with engine.writing(store.engine, durable=True) as connection:
+    with store.writing(durable=True) as connection:
         for run_id, report in connection.execute(
             sa.select(runs.c.run_id, runs.c.report).where(runs.c.sync == sync)
         ).all():
@@ -96,13 +75,6 @@ def _without(document: dict[str, object], words: Collection[str]) -> dict[str, o
         return value
 
     return document | {name: clean(document[name]) for name in ("notes", "error") if name in document}
-
-
-def _write_anew(store: sa.Engine) -> None:
-    """The file and its log without what was deleted. Whoever has it open may keep us from it: `remnants` tells."""
-    with store.connect() as connection, suppress(OperationalError):
-        connection.exec_driver_sql("VACUUM")
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _holds(path: Path, wanted: bytes) -> bool:

@@ -7,12 +7,10 @@ compared) and one `f_<field>` a mapped field. The file is open for writing only 
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -22,9 +20,10 @@ from reverse_etl import localdb
 from reverse_etl.digests import TYPE, UNKNOWN, Digests
 from reverse_etl.errors import StateError
 from reverse_etl.localdb import canonical_text, column_types, literal, quoted
-from reverse_etl.standing import LINKS_OWED, Acknowledged
+from reverse_etl.standing import LINKS_OWED
 from reverse_etl.state import removals
 from reverse_etl.state.home import harden
+from reverse_etl.state.journal import Entry, grouped
 
 FORMAT = 1
 STORAGE = "v1.4.0"  # the oldest DuckDB we support must be able to read the file
@@ -41,15 +40,6 @@ WAIT_SECONDS = 60.0
 MEMORY_LIMIT = "96MB"  # a run's own comparison may be open beside it
 _FOLDED: dict[Path, tuple[tuple[str | int, ...], int]] = {}  # by file: its marks, and what it said then
 _OTHERS = {"f_": ("x_", "y_"), "x_": ("f_",)}  # a field's value takes the place of its digests, and they its
-AT_ONCE = 200_000  # rows of the journal that are laid over the snapshot at once
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A journal entry: rows as Arrow IPC, with a column `removed` beside the snapshot's own."""
-
-    seq: int
-    body: bytes
 
 
 class Snapshot:
@@ -113,7 +103,7 @@ class Snapshot:
                 self.path.chmod(0o600)
                 folded = self._verify(connection, "snap")
                 connection.execute("BEGIN")
-                for schema, batches, last in _grouped(entries, folded):
+                for schema, batches, last in grouped(entries, folded):
                     _apply(connection, pa.Table.from_batches(batches, schema))
                     folded = last
                 if isinstance(rehash, str):
@@ -215,14 +205,14 @@ class Snapshot:
 
 
 def overlay(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, entries: Sequence[Entry], target: str = "known"
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot | None, entries: Sequence[Entry], target: str = "known"
 ) -> int:
     """Make the relation `target`: the snapshot as it would be after folding `entries`, without writing any file.
 
     Returns the number of the last entry seen. With nothing to lay over it the relation is a plain view.
     """
-    folded = 0
-    if snapshot.exists():
+    folded, there = 0, snapshot is not None and snapshot.exists()
+    if snapshot is not None and there:
         folded = snapshot.attach(connection)
         fresh = [entry for entry in entries if entry.seq > folded]
         if not fresh:
@@ -233,53 +223,22 @@ def overlay(
     connection.execute("ATTACH ':memory:' AS laid")
     columns = ", ".join(f"{name} {type}" for name, type in OWN_COLUMNS.items())
     connection.execute(
-        "CREATE TABLE laid.rows AS SELECT * FROM snap.rows"
-        if snapshot.exists()
-        else f"CREATE TABLE laid.rows ({columns})"
+        "CREATE TABLE laid.rows AS SELECT * FROM snap.rows" if there else f"CREATE TABLE laid.rows ({columns})"
     )
     removals.copy(connection)
-    for schema, batches, last in _grouped(fresh, folded):
+    for schema, batches, last in grouped(fresh, folded):
         _apply(connection, pa.Table.from_batches(batches, schema), "laid")
         folded = last
     connection.execute(f"CREATE TEMP VIEW {target} AS SELECT *, rowid AS position FROM laid.rows")
     return folded
 
 
-def encode(part: Acknowledged) -> bytes:
-    """Acknowledged rows as a journal entry's body: Arrow IPC, with what holds for all of them beside its schema."""
-    facts = json.dumps(
-        {"run_id": part.run_id, "acked_at": part.at, "sent": part.sent, "gone": part.gone, "removed": part.removed}
-    )
-    sink = pa.BufferOutputStream()
-    schema = part.rows.schema.with_metadata({"facts": facts})
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write(part.rows)
-    body: bytes = sink.getvalue().to_pybytes()
-    return body
-
-
-def decoded_rows(entry: Entry) -> int:
-    """How many rows an entry holds. Raises StateError when it can't be read."""
-    try:
-        return sum(rows.num_rows for rows in _decoded(entry))
-    except (pa.ArrowException, ValueError, KeyError, TypeError) as failure:
-        raise StateError(
-            f"entry {entry.seq} of the journal can't be read: {failure}",
-            hint="restore .reverse_etl from a backup, or `reverse-etl reset SYNC` to start over",
-        ) from failure
-
-
-def _decoded(entry: Entry) -> Iterator[pa.RecordBatch]:
-    """An entry's rows with every column that the snapshot has, and `removed`."""
-    with pa.ipc.open_stream(entry.body) as reader:
-        facts = json.loads(reader.schema.metadata[b"facts"])
-        for rows in reader:
-            columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-            for name in ("run_id", "acked_at"):
-                columns[name] = pa.repeat(pa.scalar(facts[name], pa.string()), rows.num_rows)
-            for name in ("sent", "gone", "removed"):
-                columns[name] = pa.repeat(pa.scalar(facts[name], pa.bool_()), rows.num_rows)
-            yield pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+def release(connection: duckdb.DuckDBPyConnection) -> None:
+    """Take back what `overlay` made as `known`; the snapshot's file can be written then."""
+    connection.execute("DROP VIEW known")
+    attached = {row[0] for row in connection.execute("SELECT database_name FROM duckdb_databases()").fetchall()}
+    for name in attached & {"snap", "laid"}:
+        connection.execute(f"DETACH {name}")
 
 
 def _digested(types: dict[str, str], digests: Digests, clear: Collection[str], finds: str) -> str:
@@ -295,24 +254,6 @@ def _digested(types: dict[str, str], digests: Digests, clear: Collection[str], f
             before = quoted(name) if name in types else "NULL"
             chosen[name] = f"CAST(CASE WHEN {quoted(value)} IS NOT NULL THEN {made} ELSE {before} END AS {TYPE})"
     return ", ".join(f"{sql} AS {quoted(name)}" for name, sql in chosen.items())
-
-
-def _grouped(entries: Iterable[Entry], after: int) -> Iterator[tuple[pa.Schema, list[pa.RecordBatch], int]]:
-    """Entries in order, as many at a time as memory holds, and of one schema: the mapping may have been edited."""
-    batches: list[pa.RecordBatch] = []
-    last, size = after, 0
-    for entry in entries:
-        if entry.seq <= after:
-            continue
-        for rows in _decoded(entry):
-            if batches and (rows.schema != batches[0].schema or size >= AT_ONCE):
-                yield batches[0].schema, batches, last
-                batches, size = [], 0
-            batches.append(rows)
-            size += rows.num_rows
-        last = entry.seq
-    if batches:
-        yield batches[0].schema, batches, last
 
 
 def _apply(connection: duckdb.DuckDBPyConnection, rows: pa.Table, database: str = "snap") -> None:

@@ -27,10 +27,13 @@ from reverse_etl import localdb
 from reverse_etl.errors import LeaseLost, StateError, SyncBusy
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow
-from reverse_etl.state import copies, lease
+from reverse_etl.state import bases, beside, copies, lease
+from reverse_etl.state.forgetting import forget, reset
 from reverse_etl.state.home import StateHome
+from reverse_etl.state.journal import Journal
 from reverse_etl.state.ledger import Ledger
-from reverse_etl.state.store import StateStore
+from reverse_etl.state.snapshot import Snapshot
+from reverse_etl.state.syncs import Syncs
 from reverse_etl.testing.clock import MIDDAY
 
 IDENTITY: dict[str, object] = {"key": ["id"], "type": "memory", "object": "contacts", "match": "email"}
@@ -72,9 +75,9 @@ class LedgerSuite:
     def known(self, sync: str = "people") -> dict[str, dict[str, Any]]:
         with closing(self.ledger(sync)) as ledger, duckdb.connect(":memory:") as connection:
             localdb.settle(connection)
-            ledger.lay_known(connection)
+            ledger.known.lay(connection)
             found = connection.sql("SELECT * FROM known").to_arrow_table().to_pylist()
-            ledger.release_known(connection)
+            ledger.known.release(connection)
         return {row["key"]: row for row in found}
 
     def position(self, ledger: Ledger) -> tuple[str | None, str | None]:
@@ -94,7 +97,7 @@ class LedgerSuite:
         with self.running() as ledger:
             self.acknowledge(ledger, rows("a", "b", f_plan=pa.array(["free", None])))
             before = self.known()
-            ledger.fold()
+            ledger.known.fold()
         assert before == {key: {**row, "position": before[key]["position"]} for key, row in self.known().items()}
         assert (before["a"]["f_plan"], before["a"]["record_id"], before["a"]["sent"]) == ("free", "ra", True)
 
@@ -103,7 +106,7 @@ class LedgerSuite:
             for plan in ("free", "pro", "team"):
                 self.acknowledge(ledger, rows("a", f_plan=pa.array([plan])))
             assert self.known()["a"]["f_plan"] == "team"
-            ledger.fold()
+            ledger.known.fold()
         assert self.known()["a"]["f_plan"] == "team"
 
     def test_a_removed_record_is_forgotten_and_a_gone_row_remembered_as_gone(self) -> None:
@@ -111,16 +114,16 @@ class LedgerSuite:
             self.acknowledge(ledger, rows("a", "b", f_plan=pa.array(["free", "free"])))
             self.acknowledge(ledger, rows("a", f_plan=pa.array(["free"])), gone=True, removed=True)
             self.acknowledge(ledger, rows("b", f_plan=pa.array(["left"])), gone=True)
-            ledger.fold()
+            ledger.known.fold()
         assert {key: row["gone"] for key, row in self.known().items()} == {"b": True}
 
     def test_folding_again_changes_nothing(self) -> None:
         with self.running() as ledger:
             self.acknowledge(ledger, rows("a", f_plan=pa.array(["free"])))
-            ledger.fold()
-            ledger.fold()
+            ledger.known.fold()
+            ledger.known.fold()
         with self.running("run-2") as ledger:
-            ledger.fold()
+            ledger.known.fold()
         assert list(self.known()) == ["a"]
 
     def test_refused_rows_stand_on_the_list_until_they_are_settled(self) -> None:
@@ -132,38 +135,36 @@ class LedgerSuite:
 
     def test_an_unfinished_run_is_on_record_as_running(self) -> None:
         with self.running() as ledger:
-            store = ledger._opened()
-            assert [run["status"] for run in store.runs("people")] == ["running"]
+            store = ledger.access.store()
+            assert [run["status"] for run in store.runs.recent("people")] == ["running"]
             report = RunReport("people", "run-1", MIDDAY, finished_at=MIDDAY, status=RunStatus.PARTIAL)
             ledger.finish(report, None, None)
-            assert [run["status"] for run in store.runs("people")] == ["partial"]
+            assert [run["status"] for run in store.runs.recent("people")] == ["partial"]
 
     def test_a_reset_beside_a_look_is_one_step_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with self.running() as ledger:
             self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
-            ledger.fold()
+            ledger.known.fold()
         with closing(self.ledger()) as looking:
-            sync_state = StateStore.sync_state
+            of = Syncs.of
 
-            def reset_first(store: StateStore, sync: str) -> Any:
-                monkeypatch.setattr(StateStore, "sync_state", sync_state)
-                with closing(self.ledger()) as ledger:
-                    ledger.reset()
-                return sync_state(store, sync)
+            def reset_first(syncs: Syncs, sync: str) -> Any:
+                monkeypatch.setattr(Syncs, "of", of)
+                reset(self.ledger())
+                return of(syncs, sync)
 
-            monkeypatch.setattr(StateStore, "sync_state", reset_first)  # the folder has been looked at by then
+            monkeypatch.setattr(Syncs, "of", reset_first)  # the folder has been looked at by then
             assert looking.state() is None
 
     def test_a_look_that_a_reset_has_cut_in_two_is_refused(self) -> None:
         with self.running() as ledger:
             self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
-            ledger.fold()
+            ledger.known.fold()
         with closing(self.ledger()) as looking, duckdb.connect(":memory:") as connection:
             assert looking.state() is not None
-            with closing(self.ledger()) as ledger:
-                ledger.reset()
+            reset(self.ledger())
             with pytest.raises(SyncBusy, match="reset while it was looked at"):
-                looking.lay_known(connection)
+                looking.known.lay(connection)
 
     def test_a_first_run_that_died_before_the_folder_named_its_sync_stops_no_other(
         self, monkeypatch: pytest.MonkeyPatch
@@ -193,11 +194,11 @@ class LedgerSuite:
 
     def test_a_plan_is_used_once(self) -> None:
         with self.running() as ledger:
-            ledger.hold_plan("abc", MIDDAY, b"rows")
-            assert ledger.held_plan("abc") == ("people", "2026-06-01T12:00:00.000Z", b"rows", None)
-            assert ledger.use_plan("abc", MIDDAY + timedelta(hours=1))
-            assert not ledger.use_plan("abc", MIDDAY + timedelta(hours=2))
-            assert ledger.held_plan("other") is None
+            ledger.plans.hold("abc", MIDDAY, b"rows")
+            assert ledger.plans.held("abc") == ("people", "2026-06-01T12:00:00.000Z", b"rows", None)
+            assert ledger.plans.use("abc", MIDDAY + timedelta(hours=1))
+            assert not ledger.plans.use("abc", MIDDAY + timedelta(hours=2))
+            assert ledger.plans.held("other") is None
 
     def test_a_connection_remembers_between_runs(self) -> None:
         with self.running() as ledger:
@@ -239,11 +240,10 @@ class LedgerSuite:
             with self.running("run-of-" + sync, sync) as ledger:
                 self.acknowledge(ledger, rows(sync, f_plan=pa.array(["x"])))
                 ledger.record(Acknowledgement(sync, "run-1", refused=[refused("r" + sync)]))
-                ledger.fold()
+                ledger.known.fold()
         assert list(self.known()) == ["people"]
         assert list(self.known("companies")) == ["companies"]
-        with closing(self.ledger("companies")) as ledger:
-            ledger.reset()
+        reset(self.ledger("companies"))
         assert list(self.known()) == ["people"]
 
     def test_a_reset_forgets_everything_and_the_next_run_is_a_first_one(self) -> None:
@@ -251,8 +251,8 @@ class LedgerSuite:
             ledger.bind("portal-1")
             self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
             ledger.record(Acknowledgement("people", "run-1", refused=[refused("b")]))
-            ledger.fold()
-        self.ledger(object="companies").reset()
+            ledger.known.fold()
+        reset(self.ledger(object="companies"))
         with self.running("run-2", object="companies") as ledger:
             ledger.bind("portal-2")
             assert ledger.refused() == []
@@ -266,9 +266,9 @@ class LedgerSuite:
             self.acknowledge(ledger, rows("a", "b", f_plan=pa.array(["x", "x"])))
             ledger.record(Acknowledgement("people", "run-1", refused=[refused("c")]))
         with closing(self.ledger()) as ledger:
-            assert ledger.forget("a", "run-2", MIDDAY)
-            assert ledger.forget("c", "run-3", MIDDAY)
-            assert not ledger.forget("nobody", "run-4", MIDDAY)
+            assert forget(ledger, "a", "run-2", MIDDAY)
+            assert forget(ledger, "c", "run-3", MIDDAY)
+            assert not forget(ledger, "nobody", "run-4", MIDDAY)
             assert ledger.refused() == []
         assert list(self.known()) == ["b"]
 
@@ -280,7 +280,7 @@ class LedgerSuite:
             self.acknowledge(ledger, rows("b", "c", f_city=pa.array(["Delft", None]), f_plan=pa.array(["z", None])))
             self.acknowledge(ledger, rows("c", f_seats=pa.array([7])))
             before = self.known()
-            ledger.fold()
+            ledger.known.fold()
         known = self.known()
         told = {key: (row["f_plan"], row["f_city"], row["f_seats"]) for key, row in known.items()}
         assert told == {"a": ("x", None, None), "b": ("z", "Delft", None), "c": (None, None, 7)}
@@ -289,19 +289,19 @@ class LedgerSuite:
     def test_a_field_that_is_mapped_no_more_keeps_its_value(self) -> None:
         with self.running() as ledger:
             self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"]), f_city=pa.array(["Delft"])))
-            ledger.fold()
+            ledger.known.fold()
             self.acknowledge(ledger, rows("a", f_plan=pa.array(["y"])))
-            ledger.fold()
+            ledger.known.fold()
         assert (self.known()["a"]["f_plan"], self.known()["a"]["f_city"]) == ("y", "Delft")
 
     def test_a_column_whose_type_changes_is_kept_as_text(self) -> None:
         with self.running() as ledger:
             self.acknowledge(ledger, rows("a", "b", f_seats=pa.array([7, None])))
-            ledger.fold()
+            ledger.known.fold()
             self.acknowledge(ledger, rows("c", f_seats=pa.array(["many"])))
-            ledger.fold()
+            ledger.known.fold()
             self.acknowledge(ledger, rows("d", f_seats=pa.array([7.5])))
-            ledger.fold()
+            ledger.known.fold()
         assert {key: row["f_seats"] for key, row in self.known().items()} == {
             "a": "7",
             "b": None,
@@ -332,7 +332,7 @@ class LedgerSuite:
         with pytest.raises(StateError) as looking:
             self.known()
         with pytest.raises(StateError) as going, self.running("run-2") as ledger, duckdb.connect(":memory:") as rows_:
-            ledger.lay_known(rows_)
+            ledger.known.lay(rows_)
         for found in (looking, going):
             assert (found.value.code, found.value.exit_code) == (code, 6)
             assert found.value.hint
@@ -349,7 +349,7 @@ class LedgerSuite:
         """A sync with state, all in its snapshot. Returns the snapshot's file."""
         with self.running() as ledger:
             self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
-            ledger.fold()
+            ledger.known.fold()
         return self.root / ".reverse_etl" / "snapshots" / "people.duckdb"
 
     def test_a_project_file_that_is_not_one_is_refused(self) -> None:
@@ -425,7 +425,7 @@ class TestSqlite(LedgerSuite):
         old = path.read_bytes()
         with self.running("run-2") as ledger:
             self.acknowledge(ledger, rows("b", f_plan=pa.array(["x"])))
-            ledger.fold()
+            ledger.known.fold()
         path.write_bytes(old)
         self.refuses("state_mismatch", "not of one time")
 
@@ -437,11 +437,11 @@ class TestSqlite(LedgerSuite):
     def test_a_crash_between_the_snapshot_and_the_store_repeats_nothing(self) -> None:
         with self.running() as ledger:
             self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
-            store = ledger._opened()
-            ledger._snapshot().fold(store.journal("people"))  # and no `folded`: killed here
+            entries = Journal(ledger.access.store(), "people").entries()
+            beside.snapshot(ledger.home, "people").fold(entries)  # and no `folded`: killed here
         assert list(self.known()) == ["a"]
         with self.running("run-2") as ledger:
-            ledger.fold()
+            ledger.known.fold()
             state = ledger.state()
             assert state is not None
             assert (state.folded_seq, state.last_seq, state.known_rows) == (1, 1, 1)
@@ -459,24 +459,23 @@ class TestSqlite(LedgerSuite):
         with self.running() as ledger:
             self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
             monkeypatch.setattr(os, "fsync", noted)
-            ledger.fold()
+            ledger.known.fold()
         assert synced[0] == f"{self.store_file}-wal"
         assert str(self.root / ".reverse_etl" / "snapshots") in synced  # where the snapshot's name has appeared
 
     def test_a_run_beside_a_look_is_no_mismatch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folded()
         with closing(self.ledger()) as looking:
-            snapshot = type(looking._snapshot())
-            attach = snapshot.attach
+            attach = Snapshot.attach
 
             def attach_late(self_: Any, connection: Any, *names: str) -> int:
-                monkeypatch.setattr(snapshot, "attach", attach)
+                monkeypatch.setattr(Snapshot, "attach", attach)
                 with self.running("run-2") as ledger:
                     self.acknowledge(ledger, rows("b", f_plan=pa.array(["x"])))
-                    ledger.fold()
+                    ledger.known.fold()
                 return int(attach(self_, connection, *names))
 
-            monkeypatch.setattr(snapshot, "attach", attach_late)
+            monkeypatch.setattr(Snapshot, "attach", attach_late)
             assert looking.state() is not None
 
     @pytest.mark.parametrize("mask", [0o000, 0o077])
@@ -566,7 +565,7 @@ class TestSqlite(LedgerSuite):
         assert list(self.known()) == ["a"]
         assert self.files() == before
         with self.running("run-2") as ledger:
-            ledger.fold()
+            ledger.known.fold()
         assert list(self.known()) == ["a"]
         assert self.store_file.with_name("state.db.schema-1").exists()
 
@@ -580,9 +579,9 @@ class TestPostgres(LedgerSuite):
     def test_a_lost_local_copy_is_made_again_from_the_journal(self) -> None:
         with self.running() as ledger:
             self.acknowledge(ledger, rows("a", "b", f_plan=pa.array(["x", "y"])))
-            ledger.fold()
+            ledger.known.fold()
             self.acknowledge(ledger, rows("b", f_plan=pa.array(["z"])))
-            ledger.fold()
+            ledger.known.fold()
         (self.root / ".reverse_etl" / "snapshots" / "people.duckdb").unlink()
         assert {key: row["f_plan"] for key, row in self.known().items()} == {"a": "x", "b": "z"}
 
@@ -591,12 +590,12 @@ class TestPostgres(LedgerSuite):
         old = path.read_bytes()
         with self.running("run-2") as ledger:
             self.acknowledge(ledger, rows("b", f_plan=pa.array(["y"])))
-            ledger.fold()
+            ledger.known.fold()
         path.write_bytes(old)
         assert {key: row["f_plan"] for key, row in self.known().items()} == {"a": "x", "b": "y"}
         with self.running("run-3") as ledger:
             self.acknowledge(ledger, rows("c", f_plan=pa.array(["z"])))
-            ledger.fold()
+            ledger.known.fold()
         assert sorted(self.known()) == ["a", "b", "c"]
 
     # --- several machines --------------------------------------------------------------------------------------------
@@ -616,11 +615,11 @@ class TestPostgres(LedgerSuite):
             assert list(self.known()) == ["a"]
             with self.running("run-2") as ledger:
                 self.acknowledge(ledger, rows("b", f_plan=pa.array(["y"])))
-                ledger.fold()
+                ledger.known.fold()
         assert sorted(self.known()) == ["a", "b"]
         with self.running("run-3") as ledger:
             self.acknowledge(ledger, rows("c", f_plan=pa.array(["z"])))
-            ledger.fold()
+            ledger.known.fold()
         with self.on_another_machine():
             assert sorted(self.known()) == ["a", "b", "c"]
 
@@ -708,11 +707,11 @@ class TestPostgres(LedgerSuite):
     def grown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """State whose journal was compacted into a base on the way."""
         monkeypatch.setattr(copies, "WORTH_A_BASE", 2000)
-        monkeypatch.setattr(copies, "PART", 100_000)
+        monkeypatch.setattr(bases, "PART", 100_000)
         for number in range(4):
             with self.running(f"grown-{number}") as ledger:
                 self.acknowledge(ledger, rows(f"k{number:02}", f_plan=pa.array(["x"])))
-                ledger.fold()
+                ledger.known.fold()
         monkeypatch.setattr(copies, "WORTH_A_BASE", 10**9)
 
     def test_the_journal_is_compacted_into_a_base_that_other_machines_begin_with(
@@ -728,7 +727,7 @@ class TestPostgres(LedgerSuite):
             assert sorted(self.known()) == keys
             with self.running("run-x") as ledger:
                 self.acknowledge(ledger, rows("k99", f_plan=pa.array(["y"])))
-                ledger.fold()
+                ledger.known.fold()
         assert sorted(self.known()) == [*keys, "k99"]
 
     def test_a_copy_older_than_the_base_is_made_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -738,7 +737,7 @@ class TestPostgres(LedgerSuite):
         path.write_bytes(old)
         assert len(self.known()) == 5
         with self.running("run-x") as ledger:
-            ledger.fold()
+            ledger.known.fold()
         assert len(self.known()) == 5
 
     @pytest.mark.parametrize("harm", ["damage", "another", "gone"])
@@ -755,19 +754,18 @@ class TestPostgres(LedgerSuite):
         assert len(self.known()) == 4
         with self.running("run-x") as ledger:
             self.acknowledge(ledger, rows("k99", f_plan=pa.array(["y"])))
-            ledger.fold()
+            ledger.known.fold()
         assert len(self.known()) == 5
 
     def test_a_copy_made_before_a_reset_on_another_machine_is_none_any_more(self) -> None:
         self.folded()
         with self.on_another_machine():
-            with closing(self.ledger()) as ledger:
-                ledger.reset()
+            reset(self.ledger())
             with self.running("run-2") as ledger:
                 self.acknowledge(ledger, rows("b", f_plan=pa.array(["y"])))
-                ledger.fold()
+                ledger.known.fold()
         with self.running("run-3") as ledger:
-            ledger.fold()
+            ledger.known.fold()
         assert list(self.known()) == ["b"]
 
     def test_a_journal_with_a_gap_is_refused(self) -> None:
@@ -776,5 +774,5 @@ class TestPostgres(LedgerSuite):
                 self.acknowledge(ledger, rows(key, f_plan=pa.array(["x"])))
         self.execute("DELETE FROM journal WHERE seq = 1")
         with closing(self.ledger()) as ledger, duckdb.connect(":memory:") as rows_, pytest.raises(StateError) as found:
-            ledger.lay_known(rows_)
+            ledger.known.lay(rows_)
         assert found.value.code == "state_mismatch"

@@ -9,6 +9,7 @@ from pathlib import Path
 from reverse_etl import clock
 from reverse_etl.config.sync import RemovedSet
 from reverse_etl.model import Operation
+from reverse_etl.state.forgetting import forget
 from reverse_etl.state.retention import Retention
 from tests.house import House, sync
 
@@ -88,7 +89,7 @@ def test_of_a_forgotten_row_nothing_is_known(tmp_path: Path) -> None:
     house.people(ADA)
     house.go()
     with closing(house.ledger()) as ledger:
-        ledger.forget("2", "run-forget", house.clock.now())
+        forget(ledger, "2", "run-forget", house.clock.now())
     assert "removed" not in house.explain("2").reason
 
 

@@ -192,8 +192,7 @@ def test_the_report_on_record_is_the_report_that_was_given(tmp_path: Path) -> No
     assert (report.status, report.exit_code, report.rejected) == ("partial", 3, 1)
     with closing(house.ledger()) as ledger:
         ledger.state()
-        assert ledger._store is not None
-        (stored,) = ledger._store.runs("people")
+        (stored,) = ledger.access.store().runs.recent("people")
     assert RunReport.from_json(stored).to_json() == report.to_json()
 
 

@@ -12,6 +12,7 @@ from reverse_etl.errors import InDoubt
 from reverse_etl.model import Batch
 from reverse_etl.protocols import Destination
 from reverse_etl.retries import doubt
+from reverse_etl.state.forgetting import forget
 from reverse_etl.testing import MemoryDestination
 from reverse_etl.verdicts import Outcomes
 from tests.house import House, sync
@@ -136,5 +137,5 @@ def test_a_forgotten_key_is_not_remembered_as_settling(house: House) -> None:
     hesitate(house)
     house.go()
     with closing(house.ledger()) as ledger:
-        assert ledger.forget("1", "run-forget", house.clock.now())
+        assert forget(ledger, "1", "run-forget", house.clock.now())
     assert settling(house) == ["2"]

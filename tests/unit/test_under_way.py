@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from reverse_etl.errors import DiskFull
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledged, Acknowledgement
+from reverse_etl.state.forgetting import forget
 from reverse_etl.state.reserve import Reserve
 from reverse_etl.testing.clock import MIDDAY
 from tests.house import House, sync
@@ -33,7 +34,7 @@ def killed_while_sending(house: House, *keys: str) -> None:
     """What a killed run leaves: the keys of the batch that a slot had sent."""
     with closing(house.ledger()) as ledger:
         ledger.home.prepare()
-        ledger.flight(0).begin(pa.array(keys, pa.string()))
+        ledger.under_way.flight(0).begin(pa.array(keys, pa.string()))
 
 
 def sent(house: House) -> list[str]:
@@ -102,9 +103,9 @@ def test_a_row_whose_run_died_long_ago_is_only_sent_once(house: House) -> None:
 def test_a_forgotten_key_is_none_of_them_any_more(house: House) -> None:
     killed_while_sending(house, "1", "2")
     with closing(house.ledger()) as ledger:
-        ledger.forget("1", "run-forget", house.clock.now())
+        forget(ledger, "1", "run-forget", house.clock.now())
     with closing(house.ledger()) as ledger:
-        assert [key for key, _ in ledger._flights.left()] == ["2"]
+        assert [key for key, _ in ledger.under_way._flights.left()] == ["2"]
 
 
 def test_what_a_power_cut_left_of_such_a_file_is_passed_over(house: House) -> None:
@@ -138,15 +139,15 @@ def test_P50_what_was_sent_is_recorded_on_a_full_disk_with_the_room_that_was_kep
     with closing(house.ledger()) as ledger, ledger.hold("run-x", MIDDAY):
         ledger.state()
         ledger.begin(RunReport(house.sync.name, "run-x", MIDDAY))
-        store = ledger._opened()
+        store = ledger.access.store()
 
         class Kept(Reserve):
             def give_back(self) -> bool:
                 _grow(store.engine, 1_000_000)
                 return super().give_back()
 
-        ledger._reserve = Kept(house.root / ".reverse_etl" / "reserve")
-        ledger.make_room(1000)
+        ledger.under_way._reserve = Kept(house.root / ".reverse_etl" / "reserve")
+        ledger.under_way.make_room(1000)
         _grow(store.engine, 1)
         keys = [str(at) for at in range(5000)]
         rows = pa.record_batch(
@@ -155,7 +156,7 @@ def test_P50_what_was_sent_is_recorded_on_a_full_disk_with_the_room_that_was_kep
         with pytest.raises(DiskFull, match="all that was sent has been recorded"):
             ledger.record(Acknowledgement(house.sync.name, "run-x", [Acknowledged(rows, "run-x", "")]))
     with closing(house.ledger()) as ledger, duckdb.connect(":memory:") as connection:
-        ledger.lay_known(connection)
+        ledger.known.lay(connection)
         assert connection.execute("SELECT count(*) FROM known").fetchone() == (5000,)
 
 

@@ -18,6 +18,7 @@ from reverse_etl.errors import InDoubt, SourceError
 from reverse_etl.protocols import Load
 from reverse_etl.report import RunReport
 from reverse_etl.sources.duckdb import DuckDBSource
+from reverse_etl.state.forgetting import forget
 from reverse_etl.writeback import WarehouseLog
 from tests.house import House
 
@@ -47,7 +48,7 @@ class Logged(House):
     def waiting(self) -> int:
         with closing(self.ledger()) as ledger:
             assert ledger.state() is not None
-            return len(ledger.unwritten())
+            return len(ledger.outbox.waiting())
 
 
 class Unheard:
@@ -203,7 +204,7 @@ def test_a_forgotten_row_does_not_wait_any_more(house: Logged) -> None:
     house.file.unlink()
     house.go()
     with closing(house.ledger()) as ledger:
-        ledger.forget("1", "run-forget", house.clock.now())
+        forget(ledger, "1", "run-forget", house.clock.now())
     duckdb.connect(str(house.file)).close()
     house.people((2, "b@x.io", "free"))
     house.go()

@@ -6,14 +6,15 @@ A killed process leaves what it had stored by then: from the moment of its death
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import duckdb
+import sqlalchemy as sa
 
 from reverse_etl import localdb
 from reverse_etl.config import files
@@ -24,15 +25,14 @@ from reverse_etl.project import Project
 from reverse_etl.protocols import Destination, Source
 from reverse_etl.report import RunReport
 from reverse_etl.standing import SETTLES, RefusedRow, SyncState
-from reverse_etl.state.flights import Flight
+from reverse_etl.state.access import Access
+from reverse_etl.state.flights import Flight, Flights
 from reverse_etl.state.ledger import Ledger
 from reverse_etl.state.store import StateStore
 from reverse_etl.testing import FakeClock, MemoryAccount, MemoryDestination
 from reverse_etl.verdicts import Outcomes
 from tests.house import Warehouse
 from tests.properties.model.definition import COLUMNS, PROJECT, Definition, Row
-
-WRITES = frozenset({"prepare", "claim", "begin", "note", "record", "folded", "finish", "hold_plan", "use_plan"})
 
 
 class Killed(BaseException):
@@ -47,32 +47,40 @@ class Fate:
     before: bool = True
     dead: bool = False
 
-    def calling(self, write: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    @contextmanager
+    def writing(self) -> Iterator[None]:
         self.call -= 1
         if self.dead or (self.call == 0 and self.before):
             raise self.kill()
-        done = write(*given, **named)
+        yield
         if self.call == 0:
             raise self.kill()
-        return done
 
     def kill(self) -> Killed:
         self.dead = True
         return Killed()
 
 
-class MortalStore:
+class MortalStore(StateStore):
     """A store as a process sees it that may die at any of its writes."""
 
-    def __init__(self, store: StateStore, fate: Fate) -> None:
-        self._store = store
-        self._fate = fate
+    fate: Fate
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        if name not in WRITES:
-            return found
-        return lambda *given, **named: self._fate.calling(found, *given, **named)
+    @contextmanager
+    def writing(self, *, durable: bool = False) -> Iterator[sa.Connection]:
+        with self.fate.writing(), super().writing(durable=durable) as connection:
+            yield connection
+
+
+class MortalAccess(Access):
+    fate: Fate
+
+    def store(self) -> StateStore:
+        store = super().store()
+        store.__class__ = MortalStore
+        assert isinstance(store, MortalStore)
+        store.fate = self.fate
+        return store
 
 
 class MortalFlight(Flight):
@@ -85,16 +93,14 @@ class MortalFlight(Flight):
             super().end()
 
 
-class MortalLedger(Ledger):
+class MortalFlights(Flights):
     fate: Fate
 
-    def _opened(self) -> StateStore:
-        return cast(StateStore, MortalStore(super()._opened(), self.fate))
-
     def flight(self, slot: int) -> Flight:
-        made = MortalFlight(self.home.underway / f"{self.sync}.{slot}")
+        made = super().flight(slot)
+        made.__class__ = MortalFlight
+        assert isinstance(made, MortalFlight)
         made.fate = self.fate
-        self._flights._open.append(made)
         return made
 
 
@@ -123,9 +129,11 @@ class Played(Project):
 
     def _ledger(self, sync: SyncConfig) -> Ledger:
         ledger = super()._ledger(sync)
-        ledger.__class__ = MortalLedger  # whatever else it was made with stays
-        assert isinstance(ledger, MortalLedger)
-        ledger.fate = self.fate
+        flights = ledger.under_way._flights
+        ledger.access.__class__, flights.__class__ = MortalAccess, MortalFlights  # what they were made with stays
+        assert isinstance(ledger.access, MortalAccess)
+        assert isinstance(flights, MortalFlights)
+        ledger.access.fate = flights.fate = self.fate
         return ledger
 
     def _job(self, *given: Any) -> Job:
@@ -216,12 +224,12 @@ class Stage:
             state = ledger.state()
             if state is None:
                 return Memory()
-            ledger.lay_known(self._looking)
+            ledger.known.lay(self._looking)
             rows = localdb.table(self._looking, "SELECT * EXCLUDE position FROM known").to_pylist()
-            ledger.release_known(self._looking)
+            ledger.known.release(self._looking)
             listed = {row.slot: row for row in ledger.refused()}
             settling = {str(row.key_text): row for row in ledger.settling()}
-            under_way = frozenset(key for key, _ in ledger._flights.left())
+            under_way = frozenset(key for key, _ in ledger.under_way._flights.left())
         return Memory(state, {row["key"]: _known(row) for row in rows}, listed, settling, under_way)
 
     def backup(self) -> Path:

@@ -19,7 +19,7 @@ ADA, BEN = (1, "ada@x.io", "free"), (2, "ben@x.io", "gold")
 
 def runs(house: House) -> list[str]:
     with closing(StateStore(house.url)) as store:
-        return [str(report["run_id"]) for report in store.runs(limit=1000)]
+        return [str(report["run_id"]) for report in store.runs.recent(limit=1000)]
 
 
 def test_runs_that_are_older_than_they_are_kept_leave_the_record(tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_plans_that_nobody_can_approve_any_more_go(tmp_path: Path) -> None:
     house = House(tmp_path)
     house.people(ADA)
     house.go()
-    with closing(StateStore(house.url)) as store:
-        store.hold_plan("plan-1", "people", house.clock.now(), b"rows")
+    with closing(house.ledger()) as ledger:
+        ledger.plans.hold("plan-1", house.clock.now(), b"rows")
     house.clock.advance(timedelta(days=3))
     house.go()
     engine = sa.create_engine(house.url)
