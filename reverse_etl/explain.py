@@ -16,7 +16,7 @@ from reverse_etl.model import JSON
 from reverse_etl.protocols import Ledger, Source
 from reverse_etl.read import Reader
 from reverse_etl.spool import Spool
-from reverse_etl.standing import HELD, RefusedRow, Removal, key_value, slot_of
+from reverse_etl.standing import HELD, WORD, RefusedRow, Removal, key_value, slot_of
 
 REASONS = {
     "unchanged": "the destination has acknowledged exactly these values",
@@ -63,12 +63,14 @@ def explain(sync: SyncConfig, source: Callable[[], Source], ledger: Ledger, key:
             doubtful = (key,) if refused is not None and refused.kind == "in_doubt" else ()
             only = sync.mode in ("insert", "append")
             comparison.compare(Scope(complete=False, keys_only=only, doubtful=doubtful))
-            comparison.set_aside(general_rules(comparison.shape))
+            comparison.invalid.set_aside(general_rules(comparison.shape))
             told = _told(sync, key, comparison, rows, refused)
             if told.acknowledged is None and (removal := ledger.known.removal(connection, key)) is not None:
                 told = replace(told, reason=_removed(told, removal))
         finally:
             connection.close()
+    if told.state == "pending" and (holder := ledger.holder()) is not None:
+        return replace(told, reason=f"the row differs from what was acknowledged; {holder.said} is at work now")
     settling = next((row for row in ledger.settling() if row.key_text == key), None)
     if told.state != "unchanged" or settling is None or settling.next_at is None:
         return told
@@ -152,7 +154,7 @@ def _state(
     owed: bool,
     holds: bool,
 ) -> tuple[str, str]:
-    invalid = comparison.invalid_rows()
+    invalid = comparison.invalid.rows()
     if invalid:
         return "invalid", f"{invalid[0]['code']}: {invalid[0]['message']}"
     if not rows:
@@ -162,7 +164,8 @@ def _state(
             return "absent", f"the row has left the query's result; {told}"
         return "absent", REASONS["absent"]
     if owed and refused is not None and refused.code == HELD and holds:
-        return refused.kind, f"{refused.code}: {refused.message} (`rejected --retry` sends it again)"
+        decide = "`rejected --arrived KEY` says that it is there, `rejected --retry` sends it again"
+        return refused.kind, f"{refused.code}: {refused.message} ({decide})"
     if owed and refused is not None:
         again = (
             f"; offered again from {clock.text(refused.next_at)}"
@@ -172,6 +175,8 @@ def _state(
         return refused.kind, f"{refused.code}: {refused.message}{again}, or at once when the row changes"
     if owed:
         return "pending", REASONS["pending"]
+    if known[0]["run_id"].startswith(WORD):
+        return "unchanged", "nobody answered when it was sent; a person has said that it arrived"
     return "unchanged", REASONS["unchanged"] if known[0]["sent"] else _unsent(known[0])
 
 

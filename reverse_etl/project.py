@@ -191,6 +191,23 @@ class Project:
         with closing(self._ledger(self.named(sync))) as ledger:
             return ledger.refused()
 
+    def arrived(self, sync: str, *keys: str) -> list[RefusedRow]:
+        """Take rows that are held in doubt as delivered, because somebody has looked; returns what was on the list.
+
+        Raises ConfigError, and changes nothing, when one of them isn't held in doubt; SyncBusy beside a run.
+        """
+        from reverse_etl import arrived  # noqa: PLC0415  # needs the local database
+        from reverse_etl.standing import WORD  # noqa: PLC0415
+
+        named, word = self.named(sync), WORD + _run_id()
+        note = partial(self.note, "arrived", sync=sync, word=word)
+        said = arrived.Word(word, clock.SYSTEM.now(), note, logged=self._logs(named))
+        with closing(self._ledger(named)) as ledger:
+            try:
+                return arrived.acknowledge(named, partial(self._source, named), ledger, keys, said)
+            except ValueError as failure:
+                raise ConfigError([Problem("", 0, 0, "", str(failure))]) from failure
+
     def remedies(self, sync: str) -> Mapping[str, str]:
         """What a person can do about refused rows, by code: ours, and those that the destination knows."""
         settings = self.config.destinations[self.named(sync).destination]
@@ -287,7 +304,7 @@ class Project:
             destination=partial(_opened, sync.destination, self.config, memory, sync.options),
             stop=stop,
             observer=observer or Unwatched(),
-            log_to=None if wishes.dry_run else self._log_to(),
+            log_to=self._log_to() if self._logs(sync) and not wishes.dry_run else None,
             **vars(wishes),
         )
 
@@ -324,7 +341,7 @@ class Project:
             sync.name,
             identity,
             retention=Retention(self.config.state.keep_runs),
-            logged=self.config.log_to is not None,
+            logged=self._logs(sync),
             hashes=self.config.state.values == "hashes",
             keys=self.config.state.encryption_keys,
         )
@@ -376,6 +393,9 @@ class Project:
             last_success=success,
             lag_seconds=None if success is None else success.lag_seconds(sync.timezone),
         )
+
+    def _logs(self, sync: SyncConfig) -> bool:
+        return self.config.log_to is not None and sync.log_to != "none"
 
     def _log_to(self) -> WarehouseLog | None:
         from reverse_etl.writeback import WarehouseLog  # noqa: PLC0415

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent, Query
 from reverse_etl.report import RunReport
-from reverse_etl.standing import Acknowledgement, LogEntry, RefusedRow, Removal, SyncState
+from reverse_etl.standing import Acknowledgement, Holder, LogEntry, RefusedRow, Removal, SyncState
 from reverse_etl.verdicts import Outcomes, Refusal
 
 if TYPE_CHECKING:
@@ -293,11 +293,11 @@ class FieldMaker(Protocol):
 class Flight(Protocol):
     """What one slot has under way, written down so that it outlives a killed process."""
 
-    def begin(self, keys: pa.Array) -> None:
-        """The rows with these keys may go out from now on. Raises DiskFull when that can't be written down."""
+    async def begin(self, keys: pa.Array) -> None:
+        """The rows with these keys may go out from now on. Raises DiskFull or StateError when it isn't written down."""
         ...
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """What became of them is stored."""
         ...
 
@@ -306,7 +306,7 @@ class UnderWay(Protocol):
     """What a run of one sync has under way, so that it outlives the run's process."""
 
     def rows(self, now: datetime) -> list[RefusedRow]:
-        """Rows that a run was sending when it died, as the next one lists them; while one runs, what it is sending."""
+        """Rows that a run was sending when it died, as the next one lists them; none while one is at it."""
         ...
 
     def make_room(self, size: int) -> None:
@@ -400,6 +400,10 @@ class Ledger(Protocol):
 
     def settling(self) -> list[RefusedRow]:
         """Delivered rows of which an earlier try may still land: `next_at` is when they are sent once more."""
+        ...
+
+    def holder(self) -> Holder | None:
+        """Who else holds the sync now."""
         ...
 
     def spool(self, run_id: str, *, dry: bool) -> AbstractContextManager[Path]: ...

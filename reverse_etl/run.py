@@ -35,7 +35,7 @@ from reverse_etl.redaction import SECRETS
 from reverse_etl.report import RowCounts, RunReport, RunStatus
 from reverse_etl.resolve import Resolver
 from reverse_etl.spool import Spool
-from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
+from reverse_etl.standing import HELD, Acknowledgement, Holder, RefusedRow, SyncState
 from reverse_etl.writeback import WarehouseLog
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class _Run:
             asked, schema = await to_thread.run_sync(self._read, comparison.spool, state, refused)
 
         self.job.observer.stage(self.sync.name, "comparing")
-        baseline = self.sync.first_run == "baseline" and (state is None or state.last_run_at is None)
+        baseline = self.sync.first_run == "baseline" and not (state and (state.last_run_at or state.last_full_at))
         wish = Wish(
             complete=asked.complete and not self.job.refused_only,
             full=self.job.full,
@@ -137,7 +137,7 @@ class _Run:
             await to_thread.run_sync(record_baseline, made, self.ledger, self.report, self.job.clock)
         else:
             await self._deliver(made, refused, asked)
-        await to_thread.run_sync(self._finish, made, asked, reached, state)
+        await to_thread.run_sync(partial(self._finish, baseline=baseline), made, asked, reached, state)
 
     # --- read ---------------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,16 @@ class _Run:
             return refused
         if self.job.dry_run:  # a real run has taken up what another one left under way
             refused = [*{row.slot: row for row in (*refused, *self.ledger.under_way.rows(now))}.values()]
+            refused = self._beside(self.ledger.holder(), refused)
         return [*refused, *(row for row in self.ledger.settling() if row.next_at and row.next_at <= now)]
+
+    def _beside(self, holder: Holder | None, refused: list[RefusedRow]) -> list[RefusedRow]:
+        """A dry run while another run is at work: what that one is sending is not in doubt, it is still to be sent."""
+        if holder is None:
+            return refused
+        said = f"{holder.said} is at work beside this: what it is sending counts as still to be sent"
+        self.report.notes.append(said)
+        return [r for r in refused if r.code != HELD or holder.since is None or r.last_at < holder.since]
 
     def _read(
         self, spool: Spool, state: SyncState | None, refused: list[RefusedRow]
@@ -360,7 +369,15 @@ class _Run:
 
     # --- finish -------------------------------------------------------------------------------------------------------
 
-    def _finish(self, made: Plan, asked: read.Question, reached: cursor.Bound | None, state: SyncState | None) -> None:
+    def _finish(
+        self,
+        made: Plan,
+        asked: read.Question,
+        reached: cursor.Bound | None,
+        state: SyncState | None,
+        *,
+        baseline: bool,
+    ) -> None:
         """Fold the journal, then move the cursor: every row read is acknowledged, or stands on the list."""
         self.job.observer.stage(self.sync.name, "recording")
         if made.shape.digests is not None and made.comparison.values_to_digest():
@@ -369,10 +386,10 @@ class _Run:
         self.ledger.known.fold(rehash=made.comparison.rehash())
         before = state.cursor_value if state is not None else None
         position: dict[str, str | None] = {}
+        started = clock.text(self.report.started_at)
+        if asked.complete and (self.job.moves_cursor or (baseline and not self.job.refused_only)):
+            position["last_full_at"] = started  # a baseline remembers every row, whatever its limit
         if self.job.moves_cursor:
-            started = clock.text(self.report.started_at)
-            if asked.complete:
-                position["last_full_at"] = started
             if self.sync.cursor is None:
                 position["last_run_at"] = started
             elif reached is not None and reached.text != before:

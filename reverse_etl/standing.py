@@ -19,8 +19,8 @@ FIRST_PAUSE = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(hours=24)
 SETTLES = timedelta(seconds=60)  # after this, a try that got no answer won't be carried out any more
 SETTLING = "settling"
+WORD = "word-"  # begins, where a run's id stands otherwise, the id of what a person has said
 HELD = "in_doubt_held"  # code of a row in doubt that mustn't be sent twice, where a person is to decide
-
 # What a person can do about a row, by the codes that are ours and not the destination's; docs/errors.md says more.
 REMEDIES: Mapping[str, str] = {
     "ambiguous_match": "merge the records that are named, or match by one field that is unique",
@@ -46,6 +46,7 @@ REMEDIES: Mapping[str, str] = {
     "invalid_option": "map it in the query, or add the option there",
     "invalid_email": "mend the address in the warehouse, or filter such rows out in the query",
 }
+
 
 @dataclass(frozen=True)
 class SyncState:
@@ -116,7 +117,7 @@ class RefusedRow:
 
     def to_json(self) -> dict[str, JSON]:
         """As `rejected --json` prints it."""
-        document: dict[str, JSON] = {
+        return {
             "key": self.key,
             "code": self.code,
             "message": self.message,
@@ -128,10 +129,8 @@ class RefusedRow:
             "values": dict(self.values),
             "kind": self.kind,
             "field": self.field,
+            "count": self.count,
         }
-        if self.key_text is None:
-            document["count"] = self.count
-        return document
 
     def stored(self, sync: str) -> dict[str, Any]:
         """As a line of the table `refused`."""
@@ -217,6 +216,14 @@ class Acknowledgement:
     refused: Sequence[RefusedRow] = ()
     log: pa.RecordBatch | None = None
     lasting: bool = False
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a sync now, in words; `since` is when its run began, as soon as that is in the books."""
+
+    said: str
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ RUNS, ROWS = "reverse_etl_runs", "reverse_etl_rows"
 KILLED = "killed"  # status of a run that never said how it ended
 WITHDRAWN = "withdrawn"  # verdict of a listed row that nothing is owed to any more
 _WITHDRAWN_MESSAGE = "the row left the result, or has the acknowledged values again"
+ARRIVED = "arrived"  # verdict of a row that was in doubt, and of which a person has said that it is there
+_ARRIVED_MESSAGE = "nobody answered when it was sent; a person has said that it arrived"
 
 _TIME = pa.timestamp("us", "UTC")
 _REASONS = ("code", "message", "field", "request_id")
@@ -137,6 +139,12 @@ def of_listed(rows: Sequence[RefusedRow], before: Iterable[RefusedRow], gone: It
     keys = [row.key_text for row in (*fresh, *left)]
     at = max((row.last_at for row in fresh), default=None) or max(row.last_at for row in left)
     return _batch(len(keys), row_key=keys, verdict=told, at=at, **reasons)
+
+
+def of_arrived(rows: Sequence[RefusedRow], at: datetime) -> pa.RecordBatch:
+    """Rows of which a person has said that they arrived."""
+    told = {"verdict": [ARRIVED] * len(rows), "message": [_ARRIVED_MESSAGE] * len(rows)}
+    return _batch(len(rows), row_key=[row.key_text for row in rows], at=at, **told)
 
 
 _WORDS = {verdict: verdict.name.lower() for verdict in DELIVERED} | {

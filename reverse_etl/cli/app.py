@@ -186,19 +186,28 @@ def show(
 def rejected(
     sync: options.Sync,
     retry: Annotated[bool, Option("--retry", help="Offer these rows again now, and nothing else.")] = False,
+    arrived: Annotated[
+        list[str] | None,
+        Option("--arrived", metavar="KEY", help="You have looked: this row, held in doubt, is there. May be repeated."),
+    ] = None,
     project: options.Project = None,
     json: options.Json = False,
     log_level: options.Level = WARNING,
     log_format: options.Format = TEXT,
 ) -> int:
     """The rows that were refused, and why."""
+    if retry and arrived:
+        edge.refuse("--retry sends rows again, --arrived says that they needn't be: one after the other")
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
     loaded = session.load(only=[sync])
     if retry:
         return session.run(lambda observer: loaded.retry(sync, observer=observer))
-    rows = loaded.rejected(sync)
-    remedies = loaded.remedies(sync)
-    session.show(documents.rejected(rows), lambda: tables.rejected(sync, rows, session.commands, remedies))
+    settled = loaded.arrived(sync, *arrived) if arrived else []
+    rows, remedies = loaded.rejected(sync), loaded.remedies(sync)
+    session.show(
+        documents.rejected(rows, settled),
+        lambda: [*tables.arrived(settled), *tables.rejected(sync, rows, session.commands, remedies)],
+    )
     return 0
 
 
@@ -212,9 +221,11 @@ def explain(
     log_format: options.Format = TEXT,
 ) -> None:
     """One key: what is sent, what was acknowledged, why not."""
+    from reverse_etl import clock
+
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
     found = session.load(only=[sync]).explain(sync, key).to_json()
-    session.show(found, lambda: tables.explanation(found))
+    session.show(found, lambda: tables.explanation(found, clock.SYSTEM.now()))
 
 
 @app.command()

@@ -35,8 +35,10 @@ def _outlook(outlook: Outlook) -> Document:
     return {"next_run_at": None if due is None else clock.text(due), "held_by": [*outlook.held_by]}
 
 
-def rejected(rows: Sequence[RefusedRow]) -> Document:
-    return {"rows": [_refused(row) for row in rows]}
+def rejected(rows: Sequence[RefusedRow], arrived: Sequence[RefusedRow] = ()) -> Document:
+    """`arrived` are the keys of rows that a person has just taken off the list; it only stands there then."""
+    document: Document = {"rows": [row.to_json() for row in rows]}
+    return document | {"arrived": [row.key for row in arrived]} if arrived else document
 
 
 def fields(schema: ObjectSchema) -> Document:
@@ -77,23 +79,6 @@ def _new(field: NewField) -> Document:
         "control": field.control,
         "group": field.group,
         "unique": field.unique,
-    }
-
-
-def _refused(row: RefusedRow) -> Document:
-    from reverse_etl import clock
-
-    return {
-        "key": row.key,
-        "code": row.code,
-        "message": row.message,
-        "request_id": row.request_id,
-        "attempts": row.attempts,
-        "first_at": clock.text(row.first_at),
-        "last_at": clock.text(row.last_at),
-        "next_at": None if row.next_at is None else clock.text(row.next_at),
-        "values": row.values,
-        "count": row.count,
     }
 
 

@@ -292,7 +292,7 @@ def _next_steps(report: RunReport, commands: Commands) -> Iterator[Block]:
     if report.status.value == "guarded" and report.plan_id:
         yield line("  to let exactly this plan through, once, within a day:")
         yield line("    ", commands("sync", report.sync, "--approve", report.plan_id))
-    if (report.rejected or report.rows.invalid) and not report.dry_run:
+    if (report.rejected or report.rows.invalid or report.in_doubt) and not report.dry_run:
         yield line("  to see which rows and why:  ", commands("rejected", report.sync))
     if report.status.value == "interrupted":
         yield line("  what was answered is recorded; to go on:  ", commands("sync", report.sync))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from reverse_etl.state.archive import Archived, Finding
     from reverse_etl.verdicts import Refusal
 
+_HELD = "in_doubt_held"  # of `standing`, which `--help` doesn't wait for
+_WORD = "word-"  # of `standing`, too
 _STATUS_STYLE = {"succeeded": "good", "failed": "bad", "guarded": "bad"}
 _STATE_STYLE = {"unchanged": "good", "rejected": "bad", "invalid": "bad"}
 
@@ -98,7 +101,7 @@ def rejected(
 ) -> list[Block]:
     """`remedies` are what can be done about a code, where the destination knows it."""
     if not rows:
-        return [line(Span(sync, "strong"), "  no rejected or invalid rows")]
+        return [line(Span(sync, "strong"), "  no rows are rejected, invalid or in doubt")]
     listed = [
         (
             Span(_refused_key(row), "strong"),
@@ -117,7 +120,20 @@ def rejected(
         line("A row is offered again at once when its values change in the warehouse, otherwise at its next attempt."),
         line("to offer all of them now:  ", commands("rejected", sync, "--retry")),
         line("to look at one:            ", commands("explain", sync, _first_key(rows))),
+        *_to_decide(sync, [row for row in rows if row.code == _HELD], commands),
     ]
+
+
+def _to_decide(sync: str, held: Sequence[RefusedRow], commands: Commands) -> list[Block]:
+    if not held:
+        return []
+    return [line("to say that one is there:  ", commands("rejected", sync, "--arrived", _first_key(held)))]
+
+
+def arrived(rows: Sequence[RefusedRow]) -> list[Block]:
+    """Rows that a person has just taken off the list."""
+    done = " is taken as delivered with the values that were sent; nothing was sent again"
+    return [line(Span("✓", "good"), " ", Span(text.key(row.key), "strong"), done) for row in rows]
 
 
 def _what_to_do(rows: Sequence[RefusedRow], remedies: Mapping[str, str]) -> list[Block]:
@@ -133,7 +149,7 @@ def _what_to_do(rows: Sequence[RefusedRow], remedies: Mapping[str, str]) -> list
     return [Table(told, ("", "code", "what to do"), right=frozenset({0})), line("")] if told else []
 
 
-def explanation(found: Mapping[str, Any]) -> list[Block]:
+def explanation(found: Mapping[str, Any], now: datetime) -> list[Block]:
     """`found` is what `explain --json` prints."""
     state = Span(str(found["state"]).replace("_", " "), _STATE_STYLE.get(found["state"], "warn"))
     reason = f": {found['reason']}" if found["reason"] else ""
@@ -141,7 +157,7 @@ def explanation(found: Mapping[str, Any]) -> list[Block]:
         line(Span(text.key(found["key"]), "strong"), f" in {found['sync']}  ", state, reason),
         *_row(found["row"]),
         *_payloads(found["payload"], found["acknowledged"]),
-        *_acknowledged(found["acknowledged"]),
+        *_acknowledged(found["acknowledged"], now),
     ]
 
 
@@ -296,7 +312,7 @@ def _refused_key(row: RefusedRow) -> str:
 
 def _next_attempt(row: RefusedRow) -> str:
     if row.next_at is None:
-        return "when you say so" if row.code == "in_doubt_held" else "at once when fixed"
+        return "when you say so" if row.code == _HELD else "at once when fixed"
     return "by the next run" if row.next_at <= row.last_at else text.moment(row.next_at)
 
 
@@ -338,13 +354,16 @@ def _differs(name: str, known: Mapping[str, object], wanted: Mapping[str, object
     return Span("differs", "warn") if known and wanted else ""
 
 
-def _acknowledged(acknowledged: Mapping[str, Any] | None) -> Iterator[Block]:
+def _acknowledged(acknowledged: Mapping[str, Any] | None, now: datetime) -> Iterator[Block]:
     if acknowledged is None:
         yield line("  nothing is acknowledged of this row")
         return
-    record = acknowledged["record_id"] or "whose id is not known"
-    run = f", by run {acknowledged['run_id']}" if acknowledged["run_id"] else ""
-    yield line(f"  acknowledged {acknowledged['at'] or 'at an unknown time'} as record {record}{run}")
+    record, run = acknowledged["record_id"] or "whose id is not known", acknowledged["run_id"] or ""
+    at = text.since(datetime.fromisoformat(acknowledged["at"]), now) if acknowledged["at"] else "at an unknown time"
+    if run.startswith(_WORD):
+        yield line(f"  taken as arrived {at}, by a person's word ({run} in audit.jsonl)")
+    else:
+        yield line(f"  acknowledged {at} as record {record}{f', by run {run}' if run else ''}")
 
 
 def _notes(field: Field) -> Iterator[str]:

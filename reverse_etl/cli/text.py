@@ -56,6 +56,15 @@ def moment(time: datetime | None) -> str:
     return "-" if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def since(time: datetime, now: datetime) -> str:
+    """A time, and how long ago that is in its largest unit: for who asks whether something has arrived yet."""
+    seconds = (now - time).total_seconds()
+    for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= unit:
+            return f"{moment(time)} ({plural(int(seconds // unit), name)} ago)"
+    return f"{moment(time)} (just now)"
+
+
 def key(value: JSON) -> str:
     """A row's key as `explain` takes it: plain for one column, a JSON list for several."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -149,6 +149,9 @@ class DefaultsFile(Strict):
     on_converted: Literal["reject", "contact"] = Field(
         "reject", description="Salesforce leads: `contact` writes the row of a converted lead to its contact"
     )
+    log_to: Literal["none"] | None = Field(
+        None, description="none: this sync's runs and verdicts aren't written into the warehouse, as `log_to` would"
+    )
     tags: list[Text] = Field([], description="words to choose syncs by")
     enabled: bool = Field(True, description="false: only runs when named")
 

@@ -145,6 +145,7 @@ class _Rules:
             full_scan=self._full_scan(removes=on_removed != "ignore"),
             in_doubt=merged.in_doubt,
             on_duplicate=merged.on_duplicate,
+            log_to=merged.log_to,
             options=self._options(),
             tags=tuple(merged.tags),
             enabled=merged.enabled,

@@ -95,6 +95,7 @@ class SyncConfig(_Settled):
     in_doubt: Literal["hold", "resend"] = "hold"
     on_duplicate: Literal["owner", "none"] = "owner"
     options: dict[str, bool | str] = {}
+    log_to: Literal["none"] | None = None
     tags: tuple[str, ...] = ()
     enabled: bool = True
     timing: Timing = Timing()

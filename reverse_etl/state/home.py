@@ -26,6 +26,7 @@ from typing import Any
 from reverse_etl.errors import StateError, SyncBusy
 
 NAMING_LOOKS, NAMING_LOOK_SECONDS = 20, 0.005  # between taking a lock and writing one's name lies a moment
+LOOK_SECONDS = 0.01  # who only asks whether a lock is held has it for less
 
 
 class StateHome:
@@ -99,20 +100,32 @@ class StateHome:
         with self._written():
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _taken(handle):
                 named = _holder(handle)
                 raise SyncBusy(
                     f"{sync} is held by another run{f' ({named})' if named else ''}",
                     hint="it goes on by itself; try later",
-                ) from None
+                )
             with self._written():
                 os.truncate(handle, 0)
                 os.pwrite(handle, holder.encode(), 0)
             yield
         finally:
             os.close(handle)
+
+    def holder(self, sync: str) -> str | None:
+        """Who holds a sync on this machine, by its own words; None when nobody does."""
+        try:
+            handle = os.open(self.folder / "locks" / f"{sync}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:  # there has been no run yet, or this user can't see
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(handle) or "another run"
+        finally:
+            os.close(handle)
+        return None
 
     @contextmanager
     def spool(self, run_id: str) -> Iterator[Path]:
@@ -174,6 +187,18 @@ def harden(path: Path) -> None:
 
 def _is_link(path: Path) -> StateError:
     return StateError(f"{path.name} is a link; state is only kept in real folders and files", hint="remove the link")
+
+
+def _taken(handle: int) -> bool:
+    for wait in (LOOK_SECONDS, None):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if wait is not None:
+                time.sleep(wait)
+        else:
+            return True
+    return False
 
 
 def _holder(handle: int) -> str:

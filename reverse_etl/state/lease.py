@@ -132,6 +132,13 @@ def _taken(engine: sa.Engine, sync: str, holder: str, term: Term) -> Lease:
     return Lease(engine, sync, int(token), asked + term.lasts, term)
 
 
+def holder(connection: sa.Connection, sync: str) -> str | None:
+    """Whose lease holds, by the database's clock."""
+    holds = sa.and_(tables.leases.c.sync == sync, tables.leases.c.expires_at > sa.func.clock_timestamp())
+    found: str | None = connection.scalar(sa.select(tables.leases.c.holder).where(holds))
+    return found
+
+
 def hold_fast(connection: sa.Connection, sync: str, token: int) -> None:
     """Within a transaction: nobody takes the sync over before it ends. Raises LeaseLost when somebody has."""
     mine = sa.select(tables.leases.c.token).where(tables.leases.c.sync == sync).with_for_update(read=True)

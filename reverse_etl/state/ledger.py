@@ -19,7 +19,7 @@ from reverse_etl import clock
 from reverse_etl.errors import StateError
 from reverse_etl.protocols import Memory
 from reverse_etl.report import RunReport
-from reverse_etl.standing import Acknowledgement, RefusedRow, SyncState
+from reverse_etl.standing import Acknowledgement, Holder, RefusedRow, SyncState
 from reverse_etl.state import complaints, engine
 from reverse_etl.state.access import Access
 from reverse_etl.state.home import StateHome
@@ -86,6 +86,10 @@ class Ledger:
         """Delivered rows of which an earlier try may still land: `next_at` is when they are sent once more."""
         found = self._look.found()
         return [] if found is None else found.store.lists.settling(self.sync)
+
+    def holder(self) -> Holder | None:
+        """Who else holds the sync now."""
+        return self._look.holder()
 
     @contextmanager
     def spool(self, run_id: str, *, dry: bool) -> Iterator[Path]:

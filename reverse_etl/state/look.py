@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import duckdb
 
+from reverse_etl import clock
 from reverse_etl.errors import StateError
-from reverse_etl.standing import SyncState
-from reverse_etl.state import beside, complaints, engine
+from reverse_etl.standing import Holder, SyncState
+from reverse_etl.state import beside, complaints, engine, lease
 from reverse_etl.state.access import Access
 from reverse_etl.state.store import StateStore
 
@@ -52,6 +53,20 @@ class Look:
             return
         if _incarnation(store.syncs.of(self._sync)) != self._first:
             raise complaints.reset_meanwhile(self._sync)
+
+    def holder(self) -> Holder | None:
+        """Who else holds the sync now."""
+        found = None if self._access.is_alone else self.found()
+        if found is None:
+            return None
+        said = self._access.home.holder(self._sync)
+        if said is None and not found.store.embedded:
+            with found.store.reading() as connection:
+                said = lease.holder(connection, self._sync)
+        if said is None:
+            return None
+        runs = [run for run in found.store.runs.recent(self._sync, limit=1) if run["status"] == "running"]
+        return Holder(said, clock.parse(runs[0]["started_at"]) if runs else None)
 
     def _found(self, connection: duckdb.DuckDBPyConnection | None) -> Found | None:
         project, store = self._access.home.project(), self._access.existing()

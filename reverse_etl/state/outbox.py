@@ -37,8 +37,8 @@ class Outbox:
         """The oldest entries, as many as are written at once. A run's report is as it stands now."""
         query = (
             sa.select(outbox, runs.c.status, runs.c.report)
-            .join(runs, runs.c.run_id == outbox.c.run_id)
-            .where(outbox.c.sync == self._sync)
+            .outerjoin(runs, runs.c.run_id == outbox.c.run_id)
+            .where(outbox.c.sync == self._sync, outbox.c.body.is_not(None) | runs.c.run_id.is_not(None))
             .order_by(outbox.c.at, outbox.c.run_id, outbox.c.entry)
         )
         found: list[LogEntry] = []
@@ -86,9 +86,11 @@ def begin(connection: sa.Connection, report: RunReport) -> None:
 
 
 def add(connection: sa.Connection, sync: str, run_id: str, rows: pa.RecordBatch) -> None:
-    """What became of some rows of a run that has begun."""
+    """What became of some rows of a run that has begun, or by a person's word."""
     last = sa.select(sa.func.max(outbox.c.entry), sa.func.min(outbox.c.at)).where(outbox.c.run_id == run_id)
     entry, at = connection.execute(last).one()
+    if entry is None:
+        entry, at = 0, clock.text(rows.column("verdict_at")[0].as_py())
     _put(connection, sync, run_id, entry=entry + 1, at=at, rows=rows.num_rows, body=_encoded(rows))
 
 

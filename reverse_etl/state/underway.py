@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from reverse_etl.protocols import Flight
 from reverse_etl.standing import RefusedRow
 from reverse_etl.state import engine
 from reverse_etl.state.access import Access
-from reverse_etl.state.flights import Flight, Flights, doubtful
+from reverse_etl.state.flights import Flights, doubtful
 from reverse_etl.state.look import Look
 from reverse_etl.state.reserve import Reserve
+from reverse_etl.state.slots import Slots
 
 
 class UnderWay:
@@ -20,7 +22,7 @@ class UnderWay:
 
     def __init__(self, access: Access, look: Look, sync: str) -> None:
         self._look = look
-        self._flights = Flights(access.home.underway, sync)
+        self._flights = Flights(access.home.underway, sync) if access.embedded else Slots(access, sync)
         self._reserve = _reserve(access, sync)
 
     def flight(self, slot: int) -> Flight:
@@ -28,9 +30,9 @@ class UnderWay:
         return self._flights.flight(slot)
 
     def rows(self, now: datetime) -> list[RefusedRow]:
-        """What was under way when a run died, as the next one lists it; while one runs, what it is sending."""
+        """What was under way when a run died, as the next one lists it; none while one is at it."""
         left = list(self._flights.left())
-        found = self._look.found() if left else None
+        found = self._look.found() if left and self._look.holder() is None else None
         if found is None:
             return []
         listed = {row.slot: row for row in found.store.lists.refused(found.state.sync)}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
+from reverse_etl import Project, clock
+from reverse_etl.model import JSON
+from reverse_etl.standing import HELD, Acknowledgement, RefusedRow
 from tests.sandbox.scene import LEADS, Scene
 
 ADA, BO, BAD = ("ada@x.example", "Ada", 1), ("bo@x.example", "Bo", 2), ("not..an@address.io", "Cy", 3)
@@ -130,3 +135,42 @@ def test_a_lead_without_a_required_field_is_rejected_alone(scene: Scene) -> None
     run = scene.sync()
     assert (run["exit"], run["rejected"] + run["rows"]["invalid"]) == (3, 2)
     assert [lead["External_Id__c"] for lead in scene.sandbox.salesforce.records("Lead")] == ["1"]
+
+
+def held(scene: Scene) -> None:
+    """What a run leaves that sent Bo's row, of a kind that must not be sent twice, and got no answer."""
+    scene.people(ADA)
+    scene.define()
+    scene.sync()
+    scene.people(ADA, BO)
+    project, now = Project.load(scene.folder), clock.SYSTEM.now()
+    values: dict[str, JSON] = {"email": "bo@x.example", "firstname": "Bo", "workspaces_total": 2}
+    row = RefusedRow("in_doubt", HELD, "nobody answered", now, now, "bo@x.example", "bo@x.example", values=values)
+    with closing(project._ledger(project.named("people"))) as ledger:
+        ledger.record(Acknowledgement("people", "run-x", refused=[row]))
+
+
+def test_a_person_who_has_looked_can_say_that_a_row_in_doubt_did_arrive(scene: Scene) -> None:
+    held(scene)
+    listed = scene.cli("rejected", "people").stdout
+    assert "reverse-etl rejected people --arrived bo@x.example" in listed
+    code, document = scene.json("rejected", "people", "--arrived", "bo@x.example")
+    assert (code, document) == (0, {"rows": [], "arrived": ["bo@x.example"]})
+    code, found = scene.json("explain", "people", "bo@x.example")
+    assert (found["state"], found["acknowledged"]["values"]["firstname"]) == ("unchanged", "Bo")
+    assert found["reason"] == "nobody answered when it was sent; a person has said that it arrived"
+    (line,) = (scene.folder / ".reverse_etl" / "audit.jsonl").read_text().splitlines()
+    noted = json.loads(line)
+    assert (noted["action"], noted["sync"], noted["word"]) == ("arrived", "people", found["acknowledged"]["run_id"])
+    assert "taken as arrived" in scene.cli("explain", "people", "bo@x.example").stdout
+    run = scene.sync()
+    assert (run["exit"], run["requests"], run["rows"]["unchanged"]) == (0, 0, 2)
+
+
+def test_of_a_row_that_is_not_in_doubt_nobody_can_say_that_it_arrived(scene: Scene) -> None:
+    held(scene)
+    ended = scene.cli("rejected", "people", "--arrived", "bo@x.example", "--arrived", "ada@x.example")
+    assert (ended.returncode, len(scene.rejected())) == (2, 1)
+    assert "ada@x.example: nothing of this row is in doubt" in ended.stderr
+    assert scene.cli("rejected", "people", "--arrived", "bo@x.example", "--retry").returncode == 2
+    assert not (scene.folder / ".reverse_etl" / "audit.jsonl").exists()

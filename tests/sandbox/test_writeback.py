@@ -49,6 +49,17 @@ def test_a_dry_run_writes_nothing_back(scene: Scene) -> None:
     assert _ask(scene, "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'reverse_etl'") == [(0,)]
 
 
+def test_a_sync_can_stay_out_of_it(scene: Scene) -> None:
+    scene.write_project(**LOG)
+    scene.define()
+    scene.define(name="quiet", log_to="none")
+    scene.people(("jane@x.io", "Jane", 3))
+    scene.sync("quiet")
+    scene.sync("people")
+    assert _ask(scene, "SELECT DISTINCT sync FROM reverse_etl.reverse_etl_rows") == [("people",)]
+    assert _ask(scene, "SELECT DISTINCT sync FROM reverse_etl.reverse_etl_runs") == [("people",)]
+
+
 def test_check_connect_makes_sure_that_the_log_can_be_written_and_writes_nothing(scene: Scene) -> None:
     scene.write_project(**LOG)
     scene.define()

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from threading import Timer
 
 import duckdb
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from anyio import to_thread
 
 from reverse_etl.errors import DiskFull
+from reverse_etl.model import Batch
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledged, Acknowledgement
 from reverse_etl.state.forgetting import forget
 from reverse_etl.state.reserve import Reserve
+from reverse_etl.testing import MemoryAccount, MemoryDestination
 from reverse_etl.testing.clock import MIDDAY
-from tests.house import House, sync
+from reverse_etl.verdicts import Outcomes
+from tests.house import FIELDS, House, sync
 
 
 @pytest.fixture
@@ -163,3 +169,42 @@ def test_P50_what_was_sent_is_recorded_on_a_full_disk_with_the_room_that_was_kep
 def _grow(engine: sa.Engine, pages: int) -> None:
     with engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+
+def test_a_dry_run_beside_a_run_says_so_and_counts_nothing_of_it_as_in_doubt(house: House) -> None:
+    house.people((1, "a@x.io", "newer"), (2, "b@x.io", "free"))
+    with closing(house.ledger()) as ledger, ledger.hold("run-beside", house.clock.now()):
+        ledger.begin(RunReport("people", "run-beside", house.clock.now()))
+        ledger.under_way.flight(0).begin(pa.array(["1"], pa.string()))
+        shown, told = house.go(dry_run=True), house.explain("1")
+    assert (shown.rows.changed, shown.pending, shown.in_doubt, shown.exit_code) == (1, 1, 0, 0)
+    assert [note for note in shown.notes if "run run-beside, process" in note and "at work" in note]
+    assert (told.state, "run run-beside, process" in told.reason) == ("pending", True)
+    assert house.go(dry_run=True).notes == []
+
+
+def test_what_a_run_has_only_just_sent_once_is_not_in_doubt_to_a_dry_run_beside_it(tmp_path: Path) -> None:
+    house = House(tmp_path, sync(mode="append", match=""), crm=MemoryAccount(*FIELDS, repeatable=False))
+    house.people((1, "a@x.io", "free"), (2, "b@x.io", "free"))
+    house.crm.leave_out("1")
+    house.go()
+    seen = list[RunReport]()
+
+    class Watched(MemoryDestination):
+        async def write(self, batch: Batch) -> Outcomes:
+            seen.append(await to_thread.run_sync(lambda: house.go(dry_run=True)))
+            return await super().write(batch)
+
+    house.people((1, "a@x.io", "free"), (2, "b@x.io", "free"), (3, "c@x.io", "free"))
+    house.go(destination=lambda: Watched(account=house.crm))
+    assert [(shown.in_doubt, shown.pending) for shown in seen] == [(1, 1)]
+
+
+def test_who_looks_whether_a_sync_is_held_keeps_no_run_from_it(house: House) -> None:
+    with closing(house.ledger()) as ledger:
+        assert ledger.holder() is None
+        path = ledger.home.folder / "locks" / "people.lock"
+        look = os.open(path, os.O_RDONLY)
+        fcntl.flock(look, fcntl.LOCK_SH)
+        Timer(0.003, os.close, [look]).start()
+        assert house.go().status == "succeeded"

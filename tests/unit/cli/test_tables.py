@@ -14,6 +14,7 @@ from reverse_etl.standing import RefusedRow
 from tests.unit.cli.text_of import lines
 
 AT = datetime(2026, 7, 1, 9, 0, tzinfo=UTC)
+LATER = AT + timedelta(hours=3)
 COMMANDS = Commands()
 
 
@@ -95,6 +96,8 @@ def test_rejected_json_has_exactly_the_documented_keys() -> None:
                 "last_at": "2026-07-01T09:00:00.000Z",
                 "next_at": "2026-07-01T10:00:00.000Z",
                 "values": {"email": "ada@"},
+                "kind": "rejected",
+                "field": None,
                 "count": 1,
             }
         ]
@@ -116,7 +119,7 @@ def test_explain_lays_what_was_acknowledged_beside_what_would_be_sent() -> None:
         "state": "in_doubt",
         "reason": "the answer was lost",
     }
-    assert lines(tables.explanation(found)) == [
+    assert lines(tables.explanation(found, LATER)) == [
         "ada in people  in doubt: the answer was lost",
         "the row in the warehouse now",
         "email | ada@x.example",
@@ -125,7 +128,7 @@ def test_explain_lays_what_was_acknowledged_beside_what_would_be_sent() -> None:
         "field | last acknowledged | would be sent | ",
         "email | ada@x.example | ada@x.example | ",
         "total | 1 | 2 | differs",
-        "acknowledged 2026-07-01T09:00:00Z as record 77, by run r1",
+        "acknowledged 2026-07-01 09:00:00Z (3 hours ago) as record 77, by run r1",
     ]
 
 
@@ -145,7 +148,7 @@ def test_explain_says_of_a_field_that_is_kept_as_a_digest_that_its_value_is_not_
         "state": "pending",
         "reason": "",
     }
-    assert lines(tables.explanation(found))[3:6] == [
+    assert lines(tables.explanation(found, LATER))[3:6] == [
         "field | last acknowledged | would be sent | ",
         "email | not kept | ada@x.example | ",
         "link | a | b | differs",
@@ -162,7 +165,7 @@ def test_explain_of_a_key_that_nobody_knows() -> None:
         "state": "absent",
         "reason": "",
     }
-    assert lines(tables.explanation(found)) == [
+    assert lines(tables.explanation(found, LATER)) == [
         "eve in people  absent",
         "the warehouse has no such row now",
         "nothing is acknowledged of this row",

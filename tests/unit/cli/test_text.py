@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -65,3 +66,12 @@ def test_a_cursor_that_stands_on_a_whole_second_is_shown_so() -> None:
     assert text.cursor("2026-06-30T22:23:59.000000Z") == "2026-06-30T22:23:59Z"
     assert text.cursor("2026-06-30T22:23:59.000120Z") == "2026-06-30T22:23:59.000120Z"
     assert text.cursor(17) == "17"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-5, "just now"), (59, "just now"), (60, "1 minute ago"), (7199, "1 hour ago"), (172_800, "2 days ago")],
+)
+def test_a_time_and_how_long_ago_it_is(seconds: int, said: str) -> None:
+    then = datetime(2026, 7, 1, 9, tzinfo=UTC)
+    assert text.since(then, then + timedelta(seconds=seconds)) == f"2026-07-01 09:00:00Z ({said})"

@@ -52,6 +52,7 @@ def test_a_plain_definition_gets_every_default(project: ProjectFolder) -> None:
         ("timezone: Europe/Berlin", "timezone", "Europe/Berlin"),
         ("on_duplicate: none", "on_duplicate", "none"),
         ("in_doubt: hold", "in_doubt", "hold"),
+        ("log_to: none", "log_to", "none"),
         ("tags: [crm, sales]", "tags", ("crm", "sales")),
         ("enabled: false", "enabled", False),
         ("guard: {max_removed: 10%}", "guard", GuardConfig(max_removed=0.1, removed_floor=0)),
