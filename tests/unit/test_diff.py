@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pytest
 
 from reverse_etl.config.sync import GuardConfig
 from reverse_etl.diff import STALE_ROWS
@@ -303,6 +305,17 @@ def test_a_baseline_remembers_and_sends_nothing(tmp_path: Path) -> None:
     report = house.go()
     assert (report.rows.changed, report.rows.removed) == (1, 0)  # its record was never ours to remove
     assert house.crm.sent() == [(UPSERT, "1", {"email": "a@x.io", "plan": "pro"})]
+
+
+@pytest.mark.parametrize("wishes", [{}, {"limit": 1}])
+def test_a_baseline_is_one_run_though_it_moves_no_cursor(tmp_path: Path, wishes: dict[str, Any]) -> None:
+    house = House(tmp_path, sync(first_run="baseline", cursor="seen"))
+    columns = "id INTEGER, email VARCHAR, plan VARCHAR, seen INTEGER"
+    house.people((1, "a@x.io", "pro", None), columns=columns)
+    house.go(**wishes)
+    house.people((1, "a@x.io", "pro", None), (2, "b@x.io", "pro", 1), columns=columns)
+    house.go()
+    assert house.crm.sent() == [(UPSERT, "2", {"email": "b@x.io", "plan": "pro"})]
 
 
 def test_insert_sends_new_keys_only_and_skips_what_exists(tmp_path: Path) -> None:
