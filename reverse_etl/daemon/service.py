@@ -15,9 +15,10 @@ from anyio import to_thread
 
 from reverse_etl import pace
 from reverse_etl.clock import SYSTEM
+from reverse_etl.daemon import days
 from reverse_etl.daemon.alarms import ApSchedulerAlarms
 from reverse_etl.daemon.alerts import Watch
-from reverse_etl.daemon.books import Books
+from reverse_etl.daemon.books import Books, Standing
 from reverse_etl.daemon.courier import Courier
 from reverse_etl.daemon.definitions import Changes, Definitions
 from reverse_etl.daemon.front import Front
@@ -31,6 +32,7 @@ from reverse_etl.daemon.systemd import READY, STOPPING, WATCHDOG, Notifier
 from reverse_etl.daemon.turn import Turn
 from reverse_etl.errors import ConfigError, ReverseEtlError
 from reverse_etl.model import Problem
+from reverse_etl.quota import Forecast
 from reverse_etl.redaction import SECRETS
 
 log = logging.getLogger(__name__)
@@ -146,15 +148,11 @@ class Service:
         )
 
     def _tell_started(self, url: str) -> None:
-        syncs, scheduled = len(self.definitions.current), len(self.scheduler.priorities())
-        log.info(
-            "the daemon has started at %s: %d syncs, %d of them with a schedule, %d at a time",
-            url,
-            syncs,
-            scheduled,
-            self.pool.places,
-            extra={"url": url},
-        )
+        syncs = [each.sync for each in self.definitions.current.values()]
+        scheduled = sum(sync.enabled and sync.schedule is not None for sync in syncs)
+        by = f"{self.pool.places} at a time" if self.scheduler.away is None else "carried out by workers"
+        message = "the daemon has started at %s: %d syncs, %d of them with a schedule, %s"
+        log.info(message, url, len(syncs), scheduled, by, extra={"url": url})
         self._notifier.tell(READY, f"STATUS={scheduled} syncs scheduled")
 
     async def _watch(self) -> None:
@@ -188,13 +186,18 @@ class Service:
             await anyio.sleep(ROWS_SECONDS)
             if not self.life.ready:
                 continue
-            self.alerts.look_at_days(pace.forecasts())
             try:
-                standing = await to_thread.run_sync(Books(self.definitions.current).standing)
+                standing, forecasts = await to_thread.run_sync(self._look_at_rows)
             except ReverseEtlError as failure:
                 log.error("the state could not be looked at, and is again soon: %s", failure.message)
             else:
+                self.alerts.look_at_days(forecasts)
                 self.alerts.look_at_rows(self.scheduler.agenda, standing)
+
+    def _look_at_rows(self) -> tuple[dict[str, Standing], list[Forecast]]:
+        """Refused rows, and how long the calls of the day will last: what workers know of that stands in the state."""
+        elsewhere = [] if self.scheduler.away is None else days.left(self.definitions.project, SYSTEM.now())
+        return Books(self.definitions.current).standing(), days.soonest([*pace.forecasts(), *elsewhere])
 
     async def _take(self, changes: Changes) -> None:
         if self.life.ready:

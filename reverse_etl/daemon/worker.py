@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 import signal
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -15,9 +16,10 @@ from anyio import to_thread
 from procrastinate import JobContext
 from procrastinate.exceptions import ConnectorException, ProcrastinateException
 
-from reverse_etl import clock
+from reverse_etl import clock, pace
 from reverse_etl.blame import blame, bug
 from reverse_etl.clock import SYSTEM
+from reverse_etl.daemon import days
 from reverse_etl.daemon.definitions import Definition, Definitions
 from reverse_etl.daemon.life import Life
 from reverse_etl.daemon.listener import Listener
@@ -37,9 +39,12 @@ DEAD_AFTER = 15.0  # a worker that has not been heard of for so long
 LOOK_FOR_DEAD = 5.0
 BUSY_SECONDS, TRY_AGAIN = 75.0, 3.0  # a dead holder's lease ends within the first; a living one's run is left alone
 AFTER_OUTAGE = 5.0
+TELL_DAYS = 60.0
 TERMINATED = 128
 
 log = logging.getLogger(__name__)
+
+_NAME = f"process {os.getpid()} on {platform.node()}"
 
 
 async def work(root: Path, env: Mapping[str, str], listen: str | None = None) -> int:
@@ -77,6 +82,7 @@ class Worker:
             working = asyncio.create_task(self._work(runs))
             tasks.start_soon(self._watch_others)
             tasks.start_soon(self._give_signs)
+            tasks.start_soon(self._tell_days)
             if watcher is not None:
                 post = Post(self.life, self._definitions, self._metrics.text)
                 tasks.start_soon(watcher.serve, watched(post, watcher.settings))
@@ -100,11 +106,29 @@ class Worker:
             self.life.sign()
             await anyio.sleep(LOOK_FOR_DEAD)
 
+    async def _tell_days(self) -> None:
+        """What this worker has learned of accounts' days, for the daemon to warn of."""
+        told = False
+        while True:
+            await anyio.sleep(TELL_DAYS)
+            forecasts = pace.forecasts()
+            if not forecasts and not told:
+                continue
+            try:
+                await to_thread.run_sync(days.leave, self._definitions.project, _NAME, forecasts, SYSTEM.now())
+                told = bool(forecasts)
+            except ReverseEtlError as failure:
+                log.debug("the daemon was not told of the day's calls", exc_info=failure)
+
     async def _work(self, runs: int) -> None:
         """Goes on after an outage of the database."""
+        out = False
         while True:
-            self.life.ready = True
             try:
+                await self._queue.app.check_connection_async()
+                if out:
+                    log.info("the queue in the database is reached again")
+                out, self.life.ready = False, True
                 await self._queue.app.run_worker_async(
                     queues=[NAME],
                     concurrency=runs,
@@ -116,7 +140,9 @@ class Worker:
             except ProcrastinateException as failure:
                 log.debug("the queue failed", exc_info=failure)
             self.life.ready = False
-            log.error("the queue in the database was not reached, and is tried again soon")
+            if not out:  # once is enough
+                log.error("the queue in the database was not reached, and is tried again every few seconds")
+            out = True
             await anyio.sleep(AFTER_OUTAGE)
 
     async def _watch_others(self) -> None:

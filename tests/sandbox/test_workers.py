@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import anyio
 import httpx
@@ -18,7 +19,7 @@ from reverse_etl.daemon.queue import NAME, TASK, Queue
 from reverse_etl.daemon.workforce import Order
 from reverse_etl.errors import StateError
 from reverse_etl.state.scheduling import Seat, scheduling
-from tests.sandbox.scene import Scene
+from tests.sandbox.scene import Scene, scene_in
 from tests.sandbox.test_daemon import runs, started
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -226,3 +227,23 @@ def _execute(url: str, sql: str) -> None:
     engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
     with engine.begin() as connection:
         connection.execute(sa.text(sql))
+
+
+# A day's course in seconds, not in a quarter of an hour.
+HASTY = (
+    "from datetime import timedelta; from reverse_etl import quota; from reverse_etl.daemon import service, worker; "
+    "quota.SHORTEST_COURSE = quota.STEP = timedelta(); worker.TELL_DAYS = service.ROWS_SECONDS = 0.2; "
+)
+
+
+def test_a_day_that_will_not_last_is_told_by_the_daemon_though_only_workers_know_it(
+    tmp_path: Path, postgres: str
+) -> None:
+    with scene_in(tmp_path, hubspot_daily=100) as scene:
+        scene.write_project(daemon={"listen": "127.0.0.1:0", "workers": "queue"}, state={"url": postgres})
+        scene.people(*((f"{number}@example.com", "Ada", number) for number in range(300)))
+        scene.define(schedule="every 1 hour")
+        with started(scene, first=HASTY) as daemon, started(scene, command="worker", first=HASTY) as worker:
+            daemon.until_said("alert: HubSpot (connection 'hubspot'): ", "of the day's 100 calls are left")
+            assert [worker.terminate(), daemon.terminate()] == [0, 0]
+        assert sum("alert: HubSpot" in line["event"] for line in daemon.lines()) == 1
