@@ -18,7 +18,7 @@ from reverse_etl.clock import Clock
 from reverse_etl.destinations.salesforce import collections, errors
 from reverse_etl.destinations.salesforce.finding import Finder
 from reverse_etl.destinations.salesforce.links import Link
-from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
+from reverse_etl.destinations.salesforce.rest import Rest, a_few_at_once
 from reverse_etl.errors import BatchRefused, DestinationError, InDoubt
 from reverse_etl.model import Batch, Operation
 from reverse_etl.retries import TIMEOUT
@@ -65,28 +65,10 @@ class Calls:
     async def write_all(
         self, batch: Batch, links: Mapping[str, Link], places: Sequence[int], outcomes: Outcomes
     ) -> None:
-        """As many calls as the rows at these places take, a few at once; one that is refused as a whole is halved.
-
-        After a failure no further one is made; it is raised when those under way are answered.
-        """
+        """As many calls as the rows at these places take, a few at once; one that is refused as a whole is halved."""
         places, most = _by_parent(batch, places), collections.MOST_RECORDS
-        parts = iter([places[start : start + most] for start in range(0, len(places), most)])
-        failures: list[Exception] = []
-
-        async def one_after_the_other() -> None:
-            for part in parts:
-                try:
-                    await self._halving(batch, links, part, outcomes)
-                except Exception as failure:
-                    failures.append(failure)
-                if failures:
-                    return
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(IN_FLIGHT):
-                tasks.start_soon(one_after_the_other)
-        if failures:
-            raise failures[0]
+        parts = (places[start : start + most] for start in range(0, len(places), most))
+        await a_few_at_once(lambda part: self._halving(batch, links, part, outcomes), parts)
 
     async def update(self, batch: Batch, ids: Sequence[str], outcomes: Outcomes) -> None:
         """One call that updates these very records, without links."""

@@ -21,7 +21,7 @@ import pyarrow as pa
 from reverse_etl.clock import Clock
 from reverse_etl.destinations.salesforce import errors, jobs, results, soql
 from reverse_etl.destinations.salesforce.jobs import Job, Jobs
-from reverse_etl.destinations.salesforce.rest import Rest
+from reverse_etl.destinations.salesforce.rest import Rest, a_few_at_once
 from reverse_etl.errors import DestinationError, InDoubt
 from reverse_etl.late import Late
 from reverse_etl.model import Field
@@ -96,10 +96,12 @@ class Finder:
         found = soql.Found(match, values)
         queries = partial(soql.queries, object, match, found.values, fields)
         if len(found.values) < VERY_MANY or not await self._extracted(object, match, fields, queries, found):
-            for query in queries():
-                for record in await self._rest.query(query):
-                    found.add(record)
+            await a_few_at_once(partial(self._ask, found), queries())
         return found.records()
+
+    async def _ask(self, found: soql.Found, query: str) -> None:
+        for record in await self._rest.query(query):
+            found.add(record)
 
     async def _extracted(
         self, object: str, match: Field, fields: Sequence[str], queries: Queries, found: soql.Found

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from urllib.parse import quote
+
+import anyio
+from anyio.lowlevel import checkpoint
 
 from reverse_etl import breaker
 from reverse_etl.answer import Answer
@@ -17,6 +20,7 @@ from reverse_etl.http import UNSET, Http
 from reverse_etl.pace import Pace, shared
 from reverse_etl.protocols import Opening, Traffic
 from reverse_etl.retries import Budget
+from reverse_etl.stop import unless_asked
 
 IN_FLIGHT = 4
 # Salesforce publishes no limit per second: it counts calls by the day, and those that run for 20 s or longer at once.
@@ -31,6 +35,36 @@ HEADERS = {
     "sforce-mru": "updateMru=false",  # else records we write show up among the user's recently viewed ones
 }
 _USAGE = re.compile(r"(?:^|;)\s*api-usage=(\d+)/(\d+)")
+
+
+T = TypeVar("T")
+
+
+async def a_few_at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
+    """Do the work for each item, as many at once as an org is asked.
+
+    After a failure, or when the run is asked to stop, no further one is begun; it is raised when those under way have
+    ended.
+    """
+    waiting = iter(items)
+    failures: list[Exception] = []
+
+    async def one_after_the_other() -> None:
+        for item in waiting:
+            try:
+                with unless_asked():
+                    await checkpoint()
+                await work(item)
+            except Exception as failure:
+                failures.append(failure)
+            if failures:
+                return
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(IN_FLIGHT):
+            tasks.start_soon(one_after_the_other)
+    if failures:
+        raise failures[0]
 
 
 class Rest:

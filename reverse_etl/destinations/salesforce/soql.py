@@ -50,8 +50,9 @@ class Found:
             self._found.setdefault(value, {}).setdefault(str(record["Id"]), record)
 
     def records(self) -> dict[str, list[dict[str, Any]]]:
-        """By value; one that finds none is left out."""
-        return {value: [known[each] for each in sorted(known)] for value, known in self._found.items()}
+        """By value, in the order in which they were asked for; one that finds none is left out."""
+        found = ((value, self._found[value]) for value in self.values if value in self._found)
+        return {value: [known[each] for each in sorted(known)] for value, known in found}
 
 
 def queries(object: str, match: Field, values: Iterable[str], fields: Sequence[str] = ()) -> Iterator[str]:

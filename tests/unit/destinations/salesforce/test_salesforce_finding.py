@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,11 @@ import httpx
 import pytest
 
 from reverse_etl.destinations.salesforce import Salesforce
-from reverse_etl.errors import InDoubt
+from reverse_etl.destinations.salesforce.soql import queries
+from reverse_etl.errors import DestinationError, InDoubt, Interrupted
 from reverse_etl.protocols import OTHERS
-from tests.unit.destinations.salesforce.org import DATA, Org, refused
+from reverse_etl.stop import Stop
+from tests.unit.destinations.salesforce.org import DATA, FIELDS, Org, refused
 from tests.unit.destinations.salesforce.test_salesforce_describing import LEAD, told
 
 JOBS = f"{DATA}/jobs/query"
@@ -78,6 +81,50 @@ def test_fewer_values_are_asked_for_in_queries() -> None:
     (found,) = find(org, (VALUES[:19_999], []))
     assert [*found] == ["k1"]
     assert org.calls("POST", JOBS) == []
+
+
+def everyone(request: httpx.Request) -> httpx.Response:
+    """A record for every value that a query asks for."""
+    asked = re.findall(r"'(\w+)'", request.url.params["q"])
+    records = [{"Id": f"00Q{value}", "External_Id__c": value} for value in reversed(asked)]
+    return httpx.Response(200, json={"totalSize": len(records), "done": True, "records": records})
+
+
+def test_a_few_queries_are_under_way_at_once_and_no_more_of_them_than_one_by_one() -> None:
+    org = org_of(4)
+    org.tell("GET", f"{DATA}/query", everyone)
+    org.takes = 1.0
+    (found,) = find(org, (VALUES[:5_000], []))
+    assert [*found] == VALUES[:5_000]  # in the order in which they were asked for, whichever was answered first
+    assert sorted(org.queries()) == sorted(queries("Lead", FIELDS["External_Id__c"], VALUES[:5_000]))
+    assert org.busiest == 4
+
+
+def test_after_a_query_that_fails_no_further_one_is_made() -> None:
+    org = org_of(4)
+    org.tell("GET", f"{DATA}/query", everyone, refused(400, "INVALID_FIELD", "No such column 'X'"), everyone)
+    org.takes = 1.0
+    with pytest.raises(DestinationError, match="No such column"):
+        find(org, (VALUES[:19_999], []))
+    assert len(org.queries()) <= 5
+
+
+def test_who_asks_a_run_to_stop_waits_for_the_queries_under_way_and_makes_no_other() -> None:
+    org, stop = org_of(4), Stop()
+
+    def asking(request: httpx.Request) -> httpx.Response:
+        stop.ask()
+        return everyone(request)
+
+    org.tell("GET", f"{DATA}/query", asking)
+    org.takes = 1.0
+
+    async def scenario(salesforce: Salesforce) -> None:
+        with stop.heeded(), pytest.raises(Interrupted):
+            await salesforce.find("Lead", "External_Id__c", VALUES[:19_999], [])
+
+    org.use(scenario)
+    assert len(org.queries()) == 4
 
 
 def test_of_an_object_that_is_much_larger_the_values_are_asked_for_in_queries() -> None:
