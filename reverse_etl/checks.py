@@ -20,6 +20,7 @@ from reverse_etl.model import Field, FieldType, ObjectSchema, Problem
 
 NUMBER = r"^\s*[+-]?\d+(\.\d+)?\s*$"
 EMAIL = r"^\s*[^@\s]+@[^@\s]+\.[^@\s]+\s*$"
+DAY = r"^\s*\d{4}-\d{2}-\d{2}\s*$"
 LARGEST = "9" * 38
 NO_NUMBER = (FieldType.DATE, FieldType.DATETIME)
 CHOICE = (FieldType.CHOICE, FieldType.CHOICES)
@@ -118,13 +119,31 @@ def _field_rules(column: PayloadColumn, field: Field) -> Iterator[Rule]:
     if is_text and field.type in (FieldType.NUMBER, FieldType.INTEGER):
         broken = f"{goes} AND NOT regexp_full_match({name}, {literal(NUMBER)})"
         yield Rule(broken, "invalid_number", field.name, "the text is not a number")
+    if field.type is FieldType.INTEGER and (is_text or _is_number(column)):
+        broken = f"{goes} AND TRY_CAST({name} AS DOUBLE) <> trunc(TRY_CAST({name} AS DOUBLE))"
+        yield Rule(broken, "invalid_number", field.name, "the number has a fraction, and the field takes whole ones")
     if is_text and field.type in NO_NUMBER:
-        broken = f"{goes} AND {name} IS NOT NULL AND TRY_CAST({name} AS TIMESTAMPTZ) IS NULL"
+        broken = f"{goes} AND {name} IS NOT NULL AND TRY_CAST(trim({name}) AS TIMESTAMPTZ) IS NULL"
         yield Rule(broken, "invalid_time", field.name, "the text is not a date or time in ISO form")
-    if is_text and field.type is FieldType.BOOLEAN:
-        broken = f"{goes} AND lower({name}) NOT IN ('true', 'false')"
-        yield Rule(broken, "invalid_boolean", field.name, "the text is neither `true` nor `false`")
+    if is_text and field.type is FieldType.DATE:
+        broken = f"{goes} AND {name} IS NOT NULL AND NOT regexp_full_match({name}, {literal(DAY)})"
+        yield Rule(broken, "invalid_time", field.name, "the text has a time of day, and the field takes a date")
+    if field.type is FieldType.BOOLEAN:
+        yield from _boolean_rules(column, field, name, goes)
     yield from _size_rules(column, field, name, goes)
+
+
+def _boolean_rules(column: PayloadColumn, field: Field, name: str, goes: str) -> Iterator[Rule]:
+    if column.type == "VARCHAR":
+        broken = f"{goes} AND lower(trim({name})) NOT IN ('true', 'false')"
+        yield Rule(broken, "invalid_boolean", field.name, "the text is neither `true` nor `false`")
+    elif _is_number(column):
+        broken = f"{goes} AND {name} NOT IN (0, 1)"
+        yield Rule(broken, "invalid_boolean", field.name, "the number is neither 1 nor 0")
+
+
+def _is_number(column: PayloadColumn) -> bool:
+    return column.type == "DOUBLE" or column.type.endswith("INT") or column.type.startswith("DECIMAL")
 
 
 def _size_rules(column: PayloadColumn, field: Field, name: str, goes: str) -> Iterator[Rule]:

@@ -63,7 +63,7 @@ def told(value: object, field: Field) -> JSON:
             return text if moment is None else moment.date().isoformat()
         case FieldType.DATETIME:
             moment = _moment(text)
-            return text if moment is None else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+            return text if moment is None else f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
         case FieldType.TIME:
             return _clock_time(text)
         case FieldType.CHOICES:

@@ -4,7 +4,8 @@
     boolean           true, false                                   a boolean, for boolean and untyped fields
     integer, decimal  plain digits, no exponent, no trailing zeros  a number of the same digits, never through a float
     float             shortest digits that read back equal          a number of the same digits
-    text              as it is; trimmed for other fields            a number or boolean, where field and text are
+    text              as it is; trimmed for other fields, a time    a number or boolean, where field and text are
+                      in ISO form in UTC (without an offset: UTC's)
     date              2026-01-31; for a datetime field midnight UTC
     timestamp         2026-01-31T10:20:30.123Z, in UTC and cut to the millisecond; for a date field its UTC day
     time              10:20:30.5; for a time field 10:20:30.500Z
@@ -91,13 +92,27 @@ def as_json(column: pa.Array, field: Field) -> list[object]:
 
 
 def _text_for(column: pa.Array, wanted: FieldType) -> pa.Array:
-    """Text in a field that takes something else: without blanks around it, `+5` as 5, `TRUE` as true."""
+    """Text in a field that takes something else: without blanks around it, `+5` as 5, `TRUE` as true, times in UTC."""
     if wanted in VERBATIM:
         return column
     trimmed = pc.utf8_trim_whitespace(column)
     if wanted in NUMERIC:
         return pc.replace_substring_regex(trimmed, r"^\+", "")
+    if wanted is FieldType.DATETIME:
+        return pa.array([_in_utc(text) for text in trimmed.to_pylist()], pa.string())
     return pc.utf8_lower(trimmed) if wanted is FieldType.BOOLEAN else trimmed
+
+
+def _in_utc(text: str | None) -> str | None:
+    """A time in ISO form, as other times go out; what isn't one goes as it came, for the destination to judge."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return text
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def _choices(column: pa.Array, field: Field) -> list[str | None]:

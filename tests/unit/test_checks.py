@@ -110,6 +110,30 @@ CASES: list[tuple[str, Field, pa.Array, list[str | None]]] = [
         [None, None, "invalid_time", None],
     ),
     (
+        "text with a time of day for a date",
+        Field("v", FieldType.DATE),
+        pa.array(["2026-06-01", " 2026-06-01 ", "2026-06-01T12:00:00Z", "2026-06-01 12:00", "2026-13-01", None]),
+        [None, None, *["invalid_time"] * 3, None],
+    ),
+    (
+        "a number that is no boolean",
+        Field("v", FieldType.BOOLEAN),
+        pa.array([0, 1, 2, -1, None]),
+        [None, None, "invalid_boolean", "invalid_boolean", None],
+    ),
+    (
+        "a fraction for whole numbers",
+        Field("v", FieldType.INTEGER, digits=8, scale=0),
+        pa.array([1.0, 1.5, -0.25, None]),
+        [None, "invalid_number", "invalid_number", None],
+    ),
+    (
+        "a fraction for whole numbers, as text",
+        Field("v", FieldType.INTEGER, digits=8, scale=0),
+        pa.array(["12", "12.0", "12.5", "+7", None]),
+        [None, None, "invalid_number", None, None],
+    ),
+    (
         "text that is no boolean",
         Field("v", FieldType.BOOLEAN),
         pa.array(["true", "False", "yes", None]),

@@ -102,6 +102,14 @@ def test_a_date_field_takes_the_day_and_a_datetime_field_takes_midnight() -> Non
     assert text([date(2026, 1, 31)], pa.date64()) == ["2026-01-31"]
 
 
+def test_a_time_in_text_goes_out_as_other_times_do_in_utc_and_cut_to_the_millisecond() -> None:
+    told = ["2026-01-31T10:20:30.123987+02:00", " 1969-12-31 23:59:59.9999 ", "2026-01-31", "0001-01-01T00:00", "later"]
+    expected = ["2026-01-31T08:20:30.123Z", "1969-12-31T23:59:59.999Z", "2026-01-31T00:00:00.000Z"]
+    expected += ["0001-01-01T00:00:00.000Z", "later"]
+    assert text([*told, None], pa.string(), FieldType.DATETIME) == [*expected, None]
+    assert as_json(pa.array(told), field(FieldType.DATETIME)) == expected
+
+
 def test_a_time_of_day_is_iso_text_and_a_time_field_has_milliseconds() -> None:
     times = [time(10, 20, 30), time(10, 20, 30, 500000)]
     assert text(times, pa.time64("us")) == ["10:20:30", "10:20:30.5"]

@@ -34,7 +34,7 @@ ID = "Id"
 _KEY = "sf__key"  # of a row, beside columns that can have no such name
 
 _AS_IT_IS = frozenset({FieldType.TEXT, FieldType.OTHER})
-_TRIMMED = frozenset({FieldType.DATE, FieldType.DATETIME, FieldType.TIME, FieldType.REFERENCE})
+_TRIMMED = frozenset({FieldType.DATE, FieldType.TIME, FieldType.REFERENCE})
 _OF_ITS_OWN = frozenset({FieldType.BOOLEAN, FieldType.CHOICE, FieldType.CHOICES})
 
 

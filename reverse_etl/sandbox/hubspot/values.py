@@ -94,7 +94,7 @@ def _datetime(prop: Property, value: str) -> str:
         raise Invalid("INVALID_LONG", f"{value} was not a valid long.")
     if CANONICAL.fullmatch(value):
         return value
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def _moment(value: str) -> datetime | None:

@@ -120,7 +120,7 @@ def _datetime(field: Field, value: Any) -> str:
     except ValueError:
         raise _unparsable(field, value) from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.000+0000"
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}.000+0000"
 
 
 def _unparsable(field: Field, value: Any) -> Unparsable:
