@@ -39,10 +39,10 @@ def set_aside(comparison: Comparison, match: PayloadColumn, *, folds_case: bool,
         f"WHERE owned OR {'n > 1' if refuse_all else 'nth > 1'}"
     )
     message = f"another row has the same {match.field}, which finds one record only"
-    comparison.invalidate("rowid IN (SELECT place FROM clashing)", "invalid_match_clash", match.field, message)
+    comparison.invalid.take("rowid IN (SELECT place FROM clashing)", "invalid_match_clash", match.field, message)
     message = f"another row's record has this {match.field} until that row's own change is delivered"
     held = "SELECT w.place FROM wanted w JOIN taken t ON t.m = w.m AND t.key <> w.key"
-    comparison.invalidate(f"record_id IS NULL AND rowid IN ({held})", "invalid_match_clash", match.field, message)
+    comparison.invalid.take(f"record_id IS NULL AND rowid IN ({held})", "invalid_match_clash", match.field, message)
 
 
 def hand_over(comparison: Comparison, match: PayloadColumn, *, folds_case: bool) -> None:

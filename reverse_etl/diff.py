@@ -5,7 +5,7 @@ Tables, in the order in which they come to be:
     incoming   every row read: its key and fingerprint; see `spool`
     known      the snapshot, as a relation: see `state.snapshot`
     candidate  keys whose fingerprints differ, or where one side is missing
-    doubled    keys that stand on more than one row
+    doubled    keys that stand on more than one row; beside it `invalid`, see there
     delta      rows to send: typed keys `k*`, payload `f_*`, what was acknowledged `o_*`, which fields go out `d_*`
     removed    acknowledged rows that are no longer in a complete result
     displaced  such rows whose record another row is about to take over, the `taker`
@@ -20,8 +20,8 @@ from typing import Any
 import pyarrow as pa
 
 from reverse_etl.acknowledged import Known
-from reverse_etl.checks import Rule
 from reverse_etl.digests import Digests, new_key
+from reverse_etl.invalid import Invalid
 from reverse_etl.localdb import column_types, number, only_read, quoted, table
 from reverse_etl.mapping import PayloadColumn, Shape
 from reverse_etl.spool import Spool
@@ -67,6 +67,7 @@ class Comparison:
         self.spool = spool
         self.digests = digests or (lambda: Digests(new_key()))
         self.connection = spool.connection
+        self.invalid = Invalid(spool)
         self.outgoing = "NOT held"  # which rows of `delta` go out, as a condition
         self._stale = False
         self._everything = False
@@ -82,24 +83,9 @@ class Comparison:
         self._everything = scope.everything
         self._lay_doubtful(scope)
         self._find_candidates(scope)
-        self._find_doubled(scope)
+        self.invalid.find_doubled(complete=scope.complete)
         self._describe_delta(scope)
         self._describe_removed(scope)
-
-    def set_aside(self, rules: Sequence[Rule]) -> None:
-        """Move rows that a rule refuses from `delta` to `invalid`; the first rule that holds gives the reason."""
-        if not rules or not self._number("SELECT count(*) FROM delta"):
-            return
-        cases = " ".join(f"WHEN {rule.condition} THEN {nth}" for nth, rule in enumerate(rules))
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE flawed AS SELECT place, rule FROM "
-            f"(SELECT rowid AS place, CASE {cases} END AS rule FROM delta) WHERE rule IS NOT NULL"
-        )
-        for nth in [row[0] for row in self.connection.execute("SELECT DISTINCT rule FROM flawed").fetchall()]:
-            rule = rules[nth]
-            self.invalidate(
-                f"rowid IN (SELECT place FROM flawed WHERE rule = {nth})", rule.code, rule.column, rule.message
-            )
 
     def forget_reordered(self, columns: Sequence[PayloadColumn]) -> None:
         """Several choices that only stand in another order, or twice, are no change of these fields, nor of a row."""
@@ -183,22 +169,6 @@ class Comparison:
         rows: list[dict[str, Any]] = table(self.connection, sql).to_pylist()
         return rows
 
-    def invalid_rows(self) -> list[dict[str, Any]]:
-        """Each invalid key with its reason and payload; rows without a key share one entry a reason."""
-        if not self._number("SELECT count(*) FROM invalid"):
-            return []
-        shown = ", ".join(_shown(column) for column in self.shape.payload)
-        order = ", ".join(f"i.{quoted(column.name)}" for column in self.shape.payload)
-        with self.spool.payload() as payload:
-            rows: list[dict[str, Any]] = table(
-                self.connection,
-                f"SELECT v.key, v.code, v.field, v.message, v.n, {shown} "
-                f"FROM {payload} i JOIN invalid v ON v.key IS NOT DISTINCT FROM i.key "
-                f"QUALIFY row_number() OVER (PARTITION BY v.key, v.code ORDER BY {order}) = 1 "
-                "ORDER BY v.key NULLS FIRST, v.code",
-            ).to_pylist()
-        return rows
-
     def removed_value(self, column: PayloadColumn) -> str:
         """SQL for a removed row's acknowledged value, in the type that the field has now."""
         have = column_types(self.connection, "removed")
@@ -231,7 +201,7 @@ class Comparison:
     def counts(self) -> Counts:
         """read = unchanged + added + changed + invalid, rows read again apart."""
         read = self.spool.rows_read()
-        invalid = self._number("SELECT coalesce(sum(n), 0) FROM invalid WHERE NOT reread")
+        invalid = self.invalid.count()
         added = self._number("SELECT count(*) FROM delta WHERE change = 'added' AND NOT reread")
         changed = self._number("SELECT count(*) FROM delta WHERE change = 'changed' AND NOT reread")
         return Counts(
@@ -265,41 +235,6 @@ class Comparison:
             f"FROM (SELECT key, h, reread FROM incoming WHERE key IS NOT NULL) i {join} "
             f"(SELECT key, h, position FROM known) o ON i.key = o.key WHERE ({differs}) OR {self._doubt}"
         )
-
-    def _find_doubled(self, scope: Scope) -> None:
-        """Rows without a key, and keys that stand on more than one row."""
-        self.connection.execute(
-            "CREATE TABLE invalid (key VARCHAR, code VARCHAR, field VARCHAR, message VARCHAR, n BIGINT, reread BOOLEAN)"
-        )
-        self.connection.execute("CREATE TABLE doubled (key VARCHAR, n BIGINT)")
-        rows, keys = self.connection.execute("SELECT count(*), count(key) FROM incoming").fetchall()[0]
-        if keys < rows:
-            self.connection.execute(
-                "INSERT INTO invalid SELECT NULL, 'invalid_null_key', NULL, 'the key is NULL', count(*), "
-                "bool_and(reread) FROM incoming WHERE key IS NULL"
-            )
-        if self._stand_once(keys, scope):
-            return
-        self.connection.execute(
-            "INSERT INTO doubled SELECT key, count(*) FROM incoming WHERE key IS NOT NULL "
-            "GROUP BY key HAVING count(*) > 1"
-        )
-        self.connection.execute(
-            "INSERT INTO invalid SELECT i.key, 'invalid_repeated_key', NULL, "
-            "'the key stands on ' || count(*) || ' rows', count(*), bool_and(i.reread) "
-            "FROM incoming i JOIN doubled USING (key) GROUP BY i.key"
-        )
-
-    def _stand_once(self, keys: int, scope: Scope) -> bool:
-        """Whether no key stands on two rows, found out without grouping a million of them."""
-        if not scope.complete:
-            return self._number("SELECT count(DISTINCT hash(key)) FROM incoming WHERE key IS NOT NULL") == keys
-        new, new_keys, lost = self.connection.execute(
-            "SELECT count(key) FILTER (known_at IS NULL), count(DISTINCT key) FILTER (known_at IS NULL), "
-            "count(*) FILTER (key IS NULL) FROM candidate"
-        ).fetchall()[0]
-        # every known key stands once: as many rows met one as known keys were met
-        return bool(new == new_keys and keys - new == self._number("SELECT count(*) FROM known") - lost)
 
     def _describe_delta(self, scope: Scope) -> None:
         have = column_types(self.connection, "known")
@@ -361,7 +296,8 @@ class Comparison:
         """A field's new value, the acknowledged one, and whether it goes out; and what makes it differ."""
         new = f"i.{quoted(column.name)}"
         old, differs = known.beside(column)
-        effective = f"coalesce({new}, {old})" if column.keep_on_null and not column.digested else new
+        stays = f"CASE WHEN o.record_id IS NOT NULL THEN {old} END"  # a NULL leaves alone what a record of ours has
+        effective = f"coalesce({new}, {stays})" if column.keep_on_null and not column.digested else new
         counts = f"{new} IS NOT NULL" if column.keep_on_null else "true"
         differs = f"({counts} AND ({differs} OR {OWED}))" if column.links else f"({counts} AND {differs})"
         everything = scope.everything or not column.compare
@@ -383,14 +319,6 @@ class Comparison:
         )
         self.connection.execute("CREATE TABLE displaced (key VARCHAR, taker VARCHAR)")
 
-    def invalidate(self, condition: str, code: str, field: str | None, message: str) -> None:
-        """Move the rows of `delta` that a condition holds for to `invalid`."""
-        self.connection.execute(
-            f"INSERT INTO invalid SELECT key, ?, ?, ?, 1, reread FROM delta WHERE {condition}",
-            [code, field, message],
-        )
-        self.connection.execute(f"DELETE FROM delta WHERE {condition}")
-
     def _number(self, sql: str) -> int:
         return number(self.connection, sql)
 
@@ -399,15 +327,3 @@ def _choices(name: str, type: str) -> str:
     """Several choices in one order, each once, whether they came as a list or as text."""
     parts = quoted(name) if type.endswith("[]") else f"string_split(CAST({quoted(name)} AS VARCHAR), ';')"
     return f"list_sort(list_distinct({parts}))"
-
-
-def _shown(column: PayloadColumn) -> str:
-    """SQL for an invalid row's value; a time may lie beyond what Python can hold, so it is made text here."""
-    name = f"i.{quoted(column.name)}"
-    if column.type == "DATE":
-        name = f"CAST({name} AS VARCHAR)"
-    elif column.type == "TIMESTAMP WITH TIME ZONE":
-        utc = f"timezone('UTC', {name})"
-        text = f"regexp_replace(strftime({utc}, '%Y-%m-%dT%H:%M:%S.%fZ'), '000Z$', 'Z')"
-        name = f"CASE WHEN isfinite({name}) THEN {text} ELSE CAST({name} AS VARCHAR) END"
-    return f"{name} AS {quoted(column.name)}"

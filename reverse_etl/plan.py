@@ -249,7 +249,7 @@ def compare(sync: SyncConfig, comparison: Comparison, wish: Wish, refused: Seque
             doubtful=tuple(row.key_text for row in refused if row.kind in DOUBTFUL and row.key_text is not None),
         )
     )
-    comparison.set_aside(checks.general_rules(comparison.shape))
+    comparison.invalid.set_aside(checks.general_rules(comparison.shape))
 
 
 def refuse_rows(sync: SyncConfig, comparison: Comparison, schema: ObjectSchema) -> None:
@@ -258,7 +258,7 @@ def refuse_rows(sync: SyncConfig, comparison: Comparison, schema: ObjectSchema) 
     checks.refuse_fields(sync, schema, shape)
     comparison.forget_reordered([c for c in shape.compared if schema.fields[c.field].type is FieldType.CHOICES])
     rules = checks.match_rules(shape, _finders(sync, schema))
-    comparison.set_aside([*rules, *checks.schema_rules(shape, schema.fields)])
+    comparison.invalid.set_aside([*rules, *checks.schema_rules(shape, schema.fields)])
     if sync.mode == "append":  # many events may be about one record
         return
     folds = schema.fields[sync.match].folds_case
@@ -312,7 +312,7 @@ def invalid_rows(comparison: Comparison, now: datetime) -> list[RefusedRow]:
     kinds = key_kinds(comparison.shape)
     payload = comparison.shape.payload
     found = []
-    for row in comparison.invalid_rows():
+    for row in comparison.invalid.rows():
         key = row["key"]
         found.append(
             RefusedRow(
