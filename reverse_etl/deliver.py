@@ -145,14 +145,15 @@ class _Sender:
                 with anyio.CancelScope(shield=True):
                     await self.intents.withdraw(parcel.take(sorted(open)))
             if self.flight is not None:
-                self.flight.end()
+                with anyio.CancelScope(shield=True):
+                    await self.flight.end()
 
     async def _write_down(self, parcel: Parcel) -> None:
         """What is about to be sent: lastingly, where sending it once more would do harm."""
         if not parcel.batch.repeatable and self.intents is not None:
             await self.intents.intend(parcel)
         elif self.flight is not None and not parcel.batch.path:
-            self.flight.begin(parcel.batch.keys)
+            await self.flight.begin(parcel.batch.keys)
 
     async def _store(self, parcel: Parcel, outcomes: Outcomes) -> None:
         with anyio.CancelScope(shield=True):  # who cancels the run from outside waits for what was answered

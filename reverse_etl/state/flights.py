@@ -30,8 +30,11 @@ class Flight:
         self._path = path
         self._handle: int | None = None
 
-    def begin(self, keys: pa.Array) -> None:
-        body = pa.RecordBatch.from_arrays([keys], ["key"]).serialize()
+    async def begin(self, keys: pa.Array) -> None:
+        self.write(keys)
+
+    def write(self, keys: pa.Array) -> None:
+        body = encoded(keys)
         try:
             if self._handle is None:
                 self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -43,7 +46,7 @@ class Flight:
                 hint="make room where .reverse_etl lies and run again; what was sent is recorded",
             ) from failure
 
-    def end(self) -> None:
+    async def end(self) -> None:
         if self._handle is not None:
             os.pwrite(self._handle, bytes(_HEAD), 0)
 
@@ -88,7 +91,7 @@ class Flights:
             if key in keys:
                 path.unlink()
                 rest = Flight(path)
-                rest.begin(pa.array([each for each in keys if each != key], pa.string()))
+                rest.write(pa.array([each for each in keys if each != key], pa.string()))
                 rest.close()
 
     def close(self) -> None:
@@ -118,12 +121,19 @@ def doubtful(left: Iterable[tuple[str, datetime]], now: datetime, state: SyncSta
         )
 
 
-def _keys(path: Path) -> list[str]:
+def encoded(keys: pa.Array) -> pa.Buffer:
+    return pa.RecordBatch.from_arrays([keys], ["key"]).serialize()
+
+
+def decoded(body: bytes) -> list[str]:
     """None where a power cut has left less than the whole."""
-    content = path.read_bytes()
-    body = content[_HEAD : _HEAD + int.from_bytes(content[:_HEAD], "little")]
     schema = pa.schema([pa.field("key", pa.string())])
     with contextlib.suppress(pa.ArrowException, OSError, EOFError):
         found: list[str] = pa.ipc.read_record_batch(pa.py_buffer(body), schema).column("key").to_pylist()
         return found
     return []
+
+
+def _keys(path: Path) -> list[str]:
+    content = path.read_bytes()
+    return decoded(content[_HEAD : _HEAD + int.from_bytes(content[:_HEAD], "little")])

@@ -33,10 +33,15 @@ def _log(connection: sa.Connection) -> None:
     tables.outbox.create(connection)
 
 
+def _under_way(connection: sa.Connection) -> None:
+    tables.under_way.create(connection)
+
+
 MIGRATIONS = (
     Migration(2, "Leases, snapshots in the store, incarnations of a sync's state", _several_machines),
     Migration(3, "Rate limits that several machines keep together", _shared_limits),
     Migration(4, "What waits to be written back to the warehouse", _log),
+    Migration(5, "What a run has under way, for the machine that takes over from it", _under_way),
 )
 NEWEST = MIGRATIONS[-1].number
 

@@ -88,6 +88,16 @@ places = sa.Table(  # PostgreSQL only: who holds how many places in a limiter's 
     sa.Index("places_by_limiter", "limiter", "held_until"),
 )
 
+under_way = sa.Table(  # PostgreSQL only: keys that a slot of the sync's holder is sending
+    "under_way",
+    metadata,
+    sa.Column("sync", sa.Text, primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("token", sa.BigInteger, nullable=False),  # of the holder's lease
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),  # by the database's clock
+    sa.Column("body", sa.LargeBinary, nullable=False),  # Arrow IPC
+)
+
 refused = sa.Table(
     "refused",
     metadata,

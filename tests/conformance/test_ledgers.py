@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import duckdb
 import pyarrow as pa
 import pytest
@@ -25,6 +26,7 @@ import sqlalchemy as sa
 
 from reverse_etl import localdb
 from reverse_etl.errors import LeaseLost, StateError, SyncBusy
+from reverse_etl.protocols import Flight
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow
 from reverse_etl.state import bases, beside, copies, lease
@@ -213,6 +215,48 @@ class LedgerSuite:
             assert look.get("token") == "two"
             look.put("token", "three")  # as long as the process only: a look writes nothing
             assert (look.get("token"), ledger.memory("other", lasting=True).get("token")) == ("three", "two")
+
+    # --- under way ---------------------------------------------------------------------------------------------------
+
+    def send(self, ledger: Ledger, slot: int, *keys: str) -> Flight:
+        """A slot's batch goes out."""
+        flight = ledger.under_way.flight(slot)
+        anyio.run(flight.begin, pa.array(keys, pa.string()))
+        return flight
+
+    def die_sending(self, *keys: str) -> None:
+        """A run whose process is gone with these rows under way, and others that it has settled."""
+        with self.running("run-1") as ledger:
+            ledger.note_keys(["text"])
+            anyio.run(self.send(ledger, 1, "settled").end)
+            self.send(ledger, 0, *keys)
+
+    def test_what_a_dead_run_was_sending_is_in_doubt_to_the_next_one(self) -> None:
+        self.die_sending("a", "b")
+        with closing(self.ledger()) as looking:
+            assert [row.key for row in looking.under_way.rows(MIDDAY)] == ["a", "b"]
+        with self.running("run-2") as ledger:
+            assert [(row.key, row.kind, row.last_at) for row in ledger.refused()] == [
+                (key, "in_doubt", MIDDAY) for key in ("a", "b")
+            ]
+            assert ledger.under_way.rows(MIDDAY) == []
+
+    def test_a_slot_has_under_way_what_it_sent_last(self) -> None:
+        with self.running("run-1") as ledger:
+            ledger.note_keys(["number"])
+            self.send(ledger, 0, "1", "2")
+            anyio.run(ledger.under_way.flight(0).begin, pa.array(["3"], pa.string()))
+        with closing(self.ledger()) as looking:
+            assert [row.key for row in looking.under_way.rows(MIDDAY)] == [3]
+
+    def test_a_key_that_was_under_way_can_be_forgotten_and_so_can_all(self) -> None:
+        self.die_sending("a", "b")
+        with closing(self.ledger()) as ledger:
+            forget(ledger, "a", "run-2", MIDDAY)
+            assert [row.key for row in ledger.under_way.rows(MIDDAY)] == ["b"]
+        reset(self.ledger())
+        with self.running("run-3") as ledger:
+            assert ledger.refused() == []
 
     # --- whose state it is -------------------------------------------------------------------------------------------
 
@@ -558,6 +602,7 @@ class TestSqlite(LedgerSuite):
             "DROP TABLE limiters",
             "DROP TABLE places",
             "DROP TABLE outbox",
+            "DROP TABLE under_way",
             "UPDATE meta SET value = '1' WHERE name = 'schema_version'",
         ):
             self.sql(statement)
@@ -677,6 +722,37 @@ class TestPostgres(LedgerSuite):
             monkeypatch.setattr("reverse_etl.state.lease.time.monotonic", lambda: asleep)
             with pytest.raises(LeaseLost):
                 still_held()
+
+    def test_P37_the_machine_that_takes_over_knows_what_the_dead_one_was_sending(self) -> None:
+        with closing(self.ledger()) as dead, dead.hold("run-1", MIDDAY):
+            dead.begin(RunReport("people", "run-1", MIDDAY))
+            self.send(dead, 0, "a")
+            self.expire()
+            with self.on_another_machine(), self.running("run-2") as ledger:
+                assert [(row.key, row.kind) for row in ledger.refused()] == [("a", "in_doubt")]
+                with pytest.raises(LeaseLost):  # and it begins nothing any more
+                    self.send(dead, 0, "b")
+                self.send(ledger, 0, "c")
+                anyio.run(dead.under_way.flight(0).end)  # nor does it end what isn't its own
+            with self.on_another_machine(), closing(self.ledger()) as looking:
+                assert [row.key for row in looking.under_way.rows(MIDDAY)] == ["c"]
+        assert list((self.root / ".reverse_etl" / "underway").iterdir()) == []
+
+    def test_how_long_ago_it_was_sent_goes_by_the_database_s_clock(self) -> None:
+        self.die_sending("a")
+        self.execute("UPDATE under_way SET since = since - interval '1 hour'")
+        now = datetime.now(UTC)
+        with closing(self.ledger()) as looking:
+            (row,) = looking.under_way.rows(now)
+        assert timedelta(hours=1) <= now - row.last_at + timedelta(seconds=5) < timedelta(hours=1, minutes=1)
+
+    def test_what_is_under_way_is_written_without_waiting_for_the_disk(self) -> None:
+        with self.running("run-1") as ledger:
+            store = ledger.access.store()
+            with store.at_once() as connection:
+                self.send(ledger, 0, "a")
+                assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"  # but for these writes
+        assert self.execute("SELECT count(*) FROM under_way")[0][0] == 1
 
     def test_a_lease_is_kept_alive_while_its_run_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(lease, "RUN", lease.Term(lasts=0.6, beat=0.1))

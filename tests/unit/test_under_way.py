@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Timer
 
+import anyio
 import duckdb
 import pyarrow as pa
 import pytest
@@ -40,7 +41,7 @@ def killed_while_sending(house: House, *keys: str) -> None:
     """What a killed run leaves: the keys of the batch that a slot had sent."""
     with closing(house.ledger()) as ledger:
         ledger.home.prepare()
-        ledger.under_way.flight(0).begin(pa.array(keys, pa.string()))
+        anyio.run(ledger.under_way.flight(0).begin, pa.array(keys, pa.string()))
 
 
 def sent(house: House) -> list[str]:
@@ -175,7 +176,7 @@ def test_a_dry_run_beside_a_run_says_so_and_counts_nothing_of_it_as_in_doubt(hou
     house.people((1, "a@x.io", "newer"), (2, "b@x.io", "free"))
     with closing(house.ledger()) as ledger, ledger.hold("run-beside", house.clock.now()):
         ledger.begin(RunReport("people", "run-beside", house.clock.now()))
-        ledger.under_way.flight(0).begin(pa.array(["1"], pa.string()))
+        anyio.run(ledger.under_way.flight(0).begin, pa.array(["1"], pa.string()))
         shown, told = house.go(dry_run=True), house.explain("1")
     assert (shown.rows.changed, shown.pending, shown.in_doubt, shown.exit_code) == (1, 1, 0, 0)
     assert [note for note in shown.notes if "run run-beside, process" in note and "at work" in note]

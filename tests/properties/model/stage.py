@@ -60,6 +60,12 @@ class Fate:
         self.dead = True
         return Killed()
 
+    @contextmanager
+    def living(self) -> Iterator[None]:
+        if self.dead:
+            raise Killed
+        yield
+
 
 class MortalStore(StateStore):
     """A store as a process sees it that may die at any of its writes."""
@@ -69,6 +75,11 @@ class MortalStore(StateStore):
     @contextmanager
     def writing(self, *, durable: bool = False) -> Iterator[sa.Connection]:
         with self.fate.writing(), super().writing(durable=durable) as connection:
+            yield connection
+
+    @contextmanager
+    def at_once(self) -> Iterator[sa.Connection]:
+        with self.fate.living(), super().at_once() as connection:
             yield connection
 
 
@@ -88,9 +99,9 @@ class MortalFlight(Flight):
 
     fate: Fate
 
-    def end(self) -> None:
+    async def end(self) -> None:
         if not self.fate.dead:
-            super().end()
+            await super().end()
 
 
 class MortalFlights(Flights):
@@ -129,11 +140,14 @@ class Played(Project):
 
     def _ledger(self, sync: SyncConfig) -> Ledger:
         ledger = super()._ledger(sync)
-        flights = ledger.under_way._flights
-        ledger.access.__class__, flights.__class__ = MortalAccess, MortalFlights  # what they were made with stays
+        ledger.access.__class__ = MortalAccess  # whatever else it was made with stays
         assert isinstance(ledger.access, MortalAccess)
-        assert isinstance(flights, MortalFlights)
-        ledger.access.fate = flights.fate = self.fate
+        ledger.access.fate = self.fate
+        flights = ledger.under_way._flights
+        if isinstance(flights, Flights):  # in PostgreSQL they are written through the store
+            flights.__class__ = MortalFlights
+            assert isinstance(flights, MortalFlights)
+            flights.fate = self.fate
         return ledger
 
     def _job(self, *given: Any) -> Job:
