@@ -5,7 +5,7 @@ state.db            the SQL store (unless state.url says otherwise)
 snapshots/NAME.duckdb
 locks/NAME.lock     held while a sync runs; its text names the holder
 locks/.project      held while project.json is written
-underway/NAME.SLOT  keys of the batch that a slot has sent last, until its outcome is stored
+underway/NAME.SLOT  keys of the batch that a slot has sent last, until its outcome is stored (unless in PostgreSQL)
 spool/RUN/          where a run's comparison spills to; gone when it ends, or when the next one starts
 """
 
