@@ -13,7 +13,8 @@ from reverse_etl.config.sync import SyncConfig
 from reverse_etl.diff import Comparison, Scope
 from reverse_etl.mapping import key_kinds, shape_of
 from reverse_etl.model import JSON
-from reverse_etl.protocols import Ledger, Source
+from reverse_etl.ledgers import Ledger
+from reverse_etl.protocols import Source
 from reverse_etl.read import Reader
 from reverse_etl.spool import Spool
 from reverse_etl.standing import HELD, WORD, RefusedRow, Removal, key_value, slot_of
@@ -36,6 +37,11 @@ class Explanation:
     acknowledged: dict[str, JSON] | None
     state: str
     reason: str
+
+    @property
+    def unheard_of(self) -> bool:
+        """Whether nothing is known of such a row, in the warehouse or here."""
+        return self.reason == REASONS["absent"]
 
     def to_json(self) -> dict[str, JSON]:
         return {

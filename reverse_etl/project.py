@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from reverse_etl.explain import Explanation
     from reverse_etl.job import Job, Observer
     from reverse_etl.missing import MissingField
+    from reverse_etl.search import Search
     from reverse_etl.state.archive import StateArchive
     from reverse_etl.state.ledger import Ledger
     from reverse_etl.state.scheduling import Lookout, Seat
@@ -224,6 +225,16 @@ class Project:
                 return explain(named, partial(self._source, named), ledger, key, _run_id())
             except ValueError as failure:
                 raise ConfigError([named.problem("key", message=str(failure))]) from failure
+
+    def search(self, text: str) -> Search:
+        """One person's or company's rows in every sync: those of which the key or a value is this text."""
+        from reverse_etl.search import Search  # noqa: PLC0415
+
+        found = Search(text)
+        for sync in self.syncs.values():
+            with closing(self._ledger(sync)) as ledger:
+                found.look(sync, partial(self._source, sync), ledger, _run_id())
+        return found
 
     def fields(self, destination: str, object: str) -> ObjectSchema:
         """An object's fields, as the destination describes them. Needs a project loaded with `every_connection`."""

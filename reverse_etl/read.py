@@ -108,6 +108,16 @@ class Reader:
             found = list(batches)
         return pa.Table.from_batches(found, found[0].schema if found else schema)
 
+    def by_text(self, asked: Question, schema: pa.Schema, text: str) -> Query | None:
+        """The result's rows of which a column that is mapped or part of the key is this text, all in small letters.
+
+        None where no such column holds text.
+        """
+        used = shape_of(self.sync, schema).sources
+        columns = [each.name for each in schema if each.name in used and _is_text(each.type)]
+        same = " or ".join(f"lower(q.{self.source.quote(column)}) = :text" for column in columns)
+        return Query(_among(self.sql, same), {**asked.parameters, "text": text}) if columns else None
+
     def _take_in_once(self, asked: Question, spool: Spool) -> pa.Schema:
         with self.source.read(asked.query) as batches:
             first = next(batches, None)
@@ -174,6 +184,10 @@ def _statement(sync: SyncConfig, source: Source) -> str:
 
 def _among(sql: str, condition: str) -> str:
     return f"select * from (\n{sql}\n) as q where {condition}"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _with(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

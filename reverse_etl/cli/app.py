@@ -213,19 +213,29 @@ def rejected(
 
 @app.command()
 def explain(
-    sync: options.Sync,
-    key: options.Key,
+    sync: Annotated[str, Argument(metavar="SYNC", help="A sync's name; with --all it is left out.")],
+    key: Annotated[str | None, Argument(metavar="KEY", help=options.KEY_HELP)] = None,
+    every: Annotated[
+        bool, Option("--all", help="Look in every sync for rows of which the key or a value is KEY, as an e-mail.")
+    ] = False,
     project: options.Project = None,
     json: options.Json = False,
     log_level: options.Level = WARNING,
     log_format: options.Format = TEXT,
-) -> None:
+) -> int:
     """One key: what is sent, what was acknowledged, why not."""
     from reverse_etl import clock
 
+    if every == (key is not None):
+        edge.refuse("--all looks in every sync: give it only KEY" if every else "Missing argument 'KEY'.")
     session = Session(project, json=json, log_level=log_level, log_format=log_format)
+    if key is None:
+        from reverse_etl.cli import looking
+
+        return looking.show_everywhere(session, sync)
     found = session.load(only=[sync]).explain(sync, key).to_json()
     session.show(found, lambda: tables.explanation(found, clock.SYSTEM.now()))
+    return 0
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`status`: what is on record, and what a daemon makes of it."""
+"""Looks at all syncs: `status`, with what a daemon makes of it, and `explain --all`."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def show_status(session: Session) -> None:
     session.show(
         documents.statuses(found, coming, daemon), lambda: tables.statuses(found, coming, daemon, session.commands)
     )
+
+
+def show_everywhere(session: Session, text: str) -> int:
+    found = session.load().search(text)
+    session.show(found.to_json(), lambda: tables.everywhere(found, SYSTEM.now(), session.commands))
+    return found.exit_code

@@ -40,9 +40,8 @@ Format = Annotated[
 ]
 Sync = Annotated[str, Argument(metavar="SYNC", help="A sync's name: its file's name without the ending.")]
 Syncs = Annotated[list[str] | None, Argument(metavar="SYNC", help="Syncs by name; by default every enabled one.")]
-Key = Annotated[
-    str, Argument(metavar="KEY", help="The row's key as the tool prints it; a JSON list for several columns.")
-]
+KEY_HELP = "The row's key as the tool prints it; a JSON list for several columns."
+Key = Annotated[str, Argument(metavar="KEY", help=KEY_HELP)]
 
 INFO = LogLevel.INFO
 WARNING = LogLevel.WARNING

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reverse_etl.missing import MissingField
     from reverse_etl.model import Field, ObjectSchema, Problem
     from reverse_etl.report import RunReport, SyncStatus
+    from reverse_etl.search import Search
     from reverse_etl.standing import RefusedRow
     from reverse_etl.state.archive import Archived, Finding
     from reverse_etl.verdicts import Refusal
@@ -151,14 +152,33 @@ def _what_to_do(rows: Sequence[RefusedRow], remedies: Mapping[str, str]) -> list
 
 def explanation(found: Mapping[str, Any], now: datetime) -> list[Block]:
     """`found` is what `explain --json` prints."""
-    state = Span(str(found["state"]).replace("_", " "), _STATE_STYLE.get(found["state"], "warn"))
-    reason = f": {found['reason']}" if found["reason"] else ""
     return [
-        line(Span(text.key(found["key"]), "strong"), f" in {found['sync']}  ", state, reason),
+        _told(found),
         *_row(found["row"]),
         *_payloads(found["payload"], found["acknowledged"]),
         *_acknowledged(found["acknowledged"], now),
     ]
+
+
+def _told(found: Mapping[str, Any]) -> Block:
+    state = Span(str(found["state"]).replace("_", " "), _STATE_STYLE.get(found["state"], "warn"))
+    reason = f": {found['reason']}" if found["reason"] else ""
+    return line(Span(text.key(found["key"]), "strong"), f" in {found['sync']}  ", state, reason)
+
+
+def everywhere(found: Search, now: datetime, commands: Commands) -> list[Block]:
+    """One person's rows in every sync, each in a few lines."""
+    blocks: list[Block] = []
+    for row in found.rows:
+        blocks += [_told(row.to_json()), *_acknowledged(row.acknowledged, now)]
+        blocks.append(line("  its values:  ", commands("explain", row.sync, text.key(row.key))))
+    for name, why in found.failed.items():
+        blocks.append(line(Span(name, "strong"), "  ", Span(f"can't say: {why.code}", "bad"), f": {why.message}"))
+    if found.more:
+        blocks.append(line(f"there are more rows in {', '.join(found.more)}: name the sync and the key"))
+    if found.absent:
+        blocks.append(line(Span(f"nothing is known of it in {', '.join(found.absent)}", "dim")))
+    return blocks or [line("this project has no syncs yet: a sync is a file syncs/NAME.yml")]
 
 
 def fields(schema: ObjectSchema) -> list[Block]:
