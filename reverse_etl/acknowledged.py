@@ -62,7 +62,7 @@ class Known:
         for folded in folds if column.digested else ():
             digest, old = self.fresh(column, new, folded=folded), self.digest(column, "o", folded=folded)
             if column.keep_on_null:
-                digest = f"coalesce({digest}, {old})"
+                digest = f"coalesce({digest}, CASE WHEN o.record_id IS NOT NULL THEN {old} END)"
             yield f"{digest} AS {quoted(column.folded if folded else column.digest)}"
             if folded:
                 yield f"{old} AS {quoted(column.old_folded)}"

@@ -307,6 +307,20 @@ def test_a_baseline_remembers_and_sends_nothing(tmp_path: Path) -> None:
     assert house.crm.sent() == [(UPSERT, "1", {"email": "a@x.io", "plan": "pro"})]
 
 
+@pytest.mark.parametrize("hashes", [False, True])
+def test_an_ignored_null_sends_nothing_of_what_only_a_baseline_knows(tmp_path: Path, hashes: bool) -> None:
+    ignoring = mapping(email="email", plan={"column": "plan", "nulls": "ignore"}, seats="seats")
+    house = House(tmp_path, sync(first_run="baseline", mapping=ignoring))
+    house.hashes, columns = hashes, "id INTEGER, email VARCHAR, plan VARCHAR, seats INTEGER"
+    house.people((1, "a@x.io", "old", 1), columns=columns)
+    house.go()
+    house.people((1, "a@x.io", None, 2), columns=columns)
+    house.go()
+    house.people((1, "a@x.io", "old", 2), columns=columns)
+    house.go()
+    assert [row for _, _, row in house.crm.sent()] == [{"email": "a@x.io", "seats": 2}, {"plan": "old"}]
+
+
 @pytest.mark.parametrize("wishes", [{}, {"limit": 1}])
 def test_a_baseline_is_one_run_though_it_moves_no_cursor(tmp_path: Path, wishes: dict[str, Any]) -> None:
     house = House(tmp_path, sync(first_run="baseline", cursor="seen"))
