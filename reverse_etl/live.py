@@ -29,7 +29,7 @@ from reverse_etl.localdb import column_types, quoted, table
 from reverse_etl.mapping import PayloadColumn, key_kinds
 from reverse_etl.model import JSON, Batch, Field, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.plan import Parcel, Plan
-from reverse_etl.protocols import OTHERS, Destination, Lookup
+from reverse_etl.protocols import FROZEN, OTHERS, Destination, Lookup
 from reverse_etl.report import LiveSample, LiveSummary
 from reverse_etl.resolve import Resolver, Sparing, lookup_of
 from reverse_etl.standing import key_value
@@ -382,6 +382,8 @@ class _Beside(Sparing):
             return LiveSample(key, "ambiguous", {}, reason=reason)
         if batch.operation is Operation.CREATE:
             return LiveSample(key, "kept", {})
+        if FROZEN in record:
+            return LiveSample(key, "frozen", {}, reason=str(record[FROZEN]))
         spared = [] if self.removal else self.spare(at, record)
         kept = self._differing(spared, at, record)
         fields = self._differing(self._sent(at), at, record)

@@ -20,6 +20,7 @@ from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent, Query
 from reverse_etl.report import RunReport
 from reverse_etl.standing import Acknowledgement, Holder, LogEntry, RefusedRow, Removal, SyncState
+FROZEN = "(frozen)"  # beside a record that takes no more writes
 from reverse_etl.verdicts import Outcomes, Refusal
 
 if TYPE_CHECKING:
@@ -220,7 +221,8 @@ class Lookup(Protocol):
     ) -> dict[str, dict[str, object]]:
         """Records by match value (as sent), each with "id" and the fields asked for; absent ones are left out.
 
-        Where a value finds several records, `OTHERS` names the ids of those that are not given.
+        Where a value finds several records, `OTHERS` names the ids of those that are not given. Where fields are asked
+        for, `FROZEN` says of a record that takes no more writes why, and what becomes of them.
         """
         ...
 

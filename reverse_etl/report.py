@@ -113,7 +113,7 @@ class LiveSummary:
 
     create: there is no record. update: a field that would be sent differs there. equal: none does. kept: a record is
     there, and this sync leaves it, or all that differs, as it is. missing: none is there, and this sync never creates
-    one. ambiguous: the row fits several records.
+    one. ambiguous: the row fits several records. frozen: its record takes no more writes.
 
     `kept_fields` counts, by field, the values that would be left as they are.
 
@@ -121,7 +121,7 @@ class LiveSummary:
     have changed in the CRM since. `gone`: further rows whose record is no longer there.
     """
 
-    STATES: ClassVar[tuple[str, ...]] = ("create", "update", "equal", "kept", "missing", "ambiguous")
+    STATES: ClassVar[tuple[str, ...]] = ("create", "update", "equal", "kept", "missing", "ambiguous", "frozen")
 
     read: int = 0
     states: Mapping[str, int] = field(default_factory=dict)

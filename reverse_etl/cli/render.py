@@ -24,6 +24,7 @@ _STATES = {
     "kept": (Span("=", "dim"), "there already, left as they are"),
     "missing": (Span("?", "warn"), "not there, and never created by this sync"),
     "ambiguous": (Span("!", "bad"), "that fit several records"),
+    "frozen": (Span("!", "bad"), "whose record takes no more writes"),
 }
 _VERDICTS = {
     "succeeded": Span("✓ succeeded", "good"),

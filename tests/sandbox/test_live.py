@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.sandbox.scene import COMPANIES, LEADS, PEOPLE, Scene
 
 READS = ("/batch/read", "/query", "/oauth2/token")
@@ -209,6 +211,25 @@ def test_a_value_that_finds_two_leads_is_ambiguous(scene: Scene) -> None:
     found = look(scene, "leads")
     assert counts(found) == {"read": 2, "update": 1, "ambiguous": 1}
     assert by_key(found) == {"1": ("ambiguous", {}), "2": ("update", {"Company": ["Old", "New"]})}
+
+
+@pytest.mark.parametrize(
+    ("on_converted", "said"), [(None, "Salesforce refuses the row"), ("contact", "its contact 003")]
+)
+def test_a_converted_lead_is_shown_as_such_with_what_becomes_of_its_row(
+    scene: Scene, on_converted: str | None, said: str
+) -> None:
+    scene.define(LEADS, "leads", on_converted=on_converted)
+    scene.table("leads", LEAD_COLUMNS, [("1", "Ann", "Acme", None), ("2", "Bob", "Bolt", None)])
+    scene.sync("leads")
+    made = {lead["External_Id__c"]: lead["Id"] for lead in scene.sandbox.salesforce.records("Lead")}
+    scene.sandbox.salesforce.convert_lead(made["1"])
+    scene.table("leads", LEAD_COLUMNS, [("1", "Anna", "Acme", None), ("2", "Bo", "Bolt", None)])
+    found = look(scene, "leads")
+    assert counts(found) == {"read": 2, "update": 1, "frozen": 1, "drift_looked_at": 2}
+    assert next(row for row in found["sample"] if row["state"] == "frozen")["reason"].count(said) == 1
+    run = scene.sync("leads")
+    assert (run["rejected"], run["delivered"]["updated"]) == ((0, 2) if on_converted else (1, 1))
 
 
 def test_what_salesforce_gives_back_in_its_own_form_is_equal(scene: Scene) -> None:

@@ -14,13 +14,32 @@ from reverse_etl.destinations.salesforce import collections
 from reverse_etl.destinations.salesforce.calls import Calls, remembered
 from reverse_etl.destinations.salesforce.finding import Finder
 from reverse_etl.destinations.salesforce.links import Describe
-from reverse_etl.model import Batch, Operation
+from reverse_etl.model import Batch, ObjectSchema, Operation
 from reverse_etl.values import as_text
 from reverse_etl.verdicts import Outcomes, Refusal, Verdict
 
 CODE = "CANNOT_UPDATE_CONVERTED_LEAD"
+LEAD, IS_CONVERTED = "Lead", "IsConverted"
 CONTACT, CONTACT_ID = "Contact", "ConvertedContactId"
 FOLLOWED = "converted leads: the row went to the lead's contact"
+
+
+def signs(schema: ObjectSchema) -> list[str]:
+    """The fields that tell whether a record is a converted lead, as far as this user may see them."""
+    wanted = (IS_CONVERTED, CONTACT_ID) if schema.name == LEAD else ()
+    return [name for name in wanted if name in schema.fields]
+
+
+def frozen(lead: Mapping[str, Any], *, follows: bool) -> str | None:
+    """What becomes of a row whose lead, read with its `signs`, was converted; None where it was not."""
+    if str(lead.get(IS_CONVERTED)).lower() != "true":  # a job's result tells it as text
+        return None
+    contact = lead.get(CONTACT_ID)
+    if follows and contact:
+        return f"the lead was converted: the row goes to its contact {contact}"
+    if follows:
+        return "the lead was converted, and has no contact that this user can see: Salesforce refuses the row"
+    return "the lead was converted: Salesforce refuses the row; `on_converted: contact` sends it to the contact"
 
 
 class Converted:

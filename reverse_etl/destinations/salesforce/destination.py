@@ -15,7 +15,7 @@ from reverse_etl.destinations.salesforce.remedies import REMEDIES
 from reverse_etl.destinations.salesforce.rest import IN_FLIGHT, Rest
 from reverse_etl.errors import DestinationError, ReverseEtlError
 from reverse_etl.model import Batch, Field, Limits, ObjectSchema, Operation, Parent
-from reverse_etl.protocols import OTHERS, Opening, Traffic
+from reverse_etl.protocols import FROZEN, OTHERS, Opening, Traffic
 from reverse_etl.verdicts import Outcomes, Verdict
 
 # What a call with 200 records takes at a usual org, triggers and flows included; only estimates stand on it.
@@ -124,9 +124,20 @@ class Salesforce:
     async def find(
         self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
     ) -> dict[str, dict[str, object]]:
-        field = (await self.describe(object)).fields[match]
-        found = await self._finder.matching(object, field, values, fields)
-        return {value: _first(records, fields) for value, records in found.items()}
+        schema = await self.describe(object)
+        signs = converted.signs(schema) if fields else []
+        found = await self._finder.matching(object, schema.fields[match], values, [*fields, *signs])
+        return {value: self._found(records, fields) for value, records in found.items()}
+
+    def _found(self, records: Sequence[dict[str, Any]], fields: Sequence[str]) -> dict[str, object]:
+        """The record with the lowest id, the ids of the others, and whether it takes writes."""
+        first, *others = records
+        found: dict[str, object] = {"id": first["Id"], **{name: first.get(name) for name in fields}}
+        if others:
+            found[OTHERS] = [record["Id"] for record in others]
+        if (why := converted.frozen(first, follows=self._converted is not None)) is not None:
+            found[FROZEN] = why
+        return found
 
     async def aclose(self) -> None:
         if self._stored >= self._planned:
@@ -203,10 +214,3 @@ class Salesforce:
                 hint="give its profile or a permission set that right on the object",
                 code=errors.CONFIG,
             )
-
-
-def _first(records: Sequence[dict[str, Any]], fields: Sequence[str]) -> dict[str, object]:
-    """The record with the lowest id, and the ids of the others."""
-    first, *others = records
-    found: dict[str, object] = {"id": first["Id"], **{name: first.get(name) for name in fields}}
-    return {**found, OTHERS: [record["Id"] for record in others]} if others else found
