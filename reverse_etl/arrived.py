@@ -13,10 +13,11 @@ from reverse_etl import clock, localdb, writeback
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.digests import UNKNOWN
 from reverse_etl.explain import canonical_key
+from reverse_etl.ledgers import Ledger
 from reverse_etl.localdb import literal, quoted
 from reverse_etl.mapping import PayloadColumn, Shape, shape_of
 from reverse_etl.model import JSON
-from reverse_etl.protocols import Ledger, Source
+from reverse_etl.protocols import Source
 from reverse_etl.read import Reader
 from reverse_etl.standing import (
     HELD,

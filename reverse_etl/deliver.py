@@ -21,9 +21,10 @@ from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from reverse_etl.errors import BatchRefused, InDoubt, PluginError, ReverseEtlError
+from reverse_etl.ledgers import Flight
 from reverse_etl.model import Batch, Operation
 from reverse_etl.plan import Parcel
-from reverse_etl.protocols import LINK_IN_DOUBT, LINK_WAITING, RECORD_GONE, Destination, Flight, Linker, Resumable
+from reverse_etl.protocols import LINK_IN_DOUBT, LINK_WAITING, RECORD_GONE, Destination, Linker, Resumable
 from reverse_etl.resolve import NO_RECORD, Part, Resolver
 from reverse_etl.retries import Repeats, of_one_batch
 from reverse_etl.stop import Stop

@@ -11,9 +11,9 @@ from reverse_etl import clock, localdb, values
 from reverse_etl.checks import general_rules
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.diff import Comparison, Scope
+from reverse_etl.ledgers import Ledger
 from reverse_etl.mapping import key_kinds, shape_of
 from reverse_etl.model import JSON
-from reverse_etl.ledgers import Ledger
 from reverse_etl.protocols import Source
 from reverse_etl.read import Reader
 from reverse_etl.spool import Spool

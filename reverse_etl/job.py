@@ -8,7 +8,8 @@ from typing import Protocol
 
 from reverse_etl.clock import SYSTEM, Clock
 from reverse_etl.config.sync import SyncConfig
-from reverse_etl.protocols import Destination, Ledger, Source
+from reverse_etl.ledgers import Ledger
+from reverse_etl.protocols import Destination, Source
 from reverse_etl.report import RunReport
 from reverse_etl.stop import Stop
 from reverse_etl.writeback import WarehouseLog

@@ -18,9 +18,9 @@ from reverse_etl import clock
 from reverse_etl.clock import Clock
 from reverse_etl.entries import Entries
 from reverse_etl.errors import DiskFull
+from reverse_etl.ledgers import Ledger
 from reverse_etl.localdb import quoted, stream
 from reverse_etl.plan import CHUNK, KEYS_SHOWN, Parcel, Plan
-from reverse_etl.protocols import Ledger
 from reverse_etl.redaction import SECRETS, pseudonym
 from reverse_etl.report import RunReport
 from reverse_etl.standing import SETTLING, Acknowledged, Acknowledgement, RefusedRow

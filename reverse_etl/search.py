@@ -14,10 +14,10 @@ from reverse_etl.config.sync import SyncConfig
 from reverse_etl.digests import Digests
 from reverse_etl.errors import ReverseEtlError
 from reverse_etl.explain import Explanation, canonical_key, explain
+from reverse_etl.ledgers import Ledger
 from reverse_etl.localdb import literal, quoted
 from reverse_etl.mapping import shape_of
 from reverse_etl.model import JSON
-from reverse_etl.ledgers import Ledger
 from reverse_etl.protocols import Source
 from reverse_etl.read import Reader
 from reverse_etl.report import GRAVEST

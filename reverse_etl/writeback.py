@@ -20,8 +20,9 @@ import pyarrow as pa
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import SourceError
 from reverse_etl.late import Late
+from reverse_etl.ledgers import Ledger
 from reverse_etl.plan import Parcel
-from reverse_etl.protocols import Ledger, Load, Loadable, Source
+from reverse_etl.protocols import Load, Loadable, Source
 from reverse_etl.report import RunReport
 from reverse_etl.standing import LogEntry, RefusedRow, key_value
 from reverse_etl.verdicts import DELIVERED, Outcomes, Verdict

@@ -24,7 +24,7 @@ _HEAD = 8  # bytes that say how long the rest is; 0: nothing is under way
 
 
 class Flight:
-    """One slot's file, made with the first batch. `protocols.Flight`."""
+    """One slot's file, made with the first batch. `ledgers.Flight`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -33,7 +33,7 @@ from reverse_etl.state.underway import UnderWay
 
 
 class Ledger:
-    """Open one to look, `hold` it to run. Nothing is created before `begin`. `protocols.Ledger`.
+    """Open one to look, `hold` it to run. Nothing is created before `begin`. `ledgers.Ledger`.
 
     `known` is what was acknowledged of its rows, `under_way` what is being sent, `plans` those that wait to be
     approved, `outbox` what waits for the warehouse.

@@ -35,7 +35,7 @@ _LEFT = sa.text(
 
 @dataclass(frozen=True)
 class SharedFlight:
-    """One slot's row. `protocols.Flight`."""
+    """One slot's row. `ledgers.Flight`."""
 
     access: Access
     sync: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from reverse_etl.protocols import Flight
+from reverse_etl.ledgers import Flight
 from reverse_etl.standing import RefusedRow
 from reverse_etl.state import engine
 from reverse_etl.state.access import Access

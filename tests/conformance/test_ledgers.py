@@ -26,7 +26,7 @@ import sqlalchemy as sa
 
 from reverse_etl import localdb
 from reverse_etl.errors import LeaseLost, StateError, SyncBusy
-from reverse_etl.protocols import Flight
+from reverse_etl.ledgers import Flight
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow
 from reverse_etl.state import bases, beside, copies, lease
