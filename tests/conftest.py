@@ -9,7 +9,7 @@ import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,12 +57,24 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres(postgres_server: str) -> Iterator[str]:
-    """The URL of a new, empty database, dropped after the test."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
+def new_database(postgres_server: str) -> Iterator[Callable[[], str]]:
+    """Makes databases and gives their URLs; they are dropped after the test."""
+    made: list[str] = []
     engine = create_engine(postgres_server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+
+    def make() -> str:
+        made.append(f"test_{uuid.uuid4().hex[:12]}")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {made[-1]}"))
+        return make_url(postgres_server).set(database=made[-1]).render_as_string(hide_password=False)
+
+    yield make
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        for name in made:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def postgres(new_database: Callable[[], str]) -> str:
+    """The URL of a new, empty database, dropped after the test."""
+    return new_database()

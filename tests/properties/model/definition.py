@@ -69,6 +69,8 @@ class Definition:
     first_run: str = "send"
     max_removed: float | None = None
     max_changed: float | None = None
+    in_doubt: str = "hold"
+    values: str = "keep"  # or hashes; the project's
     tags: tuple[str, ...] = ("crm",)
 
     @property
@@ -104,6 +106,7 @@ class Definition:
             "mapping": {name: entry.document() for name, entry in self.mapping.items()},
             "on_duplicate": self.on_duplicate,
             "first_run": self.first_run,
+            "in_doubt": self.in_doubt,
             "tags": list(self.tags),
         }
         guard = {"max_removed": self.max_removed, "max_changed": self.max_changed}

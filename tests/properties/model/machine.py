@@ -3,92 +3,38 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from reverse_etl.errors import AuthError, InDoubt, Unavailable
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.testing import MemoryAccount
 from reverse_etl.testing.clock import MIDDAY
 from tests.properties.model.definition import FIELDS, Definition, Entry, Row, folded
+from tests.properties.model.happenings import EDITS, IDS, REGIONS, TROUBLES, WAITS, WHIMS, WISHES, Edit, Trouble
 from tests.properties.model.promises import AtRest, Offered, Witness, balanced
 from tests.properties.model.reckoning import Reckoned, Reckoning, Wish
 from tests.properties.model.stage import Fate, Killed, Memory, Stage
 
-IDS = st.integers(1, 5)
-REGIONS = st.sampled_from(["a", "b"])
-WAITS = st.sampled_from([timedelta(seconds=1), timedelta(seconds=20), timedelta(minutes=2), timedelta(hours=6)])
-WISHES = st.sampled_from([*[Wish()] * 5, Wish(full=True), Wish(limit=1), Wish(limit=2), Wish(retry=True)])
-WHIMS = st.sampled_from(
-    ["delete a record", "make a record", "reset", "forget", "back up", "restore", "set the clock back", "land", "obey"]
-)
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Something that happens to a row. `when`: its cursor value in minutes beside the newest one; None: it has none."""
-
-    what: str
-    id: int
-    region: str
-    email: str
-    plan: str | None
-    seats: float | None
-    when: int | None
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Something that will go wrong. `call` and `moment`: at which call; `applied`: carried out, or stored, before."""
-
-    what: str
-    call: int
-    applied: bool
-    id: int
-    plan: str
-    moment: int
-
-
-EDITS = st.builds(
-    Edit,
-    what=st.sampled_from([*["put"] * 7, "drop", "drop", "double", "nameless"]),
-    id=IDS,
-    region=REGIONS,
-    email=st.sampled_from([*["own"] * 5, "upper", "next", "none", "blank"]),
-    plan=st.sampled_from(["free", "pro", "gold", None, "far too long"]),
-    seats=st.sampled_from([None, 1.0, 2.0, 3.0, float("nan")]),
-    when=st.sampled_from([-9, 0, 0, 15, None]),
-)
-TROUBLES = st.builds(
-    Trouble,
-    what=st.sampled_from(
-        ["refuse", "refuse batches", "leave out", "lose", "come late", "be unavailable", "revoke", "go down"]
-        + ["die sending", "die storing"] * 2
-    ),
-    call=st.integers(1, 3),
-    applied=st.booleans(),
-    id=IDS,
-    plan=st.sampled_from(["gold", "pro"]),
-    moment=st.integers(1, 12),
-)
-
 
 class SyncMachine(RuleBasedStateMachine):
-    """Subclasses say what definitions a sync begins with."""
+    """Subclasses say what definitions a sync begins with, what of it may change, and what the destination is like."""
 
     definitions: ClassVar[st.SearchStrategy[Definition]] = st.just(Definition())
-    state_url: ClassVar[str | None] = None
+    changes: ClassVar[Sequence[tuple[str, Any]]] = ()
+    repeatable: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        account = MemoryAccount(*FIELDS, batch_size=2, in_flight=1)
-        self.stage = Stage(Path(self.folder.name), account, self.state_url)
+        account = MemoryAccount(*FIELDS, batch_size=2, in_flight=1, repeatable=self.repeatable)
+        self.stage = Stage(Path(self.folder.name), account, self.new_state())
         self.witness = Witness(account)
         self.rows: list[Row] = []
         self.memory = Memory()
@@ -98,6 +44,10 @@ class SyncMachine(RuleBasedStateMachine):
         self.backups: list[Path] = []
         self.restored = False
         self.unseen: set[str] = set()  # keys whose rows a cursor may have passed: they were doubled, or lost a copy
+
+    def new_state(self) -> str | None:
+        """The URL of a state that nobody has used; None for one in the project's folder."""
+        return None
 
     def teardown(self) -> None:
         try:
@@ -254,6 +204,8 @@ class SyncMachine(RuleBasedStateMachine):
         {
             "delete a record": lambda: self._delete_a_record(id),
             "make a record": lambda: self._make_a_record(id),
+            "edit a record": lambda: self._edit_a_record(id, seats=float(hours)),
+            "rename a record": lambda: self._edit_a_record(id, email=f"somebody{hours}@x.io"),
             "reset": self._reset,
             "forget": lambda: self._forget(id),
             "back up": self._back_up,
@@ -264,13 +216,17 @@ class SyncMachine(RuleBasedStateMachine):
         }[whim]()
 
     def _back_up(self) -> None:
-        if self.memory.state is not None and self.state_url is None:
+        if self.memory.state is not None and not self.stage.shared:
             self.backups.append(self.stage.backup())
 
     def _delete_a_record(self, nth: int) -> None:
         for record_id in sorted(self.stage.account.records)[nth - 1 : nth]:
             del self.stage.account.records[record_id]
             self.witness.deleted.add(record_id)
+
+    def _edit_a_record(self, nth: int, **values: Any) -> None:
+        for record_id in sorted(self.stage.account.records)[nth - 1 : nth]:
+            self.witness.edit(record_id, values)
 
     def _make_a_record(self, id: int) -> None:
         email = f"p{id}@x.io"
@@ -314,6 +270,12 @@ class SyncMachine(RuleBasedStateMachine):
                 mapping["plan"] = Entry("plan", compare=edit != "silent")
         self.define(replace(self.definition, mapping=mapping))
 
+    @precondition(lambda self: self.changes)
+    @rule(data=st.data())
+    def edit_the_definition(self, data: st.DataObject) -> None:
+        name, value = data.draw(st.sampled_from(self.changes))
+        self.define(replace(self.definition, **{name: value}))
+
     # --- at rest ------------------------------------------------------------------------------------------------------
 
     @rule()
@@ -329,7 +291,7 @@ class SyncMachine(RuleBasedStateMachine):
         self.stage.clock.advance(max([moment - self.stage.clock.now() for moment in late] + [timedelta()]))
         self._clean_run(Wish(full=self.restored))
         self._clean_run(Wish())
-        while self._conflicts():
+        while self._conflicts() or self._undecided():
             self._clean_run(Wish(retry=True))
         self.restored = False
         found = self._reckoned(Wish())
@@ -349,6 +311,11 @@ class SyncMachine(RuleBasedStateMachine):
         waiting = [row for row in self.memory.listed.values() if row.code == "DUPLICATE_VALUE"]
         held = {folded(record.get("email")) for record in self.stage.account.records.values()}
         return any(folded(row.values["email"]) not in held for row in waiting)
+
+    def _undecided(self) -> bool:
+        """Whether a row is held until a person says that it may be sent once more."""
+        held = any(row.code == "in_doubt_held" for row in self.memory.listed.values())
+        return held and self.definition.in_doubt == "hold"
 
     def _skipped(self) -> set[str]:
         return self.unseen if self.definition.cursor else set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,13 +24,21 @@ class Witness:
         default_factory=set
     )  # key, field, value: acknowledged since the key is known
     deleted: set[str] = field(default_factory=set)  # records that people deleted
+    edited: set[tuple[str, str]] = field(default_factory=set)  # record, field: what people wrote, nobody since
     _seen: int = 0
 
     def look(self) -> None:
         for done in self.account.applied[self._seen :]:
             for name, value in done.row.items():
                 self.told.add((done.record_id or f"event {done.key}", name, value))
+                self.edited.discard((done.record_id, name))
         self._seen = len(self.account.applied)
+
+    def edit(self, record_id: str, values: Mapping[str, Any]) -> None:
+        """Somebody writes into a record."""
+        self.look()
+        self.account.records[record_id].update(values)
+        self.edited |= {(record_id, name) for name in values}
 
     def hears(self, memory: Memory) -> None:
         """Nothing is claimed that the destination did not do."""
@@ -134,7 +142,8 @@ class AtRest:
             assert known.record_id in self.witness.deleted, f"{key}: its record {known.record_id} is not there"
             return
         for name, value in self.definition.payload(row).items():
-            self._holds(key, record, name, value)
+            if (known.record_id, name) not in self.witness.edited:
+                self._holds(key, record, name, value)
 
     def _holds(self, key: str, record: dict[str, Any], name: str, value: Any) -> None:
         entry = self.definition.mapping[name]

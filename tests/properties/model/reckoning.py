@@ -84,7 +84,8 @@ class Reckoning:
     @property
     def baseline(self) -> bool:
         state = self.memory.state
-        return self.definition.first_run == "baseline" and (state is None or state.last_run_at is None)
+        done = state is not None and (state.last_run_at or state.last_full_at)
+        return self.definition.first_run == "baseline" and not done
 
     @property
     def complete(self) -> bool:
@@ -237,6 +238,8 @@ class Reckoning:
     # --- what goes out, and what it counts ------------------------------------------------------------------------
 
     def _choose(self, found: Reckoned) -> None:
+        if self.baseline:
+            return
         found.held = {key for key in found.delta if self._waits(key, found.delta[key])}
         chosen = sorted(found.delta.keys() - found.held, key=self.definition.order_of)
         if self.wish.limit is not None:
@@ -247,7 +250,11 @@ class Reckoning:
     def _waits(self, key: str, row: Row) -> bool:
         """Whether a row was refused with these very values, and isn't due."""
         before = None if key in self.memory.under_way else self.memory.row(key)
-        if before is None or before.kind != "rejected" or self.wish.retry:
+        if before is None or self.wish.retry:
+            return False
+        if before.code == "in_doubt_held" and self.definition.in_doubt == "hold":
+            return True  # until a person decides
+        if before.kind != "rejected":
             return False
         if before.next_at is None or before.next_at <= self.now:
             return False

@@ -5,8 +5,9 @@ A killed process leaves what it had stored by then: from the moment of its death
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -32,7 +33,7 @@ from reverse_etl.state.store import StateStore
 from reverse_etl.testing import FakeClock, MemoryAccount, MemoryDestination
 from reverse_etl.verdicts import Outcomes
 from tests.house import Warehouse
-from tests.properties.model.definition import COLUMNS, PROJECT, Definition, Row
+from tests.properties.model.definition import COLUMNS, FIELDS, PROJECT, Definition, Row
 
 
 class Killed(BaseException):
@@ -192,10 +193,12 @@ class Stage:
         self.warehouse = Warehouse(self.clock)
         self.env: dict[str, str] = {}
         self.backups = 0
+        self.shared = state_url is not None
+        self._state = {} if state_url is None else {"url": state_url}
         self._waited = timedelta()
-        project = dict(PROJECT) if state_url is None else {**PROJECT, "state": {"url": state_url}}
+        self._values: set[Any] = {"gone", "free"}  # whatever the sync may have sent: by these digests are understood
         (root / "syncs").mkdir()
-        (root / "reverse_etl.yml").write_text(json.dumps(project))
+        self._looker: Played | None = None  # the project as it lies, read once
         self._looking = duckdb.connect(":memory:")
         localdb.settle(self._looking)
 
@@ -204,9 +207,13 @@ class Stage:
         self.warehouse.connection.close()
 
     def define(self, definition: Definition) -> None:
+        project = {**PROJECT, "state": {**self._state, "values": definition.values}}
+        (self.root / "reverse_etl.yml").write_text(json.dumps(project))
         (self.root / "syncs" / "people.yml").write_text(definition.document())
+        self._looker = None
 
-    def lay(self, rows: Iterable[Row]) -> None:
+    def lay(self, rows: Sequence[Row]) -> None:
+        self._values.update(value for row in rows for value in (row.email, row.plan, row.seats) if value is not None)
         self.warehouse.table("people", COLUMNS, [row.line for row in rows])
 
     # --- time -----------------------------------------------------------------------------------------------------
@@ -233,18 +240,20 @@ class Stage:
 
     def remembered(self) -> Memory:
         """Looked at from outside, as `explain` and `rejected` would."""
-        project = self.project()
+        project = self._looker = self._looker or self.project()
         with closing(project._ledger(project.syncs["people"])) as ledger:
-            state = ledger.state()
-            if state is None:
+            state, store = ledger.state(self._looking), ledger.access.existing()
+            if state is None or store is None:
                 return Memory()
             ledger.known.lay(self._looking)
             rows = localdb.table(self._looking, "SELECT * EXCLUDE position FROM known").to_pylist()
             ledger.known.release(self._looking)
-            listed = {row.slot: row for row in ledger.refused()}
-            settling = {str(row.key_text): row for row in ledger.settling()}
+            digested = any(name.startswith("x_") for row in rows for name in row)
+            meanings = _meanings(ledger.known.digests().key, self._values) if digested else {}
+            listed = {row.slot: row for row in store.lists.refused("people")}
+            settling = {str(row.key_text): row for row in store.lists.settling("people")}
             under_way = frozenset(key for key, _ in ledger.under_way._flights.left())
-        return Memory(state, {row["key"]: _known(row) for row in rows}, listed, settling, under_way)
+        return Memory(state, {row["key"]: _known(row, meanings) for row in rows}, listed, settling, under_way)
 
     def backup(self) -> Path:
         self.backups += 1
@@ -257,9 +266,27 @@ class Stage:
         self.project().archive().restore(archive, self.clock.now())
 
 
-def _known(row: dict[str, Any]) -> Known:
+def _known(row: dict[str, Any], meanings: Mapping[tuple[str, int], Any]) -> Known:
+    """A field's value, or what its digest means; both can't be."""
     values = {name[2:]: value for name, value in row.items() if name.startswith("f_")}
+    for name, digest in row.items():
+        if name.startswith("x_") and digest is not None:
+            assert values.get(name[2:]) is None, f"{name[2:]} is kept beside its digest"
+            values[name[2:]] = meanings[name[2:], digest]
     return Known(row["record_id"], row["sent"], row["gone"], values)
+
+
+def _meanings(key: str, values: Iterable[Any]) -> dict[tuple[str, int], Any]:
+    """By field and digest, the value that it was made of."""
+    return {
+        (field.name, int(hashlib.sha256(f"{key}{field.name}\n\n{_text(value)}".encode()).hexdigest()[:16], 16)): value
+        for field in FIELDS
+        for value in values
+    }
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _unless_killed(command: Callable[[], RunReport]) -> RunReport | None:
