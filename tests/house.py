@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import duckdb
 import pyarrow as pa
+from pydantic import SecretStr
 
 from reverse_etl import localdb
 from reverse_etl.config.sync import CursorConfig, FieldMapping, SyncConfig
@@ -153,6 +154,7 @@ class House:
         self.log_to: WarehouseLog | None = None
         self.retention = DEFAULT
         self.hashes = False
+        self.keys: Sequence[SecretStr] = ()
         self.unopened = False  # True: a run that opens the destination fails
 
     def people(self, *rows: Sequence[object], columns: str = "id INTEGER, email VARCHAR, plan VARCHAR") -> None:
@@ -173,7 +175,11 @@ class House:
         }
         home, logged = StateHome(self.root), self.log_to is not None
         return Ledger(
-            home, self.url, self.sync.name, identity, retention=self.retention, logged=logged, hashes=self.hashes
+            *(home, self.url, self.sync.name, identity),
+            retention=self.retention,
+            logged=logged,
+            hashes=self.hashes,
+            keys=self.keys,
         )
 
     def source(self) -> Source:

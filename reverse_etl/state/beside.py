@@ -27,6 +27,10 @@ class Beside:
     def place(self) -> Snapshot:
         return snapshot(self.home, self.state.sync)
 
+    def current(self) -> Snapshot:
+        """As it is written: entries that aren't in it yet are for a fold."""
+        return self.place
+
     def known(self) -> tuple[Snapshot, list[Entry]]:
         """The snapshot, and the entries that go over it."""
         return self.place, list(Journal(self.store, self.state.sync).entries(self.state.folded_seq))

@@ -61,6 +61,16 @@ class Copies:
                 return snapshot, entries
         raise complaints.gap(self.state.sync)
 
+    def current(self) -> Snapshot:
+        """The lasting copy with all that the journal has, so that a base can be made of it. The caller holds the sync.
+
+        Whatever this machine has missed is in neither, otherwise.
+        """
+        snapshot, entries = self.known()
+        if entries:
+            snapshot.fold(entries)
+        return snapshot
+
     def fold(self, *, rehash: str | pa.Table | None, removed_before: str | None) -> None:
         """Where the journal has outgrown the base, the copy just folded becomes the next one."""
         snapshot, entries = self.known()
@@ -72,7 +82,7 @@ class Copies:
             base.replace(folded, snapshot.path)
 
     def renew(self) -> None:
-        """The base that other machines make their copies of, without what was deleted."""
+        """The base that other machines make their copies of, and no journal before it, without what was deleted."""
         if self.place.exists():
             Base(self.store, self.state.sync).replace(self.place.folded(), self.place.path)
 

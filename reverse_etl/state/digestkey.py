@@ -18,7 +18,7 @@ SCOPE, NAME = "state", "digest_key"
 
 def known(store: StateStore | None, keys: Sequence[SecretStr]) -> Digests:
     """For who only looks: with the project's key, or one that fits nothing where there is none yet."""
-    kept = None if store is None else SealedMemory(_Kept(store), keys).get(NAME)
+    kept = None if store is None else SealedMemory(_Kept(store, looks=True), keys).get(NAME)
     return Digests(kept or new_key())
 
 
@@ -33,10 +33,11 @@ def settled(store: StateStore, keys: Sequence[SecretStr]) -> Digests:
 
 
 class _Kept:
-    """The store as a memory. What is there is only replaced by the same, sealed anew."""
+    """The store as a memory. What is there is only replaced by the same, sealed anew, and never by who only looks."""
 
-    def __init__(self, store: StateStore) -> None:
+    def __init__(self, store: StateStore, *, looks: bool = False) -> None:
         self._store = store
+        self._looks = looks
         self._found = False
 
     def get(self, name: str) -> str | None:
@@ -45,7 +46,7 @@ class _Kept:
         return kept
 
     def put(self, name: str, value: str | None) -> None:
-        if self._store.read_only:
+        if self._looks:
             return
         if self._found:
             self._store.remembered.put(SCOPE, name, value)

@@ -85,7 +85,7 @@ class Known:
     def digest(self, digests: Digests, *, clear: Collection[str], finds: str) -> None:
         """Digests instead of the acknowledged values, but for the fields in `clear`; no byte of those stays."""
         found = self._to_write()
-        if found is not None and (snapshots := self._snapshots(found)).place.exists():
+        if found is not None and (snapshots := self._snapshots(found)).current().exists():
             snapshots.place.digest(digests, clear=clear, finds=finds)
             snapshots.renew()
 
@@ -95,7 +95,7 @@ class Known:
         if found is None:
             return
         snapshots = self._snapshots(found)
-        if snapshots.place.exists():
+        if snapshots.current().exists():
             snapshots.place.rewrite()
         snapshots.renew()
 

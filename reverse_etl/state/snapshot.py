@@ -60,9 +60,7 @@ class Snapshot:
     def folded(self, connection: duckdb.DuckDBPyConnection | None = None) -> int:
         """The number of the last entry folded in. A file that hasn't changed is asked once a process: opening a
         database to ask takes 20 ms, where there is no `connection` to one already."""
-        found = self.path.stat()
-        mark = (self.owner, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        known = _FOLDED.get(self.path)
+        mark, known = self._mark(), _FOLDED.get(self.path)
         if known is None or known[0] != mark:
             with nullcontext(connection) if connection is not None else duckdb.connect(":memory:") as asked:
                 try:
@@ -70,6 +68,11 @@ class Snapshot:
                 finally:
                     asked.execute("DETACH DATABASE IF EXISTS snap")
         return known[1]
+
+    def _mark(self) -> tuple[str | int, ...]:
+        """By which a file that has changed is told."""
+        found = self.path.stat()
+        return (self.owner, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def count(self, connection: duckdb.DuckDBPyConnection, name: str = "snap") -> tuple[int, int]:
         """Rows and keys of an attached snapshot, every column of every row read on the way."""
@@ -92,12 +95,12 @@ class Snapshot:
         or fingerprints by key, when the mapping has changed since. What was removed before a time is remembered no
         longer. Returns the last number folded, and the rows the snapshot now has.
         """
-        if not self.path.exists():
-            self._create()
         connection = localdb.connect(self.path.parent)
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         try:
             with self._explained():
+                if not self.path.exists():
+                    self._create(connection)
                 where = f"ATTACH {literal(str(self.path))} AS snap (STORAGE_VERSION '{STORAGE}')"
                 _patiently(lambda: connection.execute(where), wait)
                 self.path.chmod(0o600)
@@ -117,9 +120,10 @@ class Snapshot:
                 connection.execute(f"UPDATE snap.meta SET value = {literal(str(folded))} WHERE name = 'folded_seq'")
                 connection.execute("COMMIT")
                 rows = _scalar(connection, "SELECT count(*) FROM snap.rows")
-            return folded, rows
         finally:
             connection.close()
+        _FOLDED[self.path] = (self._mark(), folded)
+        return folded, rows
 
     def digest(self, digests: Digests, *, clear: Collection[str], finds: str) -> None:
         """Digests instead of values, but for the fields in `clear`; of the field that `finds` records two.
@@ -162,20 +166,19 @@ class Snapshot:
                 hint="restore it from a backup, or `reverse-etl reset SYNC` to start over; the file was left alone",
             ) from failure
 
-    def _create(self) -> None:
+    def _create(self, connection: duckdb.DuckDBPyConnection) -> None:
         """An empty snapshot appears whole or not at all: a killed process leaves no half of one in its place."""
         fresh = self.path.with_name(f"{self.path.name}.new")
         for left in (fresh, fresh.with_name(f"{fresh.name}.wal"), self.path.with_name(f"{self.path.name}.wal")):
             left.unlink(missing_ok=True)
         columns = ", ".join(f"{name} {type}" for name, type in OWN_COLUMNS.items())
         facts = [str(FORMAT), self.owner]
-        with self._explained(), duckdb.connect(":memory:") as connection:
-            connection.execute(f"ATTACH {literal(str(fresh))} AS snap (STORAGE_VERSION '{STORAGE}')")
-            fresh.chmod(0o600)
-            connection.execute(f"CREATE TABLE snap.rows ({columns})")
-            connection.execute("CREATE TABLE snap.meta (name VARCHAR, value VARCHAR)")
-            connection.execute("INSERT INTO snap.meta VALUES ('format', ?), ('owner', ?), ('folded_seq', '0')", facts)
-            connection.execute("CHECKPOINT snap; DETACH snap")
+        connection.execute(f"ATTACH {literal(str(fresh))} AS snap (STORAGE_VERSION '{STORAGE}')")
+        fresh.chmod(0o600)
+        connection.execute(f"CREATE TABLE snap.rows ({columns})")
+        connection.execute("CREATE TABLE snap.meta (name VARCHAR, value VARCHAR)")
+        connection.execute("INSERT INTO snap.meta VALUES ('format', ?), ('owner', ?), ('folded_seq', '0')", facts)
+        connection.execute("CHECKPOINT snap; DETACH snap")
         fresh.replace(self.path)
         harden(self.path.parent)
 
