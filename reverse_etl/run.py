@@ -416,10 +416,11 @@ class _Run:
         """The run is over: whatever keeps the warehouse from being told of it is a note beside it."""
         self.job.observer.stage(self.sync.name, "writing back")
         try:
-            log_to.write(self.ledger, self.sync, self.job.run_id)
+            log_to.write(self.ledger, self.sync, self.job.run_id, self.job.stop)
         except Exception as failure:
             log.debug("the log could not be written back", exc_info=failure, extra={"sync": self.sync.name})
-            said = failure if isinstance(failure, ReverseEtlError) else bug(failure)
+            said = self.job.stop.reason or failure
+            said = said if isinstance(said, ReverseEtlError) else bug(failure)
             self.report.notes.append(
                 SECRETS.clean(f"not written back to {log_to.name}, the next run tries again: {said.message}")
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,7 @@ from reverse_etl.plan import Parcel
 from reverse_etl.protocols import Load, Loadable, Source
 from reverse_etl.report import RunReport
 from reverse_etl.standing import LogEntry, RefusedRow, key_value
+from reverse_etl.stop import Stop
 from reverse_etl.verdicts import DELIVERED, Outcomes, Verdict
 
 pc = Late("pyarrow.compute")
@@ -76,21 +78,22 @@ class WarehouseLog:
     schema: str
     source: Callable[[], Source]
 
-    def write(self, ledger: Ledger, sync: SyncConfig, run_id: str) -> None:
-        """Everything that waits, this run's share included. Raises SourceError; what is written waits no more."""
+    def write(self, ledger: Ledger, sync: SyncConfig, run_id: str, stop: Stop) -> None:
+        """Everything that waits, this run's share included; what is written waits no more.
+
+        Raises SourceError, soon when asked to stop: then nobody waits for a warehouse that somebody else holds.
+        """
         entries = ledger.outbox.waiting()
         if not entries:
             return
         state = ledger.state()
         kinds = tuple(json.loads((state.key_kinds if state is not None else None) or '["text"]'))
         source = self._opened()
-        try:
+        with closing(source), stop.telling(source.close):
             while entries:
                 source.load(self.schema, [_runs(entries, sync, run_id), _rows(entries, sync.name, kinds)])
                 ledger.outbox.written(entries)
                 entries = ledger.outbox.waiting()
-        finally:
-            source.close()
 
     def rehearse(self) -> None:
         """Make sure that the tables could be written. Raises SourceError."""

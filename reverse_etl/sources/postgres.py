@@ -25,6 +25,7 @@ from reverse_etl.sources.sql import SqlSource
 from reverse_etl.sources.types import refuse_names, unsupported
 
 CONNECT_SECONDS = 30
+LOAD_WAIT_SECONDS = 20
 KEPT_AS_TEXT = ("json", "jsonb", "numeric", "date", "timestamp", "timestamptz", "uuid")
 SESSION = (
     "SET LOCAL TimeZone = 'UTC'",
@@ -52,6 +53,10 @@ class PostgresSource(SqlSource):
         connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         for setting in SESSION:
             connection.exec_driver_sql(setting)
+
+    def begin_writing(self, connection: Connection) -> None:
+        """What can't be written now is written after the next run."""
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOAD_WAIT_SECONDS}s'")
 
     def columns(self, connection: Connection, query: Query) -> list[Column]:
         empty = connection.execute(self.wrapped(query, "SELECT * FROM", "WHERE false"))

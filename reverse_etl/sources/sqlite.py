@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from reverse_etl.errors import SourceError
 from reverse_etl.model import Query
@@ -19,6 +21,8 @@ from reverse_etl.sources.sql import SqlSource
 from reverse_etl.sources.types import refuse_names, unsupported
 
 LOCK_WAIT_SECONDS = 60.0
+LOAD_WAIT_SECONDS = 20.0  # what can't be written now is written after the next run
+LOCK_POLL_SECONDS = 0.05
 
 
 class SqliteSource(SqlSource):
@@ -41,7 +45,18 @@ class SqliteSource(SqlSource):
         connection.exec_driver_sql("BEGIN")  # Python's driver begins none for a SELECT, and count and rows must agree
 
     def begin_writing(self, connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver begins none for a CREATE TABLE
+        """The driver begins none for a CREATE TABLE. Whoever writes is waited for here: no interrupt ends its wait."""
+        connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+        deadline = time.monotonic() + LOAD_WAIT_SECONDS
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                break
+            except OperationalError as failure:
+                is_held = getattr(failure.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+                if not is_held or time.monotonic() >= deadline or self._closed.wait(LOCK_POLL_SECONDS):
+                    raise
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(LOAD_WAIT_SECONDS * 1000)}")
 
     def columns(self, connection: Connection, query: Query) -> list[Column]:
         with self.asking():

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from math import ceil
 from pathlib import Path
@@ -21,13 +21,14 @@ from tests.faults.door import SECRET
 from tests.faults.families import NotHere, family, needs
 from tests.faults.ground import DuckDB, SQLite
 from tests.faults.kills import await_calls
-from tests.faults.scripted import Call
+from tests.faults.scripted import TRUE, Act, Call
 from tests.faults.stage import Ended, Running, Stage, until
 
 LEASE, TAKEN_OVER = 60.0, 75.0
 SOONEST = 44.0  # after a death in which a lease can end: it may have been due for renewal
 LOADED = 15.0  # what a busy machine may add
 ROWS = 1200
+LANDS = TAKEN_OVER + 10.0  # seconds after which a dead machine's calls are carried out
 
 
 @dataclass
@@ -396,6 +397,50 @@ def clocks_apart(stage: Stage) -> None:
             checker.converged(stage)
             stage.cycles += 1
         _settled(stage)
+
+
+@family(
+    "F59",
+    "several machines: calls of a killed holder that land when another machine has taken over",
+    nightly=2,
+    release=6,
+    waits=100,
+)
+def lands_after_a_takeover(stage: Stage) -> None:
+    """The other machine knows what was under way on the dead one, and settles it, also rows that went back."""
+    faketime = needs("faketime", "faketime")
+    with database() as state:
+        team = _loaded(stage, state)
+        before = dict(stage.ground.rows)
+        keys = stage.ground.change(ROWS)
+        stage.ground.put()
+        stage.fake.latency = 1.0
+        stage.fake.script = lambda call: Act(late=LANDS) if call.number else TRUE
+        holder = team.start("holder", "sync", "people", "--json")
+        await_calls(stage, holder, 3)
+        team.kill("holder")
+        landing = time.monotonic() + LANDS + 1.0
+        stage.cycles += 1
+        stage.fake.heal()
+        stage.fake.latency = 0.01
+        stage.ground.rows |= {key: replace(before[key]) for key in keys}
+        stage.ground.put()
+        taken, waited = _once_free(stage, team, "taker")
+        _taken_over(stage, [waited])
+        checker.balanced(stage, taken)
+        time.sleep(max(0.0, landing - time.monotonic()))
+        mark = len(stage.fake.ledger)
+        for ahead in ("+2m", "+4m"):
+            later = (faketime, "--exclude-monotonic", "-f", ahead)
+            ended = stage.finish(team.start("next", "sync", "people", "--json", prefix=later))
+            checker.balanced(stage, ended)
+            if ended.code != 0:
+                stage.wrong("I10", f"it ended with {ended.code}: {ended.out[-300:]}")
+        stage.most("sent_once_more", len(stage.fake.ledger) - mark)
+        if not stage.figures["sent_once_more"]:
+            stage.wrong("I1", "what was under way on the dead machine was not sent once more")
+        checker.converged(stage)
+        checker.silent(stage)
 
 
 @family("F49", "several machines: one small allowance, and one of the processes killed", nightly=3, warehouse="sqlite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import timedelta
@@ -10,15 +11,17 @@ from typing import Any
 
 import duckdb
 import pytest
+from anyio import from_thread
 from pydantic import SecretStr
 
 from reverse_etl.config.project import SourceConfig
 from reverse_etl.config.sync import RemovedSet
-from reverse_etl.errors import InDoubt, SourceError
+from reverse_etl.errors import InDoubt, Interrupted, SourceError
 from reverse_etl.protocols import Load
 from reverse_etl.report import RunReport
 from reverse_etl.sources.duckdb import DuckDBSource
 from reverse_etl.state.forgetting import forget
+from reverse_etl.stop import Stop
 from reverse_etl.writeback import WarehouseLog
 from tests.house import House
 
@@ -149,6 +152,26 @@ def test_a_row_in_doubt_is_told_as_such_and_then_as_delivered(house: Logged) -> 
     house.go()
     assert house.told("row_key, verdict, code") == [("1", "in_doubt", "in_doubt"), ("1", "updated", None)]
     assert house.ask("SELECT status FROM ops.reverse_etl_runs ORDER BY run_id") == [("failed",), ("succeeded",)]
+
+
+def test_a_run_that_is_asked_to_stop_waits_for_no_warehouse_that_is_held(house: Logged) -> None:
+    stop, target = Stop(), house.target
+
+    class Held(Unheard):
+        def load(self, schema: str, loads: Any, **how: Any) -> None:
+            from_thread.run_sync(stop.ask, Interrupted("interrupted by SIGTERM", exit_code=143))
+            self._load(schema, loads, **how)
+
+    house.wait, began = 60.0, time.monotonic()
+    house.log_to = WarehouseLog("warehouse", "ops", lambda: Held(target()))
+    house.people((1, "a@x.io", "free"))
+    with duckdb.connect(str(house.file), read_only=True):
+        report = house.go(stop=stop)
+    assert time.monotonic() - began < 15, "it waited for the lock"
+    assert report.notes == ["not written back to warehouse, the next run tries again: interrupted by SIGTERM"]
+    house.log_to = WarehouseLog("warehouse", "ops", target)
+    house.go()
+    assert house.told() == [("1", "created")]
 
 
 def test_a_warehouse_that_is_held_costs_a_note_and_the_next_run_catches_up(house: Logged) -> None:

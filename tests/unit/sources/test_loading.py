@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import duckdb
@@ -152,6 +154,25 @@ def test_a_duckdb_file_that_is_being_read_is_waited_for(tmp_path: Path) -> None:
         assert refusal.value.code == "source_locked"
     source.load("ops", [lines("r1", (1, "a"))])
     assert Warehouse(f"duckdb:///{file}", "ops").rows() == [("r1", 1, "a")]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_closing_ends_the_wait_for_a_table_that_somebody_else_writes_to(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "w.db").touch()
+    url = f"sqlite:///{tmp_path}/w.db" if kind == "sqlite" else request.getfixturevalue("postgres")
+    warehouse = Warehouse(url, "main" if kind == "sqlite" else "public")
+    warehouse.load(lines("r1", (1, "a")))
+    source: Any = registry.source(kind)(SourceConfig(name="w", url=SecretStr(url)))
+    began = time.monotonic()
+    with sa.create_engine(url, poolclass=NullPool).connect() as holder:
+        holder.exec_driver_sql("BEGIN IMMEDIATE" if kind == "sqlite" else "LOCK TABLE rows_log")
+        Timer(0.2, source.close).start()
+        with pytest.raises(SourceError):
+            source.load(warehouse.schema, [lines("r1", (2, "b"))])
+    assert time.monotonic() - began < 10, "nobody waits for a lock any more"
+    assert warehouse.rows() == [("r1", 1, "a")]
 
 
 def test_other_warehouses_get_many_rows_a_statement(tmp_path: Path) -> None:
