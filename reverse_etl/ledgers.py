@@ -1,4 +1,4 @@
-"""What a run needs of the project's memory. `state` keeps it, and is opened by `project` only; a run sees these.
+"""What a run needs of the project's memory. `state` keeps it, and is opened by `parts`; a run sees these.
 
 Synchronous: a run calls it from a worker thread.
 """

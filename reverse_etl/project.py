@@ -1,4 +1,4 @@
-"""Project: the composition root. What the command line and a script call; it joins the parts and runs them."""
+"""Project: what the command line and a script call. It joins the parts of a project and runs them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from graphlib import TopologicalSorter
@@ -19,12 +19,13 @@ import anyio.abc
 
 from reverse_etl import clock, registry
 from reverse_etl.config import files
-from reverse_etl.config.project import ProjectConfig, SourceConfig
+from reverse_etl.config.project import ProjectConfig
 from reverse_etl.config.schedule import After
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.errors import ConfigError
 from reverse_etl.model import JSON, ObjectSchema, Problem
-from reverse_etl.protocols import Destination, Memory, NewField, Opening, Source
+from reverse_etl.parts import Parts
+from reverse_etl.protocols import Destination, NewField, Source
 from reverse_etl.report import RunReport, SyncResult, SyncStatus, gravest
 from reverse_etl.standing import REMEDIES, RefusedRow
 from reverse_etl.verdicts import Refusal
@@ -34,12 +35,7 @@ if TYPE_CHECKING:
     from reverse_etl.job import Job, Observer
     from reverse_etl.missing import MissingField
     from reverse_etl.search import Search
-    from reverse_etl.state.archive import StateArchive
-    from reverse_etl.state.ledger import Ledger
-    from reverse_etl.state.scheduling import Lookout, Seat
-    from reverse_etl.state.store import StateStore
     from reverse_etl.stop import Stop
-    from reverse_etl.writeback import WarehouseLog
 
 STRICT = re.compile(r"(?<![<>-])>\s*:cursor\b|:cursor\s*<(?![=>])")
 
@@ -63,6 +59,7 @@ class Project:
         self.config = config
         self.syncs = syncs
         self.root = config.root
+        self.parts = Parts(config)
 
     @classmethod
     def load(
@@ -131,7 +128,7 @@ class Project:
 
     def keep(self, report: RunReport) -> None:
         """Store a run's report again: something has become known of it since it ended."""
-        with closing(self._ledger(self.named(report.sync))) as ledger:
+        with closing(self.parts.ledger(self.named(report.sync))) as ledger:
             ledger.keep(report)
 
     # --- looking ------------------------------------------------------------------------------------------------------
@@ -144,15 +141,9 @@ class Project:
         from reverse_etl.inspect import inspect, inspect_log  # noqa: PLC0415  # reads Arrow schemas: only when asked to
 
         async def inspect_all() -> list[Problem]:
-            return [
-                problem
-                for sync in chosen
-                for problem in await inspect(
-                    sync, partial(self._source, sync), partial(_opened, sync.destination, self.config)
-                )
-            ]
+            return [problem for sync in chosen for problem in await inspect(sync, *self._ends(sync))]
 
-        found, log_to, to = anyio.run(inspect_all), self._log_to(), self.config.log_to
+        found, log_to, to = anyio.run(inspect_all), self.parts.warehouse_log(), self.config.log_to
         if log_to is not None and to is not None:
             found += inspect_log(log_to, files.PROJECT_FILE, to.line, to.column)
         return list(dict.fromkeys(found))
@@ -169,19 +160,19 @@ class Project:
 
     def status(self) -> list[SyncStatus]:
         """Every sync of the project, in order of name."""
-        with self.store() as store:
+        with self.parts.store() as store:
             good = store.runs.latest(good=True) if store is not None else {}
         return [self._status(sync, good.get(sync.name)) for sync in self.syncs.values()]
 
     def runs(self, sync: str | None = None, limit: int = 50) -> list[RunReport]:
         """The latest runs, newest first."""
-        with self.store() as store:
+        with self.parts.store() as store:
             found = store.runs.recent(sync, limit=limit) if store is not None else []
         return [RunReport.from_json(document) for document in found]
 
     def run(self, run_id: str) -> RunReport:
         """One run. Raises ConfigError when there is none with this id."""
-        with self.store() as store:
+        with self.parts.store() as store:
             found = store.runs.of(run_id) if store is not None else None
         if found is None:
             raise ConfigError([Problem("", 0, 0, run_id, "no run has this id")], hint="`reverse-etl runs` lists them")
@@ -189,7 +180,7 @@ class Project:
 
     def rejected(self, sync: str) -> list[RefusedRow]:
         """Rows that are not delivered, and why: rejected, invalid and in doubt."""
-        with closing(self._ledger(self.named(sync))) as ledger:
+        with closing(self.parts.ledger(self.named(sync))) as ledger:
             return ledger.refused()
 
     def arrived(self, sync: str, *keys: str) -> list[RefusedRow]:
@@ -202,10 +193,10 @@ class Project:
 
         named, word = self.named(sync), WORD + _run_id()
         note = partial(self.note, "arrived", sync=sync, word=word)
-        said = arrived.Word(word, clock.SYSTEM.now(), note, logged=self._logs(named))
-        with closing(self._ledger(named)) as ledger:
+        said = arrived.Word(word, clock.SYSTEM.now(), note, logged=self.parts.logs(named))
+        with closing(self.parts.ledger(named)) as ledger:
             try:
-                return arrived.acknowledge(named, partial(self._source, named), ledger, keys, said)
+                return arrived.acknowledge(named, partial(self.parts.source, named.source), ledger, keys, said)
             except ValueError as failure:
                 raise ConfigError([Problem("", 0, 0, "", str(failure))]) from failure
 
@@ -220,9 +211,9 @@ class Project:
         from reverse_etl.explain import explain  # noqa: PLC0415  # needs the local database: only when asked to
 
         named = self.named(sync)
-        with closing(self._ledger(named)) as ledger:
+        with closing(self.parts.ledger(named)) as ledger:
             try:
-                return explain(named, partial(self._source, named), ledger, key, _run_id())
+                return explain(named, partial(self.parts.source, named.source), ledger, key, _run_id())
             except ValueError as failure:
                 raise ConfigError([named.problem("key", message=str(failure))]) from failure
 
@@ -232,8 +223,8 @@ class Project:
 
         found = Search(text)
         for sync in self.syncs.values():
-            with closing(self._ledger(sync)) as ledger:
-                found.look(sync, partial(self._source, sync), ledger, _run_id())
+            with closing(self.parts.ledger(sync)) as ledger:
+                found.look(sync, partial(self.parts.source, sync.source), ledger, _run_id())
         return found
 
     def fields(self, destination: str, object: str) -> ObjectSchema:
@@ -243,7 +234,7 @@ class Project:
             raise ConfigError([Problem(files.PROJECT_FILE, 0, 0, destination, message)])
 
         async def describe() -> ObjectSchema:
-            opened = _opened(destination, self.config)
+            opened = self.parts.destination(destination)
             try:
                 return await opened.describe(object)
             finally:
@@ -256,9 +247,7 @@ class Project:
         from reverse_etl.missing import missing_fields  # noqa: PLC0415  # reads Arrow schemas: only when asked to
 
         named = self.named(sync)
-        return anyio.run(
-            missing_fields, named, partial(self._source, named), partial(_opened, named.destination, self.config)
-        )
+        return anyio.run(missing_fields, named, *self._ends(named))
 
     def make_fields(self, sync: str, fields: Sequence[NewField]) -> dict[str, Refusal]:
         """Make fields that `missing_fields` gave; the refused ones by name, with the destination's reasons."""
@@ -266,14 +255,13 @@ class Project:
 
         named = self.named(sync)
         self.note("make fields", sync=sync, object=named.object, fields=", ".join(field.name for field in fields))
-        return anyio.run(make_fields, named, partial(_opened, named.destination, self.config), fields)
+        return anyio.run(make_fields, named, partial(self.parts.destination, named.destination), fields)
 
     def note(self, action: str, *, who: str | None = None, **facts: str) -> None:
         """Write down who has asked for something: by default the user of this process. Raises StateError."""
         from reverse_etl.state import audit  # noqa: PLC0415
-        from reverse_etl.state.home import StateHome  # noqa: PLC0415
 
-        audit.note(StateHome(self.root), action, clock.SYSTEM.now(), who=who, **facts)
+        audit.note(self.parts.home(), action, clock.SYSTEM.now(), who=who, **facts)
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
@@ -281,7 +269,7 @@ class Project:
         """Forget a sync's snapshot, cursor and lists, unreadable ones too; touches nothing at the destination."""
         from reverse_etl.state.forgetting import reset  # noqa: PLC0415
 
-        reset(self._ledger(self.named(sync)))
+        reset(self.parts.ledger(self.named(sync)))
 
     def forget(self, sync: str, key: str) -> bool:
         """Remove one key from state and lists. Returns whether anything was known of it."""
@@ -289,35 +277,38 @@ class Project:
         from reverse_etl.state.forgetting import forget  # noqa: PLC0415
 
         named = self.named(sync)
-        with closing(self._ledger(named)) as ledger:
+        with closing(self.parts.ledger(named)) as ledger:
             return forget(ledger, canonical_key(key, named), _run_id(), clock.SYSTEM.now())
 
     def remnants(self, sync: str, key: str) -> list[str]:
         """Files beside the state that hold a forgotten key's text still."""
         from reverse_etl.explain import canonical_key  # noqa: PLC0415
-        from reverse_etl.state.home import StateHome  # noqa: PLC0415
         from reverse_etl.state.scrub import remnants  # noqa: PLC0415
 
-        return list(remnants(StateHome(self.root).folder, canonical_key(key, self.named(sync))))
+        return list(remnants(self.parts.home().folder, canonical_key(key, self.named(sync))))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _job(self, sync: SyncConfig, wishes: Wishes, stop: Stop, observer: Observer | None) -> Job:
         from reverse_etl.job import Job, Unwatched  # noqa: PLC0415
 
-        ledger = self._ledger(sync)
+        ledger = self.parts.ledger(sync)
         memory = ledger.memory(sync.destination, lasting=not wishes.dry_run)
         return Job(
             sync=sync,
             run_id=_run_id(),
             ledger=ledger,
-            source=partial(self._source, sync),
-            destination=partial(_opened, sync.destination, self.config, memory, sync.options),
+            source=partial(self.parts.source, sync.source),
+            destination=partial(self.parts.destination, sync.destination, memory, sync.options),
             stop=stop,
             observer=observer or Unwatched(),
-            log_to=self._log_to() if self._logs(sync) and not wishes.dry_run else None,
+            log_to=self.parts.warehouse_log() if self.parts.logs(sync) and not wishes.dry_run else None,
             **vars(wishes),
         )
+
+    def _ends(self, sync: SyncConfig) -> tuple[Callable[[], Source], Callable[[], Destination]]:
+        """Where a sync's rows come from and go to, for who looks at both without a run."""
+        return partial(self.parts.source, sync.source), partial(self.parts.destination, sync.destination)
 
     def _chosen(self, names: Sequence[str], tag: str | None) -> list[SyncConfig]:
         """The syncs asked for, parents first. A disabled one only runs when named."""
@@ -339,57 +330,8 @@ class Project:
             raise ConfigError([Problem("", 0, 0, name, f"there is no such sync; the project has {known}")])
         return self.syncs[name]
 
-    def _ledger(self, sync: SyncConfig) -> Ledger:
-        from reverse_etl.state.home import StateHome  # noqa: PLC0415  # SQLAlchemy: not for --help
-        from reverse_etl.state.ledger import Ledger  # noqa: PLC0415
-        from reverse_etl.state.retention import Retention  # noqa: PLC0415
-
-        kind = getattr(self.config.destinations[sync.destination], "type", sync.destination)
-        identity = {"key": list(sync.key), "type": kind, "object": sync.object, "match": ", ".join(sync.matches)}
-        return Ledger(
-            StateHome(self.root),
-            self.config.state.url.get_secret_value(),
-            sync.name,
-            identity,
-            retention=Retention(self.config.state.keep_runs),
-            logged=self._logs(sync),
-            hashes=self.config.state.values == "hashes",
-            keys=self.config.state.encryption_keys,
-        )
-
-    def archive(self) -> StateArchive:
-        """The state as a whole: to verify, to back up, to restore."""
-        from reverse_etl.state.archive import StateArchive  # noqa: PLC0415
-        from reverse_etl.state.home import StateHome  # noqa: PLC0415
-
-        return StateArchive(StateHome(self.root), self.config.state.url.get_secret_value())
-
-    def scheduling(self, holder: str) -> AbstractContextManager[Seat | None]:
-        """Be the one daemon that schedules for this state. None where the state is a file. Raises SyncBusy."""
-        from reverse_etl.state.scheduling import scheduling  # noqa: PLC0415
-
-        return scheduling(self.config.state.url.get_secret_value(), holder)
-
-    def lookout(self) -> Lookout:
-        """Looks at what becomes of runs, whoever carries them out."""
-        from reverse_etl.state.scheduling import Lookout  # noqa: PLC0415
-
-        return Lookout(self.config.state.url.get_secret_value())
-
-    @contextmanager
-    def store(self) -> Iterator[StateStore | None]:
-        """The project's books, to look into; None before the first run."""
-        from reverse_etl.state.memory import store_of  # noqa: PLC0415
-
-        store = store_of(self.config.state.url.get_secret_value())
-        try:
-            yield store
-        finally:
-            if store is not None:
-                store.close()
-
     def _status(self, sync: SyncConfig, good: dict[str, JSON] | None) -> SyncStatus:
-        with closing(self._ledger(sync)) as ledger:
+        with closing(self.parts.ledger(sync)) as ledger:
             state, standing = ledger.state(), ledger.refused()
         latest = self.runs(sync.name, limit=1)
         success = None if good is None else RunReport.from_json(good)
@@ -404,37 +346,6 @@ class Project:
             last_success=success,
             lag_seconds=None if success is None else success.lag_seconds(sync.timezone),
         )
-
-    def _logs(self, sync: SyncConfig) -> bool:
-        return self.config.log_to is not None and sync.log_to != "none"
-
-    def _log_to(self) -> WarehouseLog | None:
-        from reverse_etl.writeback import WarehouseLog  # noqa: PLC0415
-
-        to = self.config.log_to
-        return None if to is None else WarehouseLog(to.source, to.target, partial(self._opened_source, to.source))
-
-    def _source(self, sync: SyncConfig) -> Source:
-        return self._opened_source(sync.source)
-
-    def _opened_source(self, name: str) -> Source:
-        config: SourceConfig = self.config.sources[name]
-        return registry.source(config.dialect)(config)
-
-
-def _opened(
-    name: str, config: ProjectConfig, memory: Memory | None = None, options: Mapping[str, bool | str] | None = None
-) -> Destination:
-    from reverse_etl.state.memory import FleetingMemory  # noqa: PLC0415
-    from reverse_etl.state.places import places_of  # noqa: PLC0415
-    from reverse_etl.state.sealed import SealedMemory  # noqa: PLC0415
-
-    settings = config.destinations[name]
-    connector = registry.destination(getattr(settings, "type", name))
-    kept = memory or FleetingMemory(config.state.url.get_secret_value(), name)
-    memory = SealedMemory(kept, config.state.encryption_keys)
-    places = partial(places_of, config.state.url.get_secret_value())
-    return connector(settings, Opening(name, memory, options=options or {}, places=places))
 
 
 def _run_id() -> str:

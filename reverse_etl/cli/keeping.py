@@ -71,4 +71,4 @@ def restore(
 
 
 def _archive(session: Session) -> StateArchive:
-    return session.load(only=[]).archive()
+    return session.load(only=[]).parts.archive()

@@ -79,7 +79,7 @@ class Books:
     def _stores(self) -> Iterator[StateStore]:
         with ExitStack() as opened:
             for project in _projects(self.definitions.values()):
-                store = opened.enter_context(project.store())
+                store = opened.enter_context(project.parts.store())
                 if store is not None:
                     yield store
 

@@ -20,7 +20,7 @@ OLDEST = timedelta(minutes=10)  # what a worker that is gone has said counts no 
 def leave(project: Project, worker: str, forecasts: Sequence[Forecast], now: datetime) -> None:
     """What this worker knows now, instead of what it has left before. Synchronous; raises StateError."""
     told = json.dumps({"at": clock.text(now), "days": [_told(each) for each in forecasts]})
-    with project.store() as store:
+    with project.parts.store() as store:
         if store is not None:
             store.remembered.put(SCOPE, worker, told if forecasts else None)
 
@@ -28,7 +28,7 @@ def leave(project: Project, worker: str, forecasts: Sequence[Forecast], now: dat
 def left(project: Project, now: datetime) -> list[Forecast]:
     """What all workers know. Forgets what has grown old. Synchronous; raises StateError."""
     found: list[Forecast] = []
-    with project.store() as store:
+    with project.parts.store() as store:
         for worker, told in {} if store is None else store.remembered.all(SCOPE).items():
             said = json.loads(told)
             if now - clock.parse(said["at"]) <= OLDEST:

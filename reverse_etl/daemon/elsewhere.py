@@ -59,7 +59,7 @@ class Elsewhere:
         """Runs of `busy` syncs, which this daemon has under way, are left for another look. Raises StateError."""
         since = f"{self._clock.now() - LOOK_BACK:%Y%m%dT%H%M%S}"
         if self._lookout is None:
-            self._lookout = self._project().lookout()
+            self._lookout = self._project().parts.lookout()
         known = self._told | self._mine
         seen = [each for each in self._lookout.look(since, self._open) if each.run_id not in known]
         newest = {each.sync: each.run_id for each in seen}

@@ -136,7 +136,7 @@ class SharedNotebook:
 
     def open(self) -> None:
         """Reads what another daemon has left. Synchronous; raises StateError."""
-        with self._project.store() as store:
+        with self._project.parts.store() as store:
             for section in SECTIONS:
                 text = store.remembered.get(SCOPE, section) if store is not None else None
                 self._pages[section] = _pages(f'{{"page": {text}}}').get("page", {}) if text else {}
@@ -176,7 +176,7 @@ class SharedNotebook:
             self._kept = anyio.Event()
 
     def _keep(self, pages: dict[str, str]) -> None:
-        with self._project.store() as store:
+        with self._project.parts.store() as store:
             if store is None:
                 raise StateError("the state's tables are gone", hint="restore the database")
             for section, text in pages.items():

@@ -186,7 +186,7 @@ def _ordered(order: Order, right: Right) -> int:
 
 def leave(project: Project, number: int, report: RunReport) -> None:
     """Keep what came of an order for whoever gave it."""
-    with project.store() as store:
+    with project.parts.store() as store:
         if store is not None:
             document = report.to_json() | {"exit_code": report.exit_code}
             if report.error is not None:
@@ -197,7 +197,7 @@ def leave(project: Project, number: int, report: RunReport) -> None:
 
 def outcome(project: Project, sync: str, number: int) -> RunReport:
     """What `leave` kept, once."""
-    with project.store() as store:
+    with project.parts.store() as store:
         found = None if store is None else store.remembered.get(OUTCOMES, str(number))
         if store is not None and found is not None:
             store.remembered.put(OUTCOMES, str(number), None)

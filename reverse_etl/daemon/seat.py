@@ -97,7 +97,7 @@ class Seat:
 
     def _take(self) -> None:
         holder = f"process {os.getpid()} on {platform.node()}"
-        self.right = self._stack.enter_context(self._project().scheduling(holder))
+        self.right = self._stack.enter_context(self._project().parts.scheduling(holder))
         self._taken, self.other = True, ""
 
     def _leave(self) -> None:

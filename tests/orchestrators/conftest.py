@@ -74,7 +74,7 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 def held_elsewhere(folder: Folder, sync: str) -> Iterator[None]:
     """As if another process ran the sync just now."""
     project = Project.load(folder.root)
-    with closing(project._ledger(project.named(sync))) as ledger, ledger.hold("another", clock.SYSTEM.now()):
+    with closing(project.parts.ledger(project.named(sync))) as ledger, ledger.hold("another", clock.SYSTEM.now()):
         yield
 
 

@@ -146,7 +146,7 @@ def held(scene: Scene) -> None:
     project, now = Project.load(scene.folder), clock.SYSTEM.now()
     values: dict[str, JSON] = {"email": "bo@x.example", "firstname": "Bo", "workspaces_total": 2}
     row = RefusedRow("in_doubt", HELD, "nobody answered", now, now, "bo@x.example", "bo@x.example", values=values)
-    with closing(project._ledger(project.named("people"))) as ledger:
+    with closing(project.parts.ledger(project.named("people"))) as ledger:
         ledger.record(Acknowledgement("people", "run-x", refused=[row]))
 
 

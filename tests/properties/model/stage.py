@@ -19,9 +19,11 @@ import sqlalchemy as sa
 
 from reverse_etl import localdb
 from reverse_etl.config import files
+from reverse_etl.config.project import ProjectConfig
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.job import Job
 from reverse_etl.model import Batch
+from reverse_etl.parts import Parts
 from reverse_etl.project import Project
 from reverse_etl.protocols import Destination, Source
 from reverse_etl.report import RunReport
@@ -131,16 +133,16 @@ class MortalDestination(MemoryDestination):
             raise
 
 
-class Played(Project):
-    """The project as its files are now, with the stage's clock, warehouse and account."""
+class PlayedParts(Parts):
+    """The stage's warehouse and account, and a memory that dies with its process."""
 
-    def __init__(self, stage: Stage, fate: Fate) -> None:
-        super().__init__(*files.load(stage.root, stage.env, connector=lambda name: MemoryDestination))
+    def __init__(self, config: ProjectConfig, stage: Stage, fate: Fate) -> None:
+        super().__init__(config)
         self.stage = stage
         self.fate = fate
 
-    def _ledger(self, sync: SyncConfig) -> Ledger:
-        ledger = super()._ledger(sync)
+    def ledger(self, sync: SyncConfig) -> Ledger:
+        ledger = super().ledger(sync)
         ledger.access.__class__ = MortalAccess  # whatever else it was made with stays
         assert isinstance(ledger.access, MortalAccess)
         ledger.access.fate = self.fate
@@ -151,14 +153,23 @@ class Played(Project):
             flights.fate = self.fate
         return ledger
 
-    def _job(self, *given: Any) -> Job:
-        return replace(super()._job(*given), clock=self.stage.clock, destination=self._destination)
-
-    def _source(self, sync: SyncConfig) -> Source:
+    def source(self, name: str) -> Source:
         return self.stage.warehouse.opened()
 
-    def _destination(self) -> Destination:
+    def destination(self, *given: Any) -> Destination:
         return MortalDestination(account=self.stage.account, fate=self.fate)
+
+
+class Played(Project):
+    """The project as its files are now, by the stage's clock."""
+
+    def __init__(self, stage: Stage, fate: Fate) -> None:
+        super().__init__(*files.load(stage.root, stage.env, connector=lambda name: MemoryDestination))
+        self.parts = PlayedParts(self.config, stage, fate)
+        self.clock = stage.clock
+
+    def _job(self, *given: Any) -> Job:
+        return replace(super()._job(*given), clock=self.clock)
 
 
 @dataclass(frozen=True)
@@ -241,7 +252,7 @@ class Stage:
     def remembered(self) -> Memory:
         """Looked at from outside, as `explain` and `rejected` would."""
         project = self._looker = self._looker or self.project()
-        with closing(project._ledger(project.syncs["people"])) as ledger:
+        with closing(project.parts.ledger(project.syncs["people"])) as ledger:
             state, store = ledger.state(self._looking), ledger.access.existing()
             if state is None or store is None:
                 return Memory()
@@ -258,12 +269,12 @@ class Stage:
     def backup(self) -> Path:
         self.backups += 1
         target = self.root / f"backup-{self.backups}.tar"
-        self.project().archive().backup(target, self.clock.now())
+        self.project().parts.archive().backup(target, self.clock.now())
         return target
 
     def restore(self, archive: Path) -> None:
         self.wait(timedelta(seconds=1))
-        self.project().archive().restore(archive, self.clock.now())
+        self.project().parts.archive().restore(archive, self.clock.now())
 
 
 def _known(row: dict[str, Any], meanings: Mapping[tuple[str, int], Any]) -> Known:

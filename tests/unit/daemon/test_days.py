@@ -26,7 +26,7 @@ def project(tmp_path: Path, postgres: str) -> Project:
 
 @pytest.fixture
 def begun(project: Project) -> Project:
-    with project.scheduling("a daemon"):  # makes the tables
+    with project.parts.scheduling("a daemon"):  # makes the tables
         return project
 
 

@@ -190,9 +190,10 @@ class Book:
 
 
 class Shelf:
-    """A project, as far as `Elsewhere` needs one."""
+    """A project and its parts, as far as `Elsewhere` needs them."""
 
     def __init__(self, book: Book) -> None:
+        self.parts = self
         self.lookout = lambda: book
 
 
