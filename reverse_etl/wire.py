@@ -1,17 +1,16 @@
 """One request over the network, and its answer read whole: bounded in time and size, honest about how far it came.
 
-httpx is imported where it is needed: by a proxy, and to find the authorities that TLS trusts.
+httpx is imported with the first call, so that a run that sends nothing never pays for it.
 """
 
 from __future__ import annotations
 
 import logging
 import ssl
-import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 from io import SEEK_END
-from typing import IO, TYPE_CHECKING, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,7 +18,6 @@ import anyio
 
 from reverse_etl.answer import Answer
 from reverse_etl.errors import InDoubt, PluginError, Unavailable
-from reverse_etl.lines import CONNECT_SECONDS, Body, Cut, Lines, Reply, Unreachable, Unsendable
 from reverse_etl.retries import TIMEOUT
 from reverse_etl.urls import is_loopback
 
@@ -29,25 +27,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 32 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024  # of a file, on its way
 IDLE_SECONDS = 60.0  # that a file on its way down may stand still, well before its deadline
-TIMEOUTS = {
-    "connect": CONNECT_SECONDS,
-    "read": None,
-    "write": None,
-    "pool": None,
-}  # seconds; the deadline bounds the whole call
+CONNECTIONS = 16  # httpx's pool gets slow past 32 connections
+TIMEOUTS = {"connect": 15.0, "read": None, "write": None, "pool": None}  # seconds; the deadline bounds the whole call
 HEADERS = {"user-agent": "reverse-etl", "accept": "application/json", "accept-encoding": "gzip"}
-
-
-class Door(Protocol):
-    """What carries a request to its origin."""
-
-    def call(
-        self, method: str, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str], body: Body
-    ) -> AbstractAsyncContextManager[Reply]:
-        """Raises Unreachable, Cut or Unsendable, while the answer is read too."""
-        ...
-
-    async def aclose(self) -> None: ...
 
 
 class Wire:
@@ -57,13 +39,13 @@ class Wire:
         self._base_url = base_url
         self._host = urlsplit(base_url).hostname or ""
         self._given = transport
-        self._door: Door | None = None
+        self._transport: httpx.AsyncBaseTransport | None = None
 
     async def aclose(self) -> None:
         """Closes the connections; the next call would open new ones."""
-        if self._door is not None:
-            door, self._door = self._door, None
-            await door.aclose()
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            await transport.aclose()
 
     async def exchange(
         self,
@@ -77,82 +59,57 @@ class Wire:
         into: IO[bytes] | None = None,
     ) -> Answer:
         """The answer. What breaks becomes an error that says how far it came; who cancels waits for either."""
-        self._door = door = self._door or self._open()
-        body, size = _to_send(content)
+        import httpx  # noqa: PLC0415  # late: a run that sends nothing doesn't need it
+
+        transport = self._transport or self._open(httpx)
         try:
-            with anyio.CancelScope(deadline=anyio.current_time() + deadline, shield=True):
-                async with door.call(method, url, params, {**HEADERS, **size, **headers}, body) as reply:
-                    return await _read(reply, into)
-            raise TimeoutError(f"no complete answer within {deadline:g} s")
+            with anyio.fail_after(deadline, shield=True):
+                body, size = _to_send(content)
+                request = httpx.Request(
+                    method,
+                    _parsed(url),
+                    content=body,
+                    params=params,
+                    headers={**HEADERS, **size, **headers},
+                    extensions={"timeout": TIMEOUTS},
+                )
+                return await _read(transport, request, into)
         except TimeoutError as late:
-            raise InDoubt(f"{_place(method, url)}: {late}", code=TIMEOUT) from late
-        except Unreachable as failure:
+            told = str(late) or f"no complete answer within {deadline:g} s"
+            raise InDoubt(f"{_place(method, url)}: {told}", code=TIMEOUT) from late
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as unreachable:
             raise Unavailable(
-                f"{_place(method, url)}: can't be reached: {str(failure) or 'no connection in time'}",
+                f"{_place(method, url)}: can't be reached: {unreachable or 'no connection in time'}",
                 hint=self._out_of_reach(),
-            ) from failure
-        except Unsendable as ours:
+            ) from unreachable
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as ours:
             raise PluginError(f"{_place(method, url)}: the request can't be sent: {ours}") from ours
-        except Cut as cut:
-            why = str(cut) or type(cut.__cause__ or cut).__name__
+        except httpx.HTTPError as cut:
+            why = cut or type(cut).__name__
             raise InDoubt(f"{_place(method, url)}: the connection was cut before the answer was whole: {why}") from cut
-        except _TooLarge as large:
-            raise InDoubt(f"{_place(method, url)}: {large}", code="destination_unreadable") from large
 
     def _out_of_reach(self) -> str:
         advice = "check base_url, the network and its proxy"
         return f"is `reverse-etl sandbox` running? Otherwise {advice}" if is_loopback(self._host) else advice
 
-    def _open(self) -> Door:
-        """Connections of our own, but through a proxy httpx's."""
-        proxy = None if is_loopback(self._host) else proxy_for(self._base_url)
-        if self._given is None and proxy is None:
-            return Lines(self._base_url, _trust)
-        import httpx  # noqa: PLC0415
-
+    def _open(self, httpx_module: Any) -> httpx.AsyncBaseTransport:
+        """httpx's transport without its client: redirects, cookies and sessions are what we don't want, and a third of
+        a call's cost."""
         for chatty in ("httpx", "httpcore"):  # their lines hold whole URLs
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        return _Httpx(self._given or httpx.AsyncHTTPTransport(proxy=proxy))
+        proxy = None if is_loopback(self._host) else proxy_for(self._base_url)
+        self._transport = self._given or httpx_module.AsyncHTTPTransport(
+            limits=httpx_module.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            proxy=proxy,
+            verify=_trust(self._base_url),
+        )
+        transport: httpx.AsyncBaseTransport = self._transport
+        return transport
 
 
-class _Httpx:
-    """httpx's transport without its client: redirects, cookies and sessions are what we don't want."""
-
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
-
-    async def aclose(self) -> None:
-        await self._transport.aclose()
-
-    @asynccontextmanager
-    async def call(
-        self, method: str, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str], body: Body
-    ) -> AsyncIterator[Reply]:
-        import httpx  # noqa: PLC0415
-
-        try:
-            request = httpx.Request(
-                method, url, params=params, headers=headers, content=body, extensions={"timeout": TIMEOUTS}
-            )
-            response = await self._transport.handle_async_request(request)
-            try:
-                parts = aiter(cast("AsyncIterable[bytes]", response.stream))
-                yield Reply(response.status_code, dict(response.headers), parts)
-            finally:
-                await response.aclose()
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as unreachable:
-            raise Unreachable(str(unreachable)) from unreachable
-        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as ours:
-            raise Unsendable(str(ours)) from ours
-        except httpx.HTTPError as cut:
-            raise Cut(str(cut)) from cut
-
-
-def _trust() -> ssl.SSLContext:
-    """The authorities that say who is whom, as httpx finds them."""
-    import httpx  # noqa: PLC0415
-
-    return httpx.create_ssl_context()
+def _trust(url: str) -> ssl.SSLContext | bool:
+    """The authorities that say who is whom; none where there is no TLS, as reading their list takes a while."""
+    return True if urlsplit(url).scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def proxy_for(url: str) -> str | None:
@@ -165,43 +122,42 @@ def proxy_for(url: str) -> str | None:
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
+@lru_cache(64)
+def _parsed(url: str) -> httpx.URL:
+    """Batches go to the same few addresses, and taking one apart is a twentieth of a call's cost."""
+    import httpx  # noqa: PLC0415
+
+    return httpx.URL(url)
+
+
 def _place(method: str, url: str) -> str:
     return f"{method} {urlsplit(url).path} at {urlsplit(url).netloc}"
 
 
-class _TooLarge(Exception):
-    """What is too large, for `exchange` to tell where."""
-
-
-async def _read(reply: Reply, into: IO[bytes] | None) -> Answer:
-    parts = reply.parts
-    if reply.headers.get("content-encoding") == "gzip":
-        parts = _unpacked(parts)
-    if into is not None and 200 <= reply.status < 300:
-        into.seek(0)
-        into.truncate()
-        async for part in _moving(parts):
-            into.write(part)
-        return Answer(reply.status, reply.headers, b"")
-    body: list[bytes] = []
-    size = 0
-    async for part in parts:
-        size += len(part)
-        if size > MOST_BYTES:
-            raise _TooLarge(f"the answer is larger than {MOST_BYTES // 2**20} MiB")
-        body.append(part)
-    return Answer(reply.status, reply.headers, b"".join(body))
-
-
-async def _unpacked(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
+async def _read(transport: httpx.AsyncBaseTransport, request: httpx.Request, into: IO[bytes] | None = None) -> Answer:
+    response = await transport.handle_async_request(request)
     try:
-        async for part in parts:
-            yield unpacking.decompress(part)
-    except zlib.error as broken:
-        raise Cut(str(broken)) from broken
-    if not unpacking.eof:
-        raise Cut("it ends in the middle of what was packed")
+        if into is not None and response.is_success:
+            into.seek(0)
+            into.truncate()
+            async for part in _moving(response.aiter_bytes()):
+                into.write(part)
+            return Answer(response.status_code, dict(response.headers), b"")
+        told = response.headers.get("content-length")
+        if told is not None and told.isdecimal() and "content-encoding" not in response.headers:
+            if int(told) > MOST_BYTES:
+                raise _too_large(request)
+            return Answer(response.status_code, dict(response.headers), await response.aread())
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.aiter_bytes():
+            size += len(part)
+            if size > MOST_BYTES:
+                raise _too_large(request)
+            parts.append(part)
+    finally:
+        await response.aclose()
+    return Answer(response.status_code, dict(response.headers), b"".join(parts))
 
 
 async def _moving(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -216,7 +172,12 @@ async def _moving(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield part
 
 
-def _to_send(content: bytes | IO[bytes] | None) -> tuple[Body, dict[str, str]]:
+def _too_large(request: httpx.Request) -> InDoubt:
+    place = _place(request.method, str(request.url))
+    return InDoubt(f"{place}: the answer is larger than {MOST_BYTES // 2**20} MiB", code="destination_unreadable")
+
+
+def _to_send(content: bytes | IO[bytes] | None) -> tuple[bytes | AsyncIterator[bytes] | None, dict[str, str]]:
     """A file as a stream from its beginning, and the header that tells its size."""
     if content is None or isinstance(content, bytes):
         return content, {}
