@@ -91,8 +91,8 @@ lock: .venv-lock/bin/uv  ## Resolve the newest releases anew into requirements/*
 	@$(resolve) -q pyproject.toml requirements/orchestrators.in --extra airflow --upgrade -o requirements/airflow.txt
 	@$(resolve) -q pyproject.toml requirements/orchestrators.in --extra dagster --upgrade -o requirements/dagster.txt
 
-audit: $(auditing)/.ready  ## Hold the locked dependencies against known advisories
-	@$(auditing)/bin/python .ci/audit.py requirements/dev.txt
+audit: $(auditing)/.ready  ## Hold the locked dependencies against known advisories; fails where they can't be asked for
+	@$(auditing)/bin/python .ci/audit.py $(ARGS) requirements/dev.txt
 
 sbom: $(ready) $(auditing)/.ready  ## Write dist/sbom.json: every package of the environment, as CycloneDX
 	@mkdir -p dist

@@ -234,7 +234,7 @@ def explain(
 
         return looking.show_everywhere(session, sync)
     found = session.load(only=[sync]).explain(sync, key).to_json()
-    session.show(found, lambda: tables.explanation(found, clock.SYSTEM.now()))
+    session.show(found, lambda: tables.explanation(found, clock.SYSTEM.now(), session.commands))
     return 0
 
 
@@ -329,7 +329,7 @@ def worker(
     log_level: options.Level = INFO,
     log_format: options.Format = TEXT,
 ) -> int:
-    """Carry out the runs that daemons put into the queue, until SIGTERM."""
+    """Carry out runs from the daemons' queue, until SIGTERM."""
     from reverse_etl.cli import tending
 
     return tending.work(Session(project, log_level=log_level, log_format=log_format).where, listen)

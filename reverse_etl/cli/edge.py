@@ -67,7 +67,8 @@ def run(command: Callable[..., Any], arguments: Sequence[str]) -> int:
         code = _say_usage(str(refusal), None, wants_json)
     except _CommandLineProblem as problem:
         context = getattr(problem, "ctx", None)
-        code = _say_usage(problem.format_message(), f"{context.command_path} --help" if context else None, wants_json)
+        message = problem.format_message().replace("Value error, ", "")  # how a newer typer begins them
+        code = _say_usage(message, f"{context.command_path} --help" if context else None, wants_json)
     except Exception as failure:
         code = BUG
         _say_bug(failure, arguments, wants_json)

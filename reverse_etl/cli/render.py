@@ -79,6 +79,8 @@ def when(report: RunReport) -> list[Block]:
 
 def total(reports: Sequence[RunReport]) -> list[Block]:
     """One line over several runs."""
+    if not reports:
+        return [line("there is nothing to run: no sync is enabled; a sync is a file syncs/NAME.yml")]
     if len(reports) < 2:
         return []
     tally: dict[str, int] = {}
@@ -276,7 +278,7 @@ def _refusals(plan: PlanSummary) -> Table:
             Span(problem.code, "warn"),
             problem.column or "",
             problem.message,
-            ", ".join(text.key(key) for key in problem.keys),
+            ", ".join("NULL" if key is None else text.key(key) for key in problem.keys),
         )
         for problem in plan.problems
     ]

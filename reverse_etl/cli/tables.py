@@ -150,8 +150,11 @@ def _what_to_do(rows: Sequence[RefusedRow], remedies: Mapping[str, str]) -> list
     return [Table(told, ("", "code", "what to do"), right=frozenset({0})), line("")] if told else []
 
 
-def explanation(found: Mapping[str, Any], now: datetime) -> list[Block]:
+def explanation(found: Mapping[str, Any], now: datetime, commands: Commands) -> list[Block]:
     """`found` is what `explain --json` prints."""
+    if found["state"] == "absent" and found["acknowledged"] is None:
+        found_by_value = commands("explain", "--all", text.key(found["key"]))
+        return [_told(found), line("to look in every sync, for values too:  ", found_by_value)]
     return [
         _told(found),
         *_row(found["row"]),
@@ -174,6 +177,7 @@ def everywhere(found: Search, now: datetime, commands: Commands) -> list[Block]:
         blocks.append(line("  its values:  ", commands("explain", row.sync, text.key(row.key))))
     for name, why in found.failed.items():
         blocks.append(line(Span(name, "strong"), "  ", Span(f"can't say: {why.code}", "bad"), f": {why.message}"))
+        blocks += render.hint(why.hint) if why.hint else []
     if found.more:
         blocks.append(line(f"there are more rows in {', '.join(found.more)}: name the sync and the key"))
     if found.absent:

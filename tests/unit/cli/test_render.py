@@ -163,6 +163,10 @@ def test_several_runs_end_with_a_tally() -> None:
     assert render.total(runs[:1]) == []
 
 
+def test_where_there_is_nothing_to_run_it_is_said() -> None:
+    assert lines(render.total([])) == ["there is nothing to run: no sync is enabled; a sync is a file syncs/NAME.yml"]
+
+
 def test_problems_of_files_are_one_a_line_with_their_place() -> None:
     found = [
         Problem("syncs/a.yml", 3, 5, "upsrt", "unknown mode", "upsert"),

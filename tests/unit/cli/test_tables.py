@@ -119,7 +119,7 @@ def test_explain_lays_what_was_acknowledged_beside_what_would_be_sent() -> None:
         "state": "in_doubt",
         "reason": "the answer was lost",
     }
-    assert lines(tables.explanation(found, LATER)) == [
+    assert lines(tables.explanation(found, LATER, Commands())) == [
         "ada in people  in doubt: the answer was lost",
         "the row in the warehouse now",
         "email | ada@x.example",
@@ -148,7 +148,7 @@ def test_explain_says_of_a_field_that_is_kept_as_a_digest_that_its_value_is_not_
         "state": "pending",
         "reason": "",
     }
-    assert lines(tables.explanation(found, LATER))[3:6] == [
+    assert lines(tables.explanation(found, LATER, Commands()))[3:6] == [
         "field | last acknowledged | would be sent | ",
         "email | not kept | ada@x.example | ",
         "link | a | b | differs",
@@ -165,10 +165,9 @@ def test_explain_of_a_key_that_nobody_knows() -> None:
         "state": "absent",
         "reason": "",
     }
-    assert lines(tables.explanation(found, LATER)) == [
+    assert lines(tables.explanation(found, LATER, Commands())) == [
         "eve in people  absent",
-        "the warehouse has no such row now",
-        "nothing is acknowledged of this row",
+        "to look in every sync, for values too:  reverse-etl explain --all eve",
     ]
 
 
