@@ -110,7 +110,8 @@ def _with_logger_name(logger: Any, method: str, event: MutableMapping[str, Any])
 
 
 def _as_text(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
-    pairs = "".join(f" {name}={value}" for name, value in event.items() if name not in _LEADING)
+    shown = {name: value for name, value in event.items() if name not in _LEADING and not isinstance(value, dict)}
+    pairs = "".join(f" {name}={value}" for name, value in shown.items())
     first = printable(f"{event['timestamp']} {event['level']:<7} {event['event']}{pairs}")
     details = [printable(line) for line in str(event.get("exception") or "").splitlines()]
     return "\n".join([first, *details])

@@ -184,8 +184,7 @@ def _state(rules: AlertRules, report: RunReport, failures: int) -> str | None:
     if report.status is RunStatus.FAILED:
         return "failed" if failures >= rules.failures else None
     if report.status is RunStatus.PARTIAL and report.error is None:
-        standing = report.rejected + report.in_doubt + report.rows.invalid
-        return "partial" if standing >= rules.rejected else GOOD
+        return "partial" if _standing(report) >= rules.rejected else GOOD
     return str(_EVENTS.get(report.status, GOOD))
 
 
@@ -198,10 +197,15 @@ def _of_run(report: RunReport, state: str, failures: int) -> Alert:
             verb = "has ended early"
         text = f"{report.sync} {verb}: {report.error.discreet}"
         return Alert(report.sync, state, at, text, None, report.run_id, report.error.code, report.error.hint)
-    number = report.rejected + report.in_doubt
+    number = _standing(report)
     text = f"{report.sync} has delivered all but {_rows(number)}, which stand{'s' if number == 1 else ''} refused"
     hint = f"`reverse-etl rejected {report.sync}` tells which, and why"
     return Alert(report.sync, state, at, text, None, report.run_id, "rejected", hint)
+
+
+def _standing(report: RunReport) -> int:
+    """Rows that could not be delivered, for whatever reason."""
+    return report.rejected + report.in_doubt + report.rows.invalid
 
 
 def _holds(entry: Entry) -> str:

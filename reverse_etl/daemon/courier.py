@@ -52,7 +52,8 @@ class Courier:
     def take(self, alert: Alert) -> None:
         """An alert for its channels. Returns at once; what isn't delivered yet is remembered."""
         told = _cleaned(alert, self._clean)
-        log.warning("alert: %s", told.text, extra={"sync": told.sync, "event_kind": told.event})
+        facts = {"sync": told.sync, "event_kind": told.event} | ({"run_id": told.run_id} if told.run_id else {})
+        log.warning("alert: %s", told.text, extra=facts)
         for name in self._channels() if told.to is None else told.to:
             waiting = self._unsent.setdefault(name, [])
             waiting.append(told)
@@ -95,7 +96,7 @@ class Courier:
     async def _send(self, name: str, alerts: Sequence[Alert]) -> None:
         """One message, tried several times; in the end the log has it."""
         message_id = _id_of(alerts)
-        for pause in (*PAUSES_SECONDS, None):
+        for tried, pause in enumerate((*PAUSES_SECONDS, None), 1):
             channel = self._channels().get(name)
             if channel is None:
                 log.error("alerts for %s are dropped: daemon.alerts has no such channel any more", name)
@@ -109,6 +110,8 @@ class Courier:
                 log.warning("an alert is sent to %s again in %g s: %s", name, pause, self._clean(str(failure)))
                 await self._clock.sleep(pause)
             else:
+                if tried > 1:
+                    log.info("an alert has reached %s after %d tries", name, tried)
                 return
 
     async def _try(self, channel: Channel, alerts: Sequence[Alert], message_id: str) -> None:

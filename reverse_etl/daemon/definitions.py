@@ -91,7 +91,9 @@ class Definitions:
             removed=[name for name in self.current if name not in current],
             settings=settings != self.settings,
             broken={name: each for name, each in broken.items() if self.broken.get(name) != each},
-            mended=[name for name in self.broken if name not in broken and name in current],
+            mended=[
+                name for name in self.broken if name not in broken and (name in current or name == files.PROJECT_FILE)
+            ],
         )
         self.current, self.broken, self.settings = current, broken, settings
         return changes

@@ -6,7 +6,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -14,7 +22,7 @@ from reverse_etl import pace
 from reverse_etl.config.sync import SyncConfig
 from reverse_etl.daemon import rhythm
 from reverse_etl.daemon.agenda import Entry
-from reverse_etl.report import RunReport
+from reverse_etl.report import RunReport, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +32,8 @@ if TYPE_CHECKING:
 PREFIX = "reverse_etl"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAG_BUCKETS = (0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0)
+SENT, KEPT = ("created", "updated", "removed", "skipped"), ("unchanged", "invalid")
+STANDING = ("rejected", "in_doubt", "pending")
 RUN_BUCKETS = (0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 
 
@@ -49,6 +59,7 @@ class Metrics:
         schedules: Callable[[], bool] | None = None,
     ) -> None:
         """`schedules`: whether this process does; None for one that never would."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asks for
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(_Present(agenda, pool, broken, schedules))
@@ -77,6 +88,22 @@ class Metrics:
                 self._success.labels(name).set(report.finished_at.timestamp())
                 self._stand(name, report)
 
+    def forget(self, name: str) -> None:
+        """The sync is gone: an alert on its last figures would never end."""
+        for metric in (self._requests, self._throttled, self._left_out, self._seconds, self._success, self._behind):
+            metric.remove(name)
+        for status in RunStatus:
+            self._runs.remove(name, status.value)
+        for verdict in (*SENT, *KEPT):
+            self._rows.remove(name, verdict)
+        for state in STANDING:
+            self._standing.remove(name, state)
+
+    def stand_down(self) -> None:
+        """What stands is told by the daemon that schedules now; what this one has counted stays counted."""
+        for gauge in (self._standing, self._success, self._behind):
+            gauge.clear()
+
     # --- scheduler.Watcher --------------------------------------------------------------------------------------------
 
     def begun(self, entry: Entry, lag: timedelta) -> None:
@@ -97,9 +124,9 @@ class Metrics:
         name, ended = report.sync, report.finished_at or report.started_at
         self._runs.labels(name, report.status.value).inc()
         self._seconds.labels(name).observe((ended - report.started_at).total_seconds())
-        for verdict in ("created", "updated", "removed", "skipped"):
+        for verdict in SENT:
             self._rows.labels(name, verdict).inc(getattr(report.delivered, verdict))
-        for verdict in ("unchanged", "invalid"):
+        for verdict in KEPT:
             self._rows.labels(name, verdict).inc(getattr(report.rows, verdict))
         self._requests.labels(name).inc(report.requests)
         self._throttled.labels(name).inc(report.throttled)
@@ -111,7 +138,7 @@ class Metrics:
                 self._behind.labels(name).set(behind)
 
     def _stand(self, name: str, report: RunReport) -> None:
-        for state in ("rejected", "in_doubt", "pending"):
+        for state in STANDING:
             self._standing.labels(name, state).set(getattr(report, state))
 
     def _counter(self, name: str, said: str, *labels: str) -> Counter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from anyio import to_thread
 from reverse_etl import clock
 from reverse_etl.blame import blame, bug
 from reverse_etl.clock import Clock
+from reverse_etl.config import files
 from reverse_etl.config.schedule import After
 from reverse_etl.config.timing import Priority
 from reverse_etl.daemon.agenda import Agenda, Decision, Entry, Phase
@@ -86,9 +88,13 @@ class Scheduler:
         for name in self._affected(changes.defined):
             self._plan(name)
         for name, problems in changes.broken.items():
-            log.error("%s", _told_broken(name, problems, name in definitions), extra={"file": problems[0].file})
+            stays = name in definitions or name == files.PROJECT_FILE  # without it the daemon would not have started
+            log.error("%s", _told_broken(name, problems, stays), extra={"file": problems[0].file})
         for name in changes.mended:
-            log.info("%s: its file is right again", name, extra={"sync": name})
+            if name == files.PROJECT_FILE:
+                log.info("%s is right again", name)
+            else:
+                log.info("%s: its file is right again", name, extra={"sync": name})
 
     def clear(self) -> None:
         """Another daemon schedules: nothing is due here any more."""
@@ -189,7 +195,7 @@ class Scheduler:
         name = order.sync
         values = name in self.definitions and self.definitions[name].sync.log_values
         said = told(report, values=values)
-        log.log(LEVELS.get(report.status, logging.WARNING), "%s", said, extra=_extra(report))
+        log.log(LEVELS.get(report.status, logging.WARNING), "%s", said, extra=facts(report))
         if name not in self.agenda:
             return
         entry = self.agenda[name]
@@ -213,7 +219,7 @@ class Scheduler:
             if self.agenda[name].phase is Phase.RUNNING:
                 later.append(report)
                 continue
-            log.info("%s: run by somebody else: %s", name, told(report), extra=_extra(report))
+            log.info("%s: run by somebody else: %s", name, told(report), extra=facts(report))
             affected[name] = self.agenda.learn(name, report)
             for watcher in self.watchers:
                 watcher.ended(self.agenda[name], report)
@@ -302,21 +308,48 @@ def _gone(report: RunReport) -> RunReport:
 
 def told(report: RunReport, *, values: bool = False) -> str:
     """A run's end in one line, for a person who is woken up by it; `values`: values of rows may stand in it."""
-    took = ((report.finished_at or report.started_at) - report.started_at).total_seconds()
     if report.error is not None:
         message = report.error.message if values else report.error.discreet
         advice = f" ({report.error.hint})" if report.error.hint else ""
-        return f"{report.sync}: {report.status.value} after {took:.1f} s: {message}{advice}"
-    sent, counts = report.delivered, f"{report.rows.read} read"
-    counts += f", {sent.created} created, {sent.updated} updated, {sent.removed} removed"
-    for number, word in ((report.rejected, "refused"), (report.in_doubt, "in doubt"), (report.pending, "pending")):
-        counts += f", {number} {word}" if number else ""
-    return f"{report.sync}: {report.status.value} in {took:.1f} s: {counts}"
+        counts = f"; {_counts(report)}" if report.rows.read else ""
+        return f"{report.sync}: {report.status.value} after {_took(report):.1f} s: {message}{advice}{counts}"
+    refused = report.rejected or report.rows.invalid
+    advice = f" (`reverse-etl rejected {report.sync}` tells which, and why)" if refused else ""
+    return f"{report.sync}: {report.status.value} in {_took(report):.1f} s: {_counts(report)}{advice}"
 
 
-def _extra(report: RunReport) -> dict[str, object]:
-    extra: dict[str, object] = {"sync": report.sync, "run_id": report.run_id, "status": report.status.value}
-    return extra if report.error is None else {**extra, "code": report.error.code}
+def _counts(report: RunReport) -> str:
+    sent = report.delivered
+    counts = f"{report.rows.read} read, {sent.created} created, {sent.updated} updated, {sent.removed} removed"
+    others = (
+        (report.rows.invalid, "invalid"),
+        (report.rejected, "refused"),
+        (report.in_doubt, "in doubt"),
+        (report.pending, "pending"),
+    )
+    return counts + "".join(f", {number} {word}" for number, word in others if number)
+
+
+def _took(report: RunReport) -> float:
+    return ((report.finished_at or report.started_at) - report.started_at).total_seconds()
+
+
+def facts(report: RunReport) -> dict[str, object]:
+    """A run's end for machines: what stands beside `told` in the log. Text logs leave out what is nested."""
+    found: dict[str, object] = {"sync": report.sync, "run_id": report.run_id, "status": report.status.value}
+    if report.error is not None:
+        found["code"] = report.error.code
+    return found | {
+        "run": {
+            "seconds": round(_took(report), 3),
+            "rows": asdict(report.rows),
+            "delivered": asdict(report.delivered),
+            "rejected": report.rejected,
+            "in_doubt": report.in_doubt,
+            "pending": report.pending,
+            "requests": report.requests,
+        }
+    }
 
 
 def _told_broken(name: str, problems: Sequence[Problem], has_version: bool) -> str:

@@ -32,6 +32,8 @@ from reverse_etl.stop import Stop
 
 log = logging.getLogger(__name__)
 
+MOST_NAMED = 10
+
 
 class Standing(Protocol):
     """Who has orders carried out elsewhere, and knows those that have not ended."""
@@ -119,10 +121,12 @@ class Turn:
                 past = {name: Past.of(report) for name, report in last.items()}
             except ReverseEtlError as failure:
                 log.error("the state could not be looked at; new syncs start as if they had never run: %s", failure)
+        self._tell(changes)
         self._scheduler.take(self._definitions.current, changes, past)
         self._note_lines()
         for name in changes.removed:
             self._alerts.forget(name)
+            self._metrics.forget(name)
 
     def look(self) -> None:
         """Called every few seconds: notices that another daemon schedules, or that the seat could be kept after all."""
@@ -159,6 +163,15 @@ class Turn:
         await self.seat.leave()
         await to_thread.run_sync(self._elsewhere.close)
 
+    def _tell(self, changes: Changes) -> None:
+        """Who is woken up asks first what has changed."""
+        new = [name for name in changes.defined if name not in self._scheduler.agenda]
+        anew = [name for name in changes.defined if name in self._scheduler.agenda]
+        for names, what in ((new, "new"), (anew, "read anew, as its file or one that it uses has changed")):
+            if names:
+                more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+                log.info("%s%s: %s", ", ".join(names[:MOST_NAMED]), more, what, extra={"syncs": len(names)})
+
     async def _begin_in_time(self) -> None:
         while True:
             try:
@@ -177,6 +190,7 @@ class Turn:
         self._over = anyio.Event()
         self._scheduler.asked = lambda names: None
         self._scheduler.clear()
+        self._metrics.stand_down()
         self._courier.forget()
         await self.pool.cut(Interrupted("another daemon schedules", hint="it goes on from here", exit_code=143))
         await self.seat.leave()

@@ -27,7 +27,7 @@ from reverse_etl.daemon.metrics import Metrics
 from reverse_etl.daemon.post import Bench, Post, settings_for
 from reverse_etl.daemon.queue import NAME, TASK, Queue, leave, url_of
 from reverse_etl.daemon.routes import watched
-from reverse_etl.daemon.scheduler import told
+from reverse_etl.daemon.scheduler import LEVELS, facts, told
 from reverse_etl.daemon.service import OWN_THREADS, THREADS_A_RUN
 from reverse_etl.daemon.workforce import CLOSING_SECONDS
 from reverse_etl.errors import Interrupted, ReverseEtlError
@@ -173,7 +173,8 @@ class Worker:
         self._metrics.count(definition.sync, report)
         if report.status is RunStatus.INTERRUPTED:
             self._cut.append(sync)
-        log.info("%s", told(report, values=definition.sync.log_values), extra={"sync": sync, "run_id": report.run_id})
+        said = told(report, values=definition.sync.log_values)
+        log.log(LEVELS.get(report.status, logging.WARNING), "%s", said, extra=facts(report))
         await to_thread.run_sync(leave, definition.project, context.job.id, report)
 
     async def _run(self, definition: Definition, stop: Stop) -> RunReport:

@@ -138,6 +138,7 @@ def test_P49_a_broken_file_keeps_its_last_good_version_and_a_mended_one_takes_ef
         project.define(schedule="every 1 second", mapping={"email": "email", "lastname": "first_name"})
         daemon.look()
         daemon.until_said("people: its file is right again")
+        assert daemon.said("people: read anew, as its file or one that it uses has changed")
         daemon.until(lambda: project.contacts("lastname") == {"ada@example.com": "Ada"})
         assert daemon.terminate() == 0
 
@@ -147,6 +148,7 @@ def test_P49_files_that_come_and_go_take_effect_without_a_restart(project: Scene
         daemon.until_said("the daemon has started", ": 0 syncs")
         project.define(schedule="every 1 second")
         daemon.until_said("people: succeeded")  # without a signal: it looks by itself
+        assert daemon.said("people: new")
         (project.folder / "syncs/people.yml").unlink()
         daemon.look()
         daemon.until_said("people: its file is gone")

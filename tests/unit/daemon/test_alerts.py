@@ -12,7 +12,7 @@ from reverse_etl.daemon.agenda import Agenda
 from reverse_etl.daemon.alerts import Alert, Known, Watch
 from reverse_etl.daemon.books import Standing
 from reverse_etl.quota import Forecast
-from reverse_etl.report import RunError, RunReport, RunStatus
+from reverse_etl.report import RowCounts, RunError, RunReport, RunStatus
 from reverse_etl.testing import FakeClock
 from tests.unit.daemon.day import START, sync
 
@@ -92,9 +92,9 @@ def test_an_alert_says_what_happened_and_what_is_next() -> None:
 
 def test_a_partial_run_says_how_many_rows_and_where_to_look() -> None:
     news = Newsroom()
-    news.ends("partial", rejected=1, in_doubt=1)
+    news.ends("partial", rejected=1, in_doubt=1, rows=RowCounts(invalid=3))
     (alert,) = news.alerts
-    assert alert.text == "people has delivered all but 2 rows, which stand refused"
+    assert alert.text == "people has delivered all but 5 rows, which stand refused"
     assert alert.hint == "`reverse-etl rejected people` tells which, and why"
 
 

@@ -84,11 +84,15 @@ def test_an_alert_goes_to_every_channel_or_to_those_it_names(post: Callable[...,
     assert sorted(office.sent) == [("ops", ["a"], 0.0), ("sales", ["a", "b"], 0.0)]
 
 
-def test_what_may_arrive_later_is_sent_again(post: Callable[..., Post]) -> None:
+def test_what_may_arrive_later_is_sent_again_and_that_it_has_arrived_is_said(
+    post: Callable[..., Post], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     office = post()
     office.refusals = [Undelivered("busy", again=True)] * 3
     assert office.run(alert("a")) == [["a"]]
     assert office.kept == {}
+    assert caplog.messages[-1] == "an alert has reached ops after 4 tries"
 
 
 @pytest.mark.parametrize(("again", "times"), [(True, 5), (False, 1)])

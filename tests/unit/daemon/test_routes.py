@@ -132,6 +132,7 @@ def test_metrics_are_prometheus_text(desk: Callable[..., Desk]) -> None:
         "reverse_etl_places 4.0",
     ):
         assert expected in lines, answer.text
+    assert not [line for line in lines if "_created{" in line], "a second series for each, which nobody asks for"
     (success,) = [line for line in lines if line.startswith("reverse_etl_last_success_timestamp_seconds{")]
     assert float(success.split()[-1]) == float(moment)
 

@@ -7,17 +7,19 @@ import socket
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from reverse_etl.daemon.alarms import ApSchedulerAlarms
 from reverse_etl.daemon.notebook import Notebook, running_at
+from reverse_etl.daemon.scheduler import facts, told
 from reverse_etl.daemon.systemd import Notifier
 from reverse_etl.errors import StateError, SyncBusy
 from reverse_etl.report import RunError, RunReport, RunStatus
 from tests.unit.daemon.day import START
-from tests.unit.daemon.desk import Desk
+from tests.unit.daemon.desk import PROJECT, Desk
 
 
 @pytest.fixture
@@ -170,6 +172,62 @@ def test_a_run_ends_in_one_line_of_the_log(tmp_path: Path, caplog: pytest.LogCap
         "child: left out, as people has not succeeded",
     ]
     assert caplog.records[0].levelname == "ERROR"
+
+
+def test_a_run_s_end_tells_people_counts_and_the_next_step_and_machines_every_figure() -> None:
+    report = RunReport("people", "r", START, RunStatus.PARTIAL, finished_at=START + timedelta(seconds=3))
+    report.rows.read, report.rows.invalid, report.delivered.created, report.in_doubt = 5, 1, 3, 1
+    assert told(report) == (
+        "people: partial in 3.0 s: 5 read, 3 created, 0 updated, 0 removed, 1 invalid, 1 in doubt "
+        "(`reverse-etl rejected people` tells which, and why)"
+    )
+    report.status, report.error = RunStatus.FAILED, RunError("disk", "the disk is full", "make room")
+    assert told(report) == (
+        "people: failed after 3.0 s: the disk is full (make room); "
+        "5 read, 3 created, 0 updated, 0 removed, 1 invalid, 1 in doubt"
+    )
+    found: Any = facts(report)
+    assert (found["run_id"], found["status"], found["code"]) == ("r", "failed", "disk")
+    assert (found["run"]["seconds"], found["run"]["rows"]["read"], found["run"]["delivered"]["created"]) == (3.0, 5, 3)
+
+
+def test_a_broken_project_file_stays_in_force_as_it_was_and_its_mending_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    desk = Desk(tmp_path)
+    desk.define("people", "schedule: every 1 hour")
+    desk.look()
+    desk.write("reverse_etl.yml", "sources: [")
+    desk.look()
+    assert caplog.messages[-1].startswith("reverse_etl.yml is broken, and its last good version stays in force: ")
+    desk.write("reverse_etl.yml", PROJECT)
+    desk.look()
+    assert caplog.messages[-1] == "reverse_etl.yml is right again"
+
+
+def test_the_figures_of_a_sync_that_is_gone_are_gone_and_of_a_daemon_that_stands_down_those_that_stand(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path)
+    for name in ("people", "leads"):
+        desk.define(name, "schedule: every 1 hour")
+    desk.look()
+    for name in ("people", "leads"):
+        report = RunReport(name, "r", START, RunStatus.PARTIAL, finished_at=START)
+        report.rejected, report.cursor_to = 7, "2026-06-01T11:00:00Z"
+        desk.metrics.ended(desk.scheduler.agenda[name], report)
+        desk.metrics.skipped(desk.scheduler.agenda[name])
+    (tmp_path / "syncs/people.yml").unlink()
+    desk.look()
+    desk.metrics.forget("people")
+    text = desk.metrics.text().decode()
+    assert 'sync="people"' not in text
+    assert 'reverse_etl_standing_rows{state="rejected",sync="leads"} 7.0' in text
+    desk.metrics.stand_down()
+    text = desk.metrics.text().decode()
+    assert "reverse_etl_standing_rows{" not in text
+    assert 'reverse_etl_runs_total{status="partial",sync="leads"} 1.0' in text
 
 
 def test_the_log_says_why_a_run_is_due(tmp_path: Path) -> None:
