@@ -11,12 +11,11 @@ empty text are the same.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from decimal import Decimal, InvalidOperation
-from itertools import islice, zip_longest
 
 import anyio
 import orjson
@@ -30,15 +29,16 @@ from reverse_etl.mapping import PayloadColumn, key_kinds
 from reverse_etl.model import JSON, Batch, Field, FieldType, Limits, ObjectSchema, Operation
 from reverse_etl.plan import Parcel, Plan
 from reverse_etl.protocols import FROZEN, OTHERS, Destination, Lookup
-from reverse_etl.report import LiveSample, LiveSummary
+from reverse_etl.report import LiveSample, LiveSummary, LiveTally
 from reverse_etl.resolve import Resolver, Sparing, lookup_of
 from reverse_etl.standing import key_value
 from reverse_etl.stop import Stop
 from reverse_etl.values import NUMERIC, as_text, canonical
 from reverse_etl.verdicts import Refusal
 
-UNCHANGED = 1_000  # acknowledged rows that aren't sent, looked at for drift
-SAMPLES = 20
+UNCHANGED = 1_000  # acknowledged rows that aren't sent, looked at for drift; fewer of them where they are very long
+CHARACTERS = 20_000_000  # of these rows
+CELLS = 100_000  # values looked at at once
 BLIND = "leave out --live: a dry run compares with what was last acknowledged"
 
 Record = Mapping[str, object]
@@ -135,7 +135,10 @@ def unchanged(made: Plan) -> Acknowledged:
     columns = [column for column in _held(made) if have.get(column.name) == column.type]
     others = "key NOT IN (SELECT key FROM delta) AND key NOT IN (SELECT key FROM removed)"
     sql = f"FROM known WHERE sent AND NOT gone AND record_id IS NOT NULL AND {others} ORDER BY hash(key)"
-    return _acknowledged(made, columns, lambda column: column.name, f"{sql} LIMIT {UNCHANGED if columns else 0}")
+    sizes = " + ".join(f"coalesce(length(CAST({quoted(column.name)} AS VARCHAR)), 0)" for column in columns) or "0"
+    so_far = f"sum({sizes}) OVER (ORDER BY hash(key)) AS so_far"
+    chosen = f"SELECT *, {so_far} FROM (SELECT * {sql} LIMIT {UNCHANGED if columns else 0})"
+    return _acknowledged(made, columns, lambda column: column.name, f"FROM ({chosen}) WHERE so_far <= {CHARACTERS}")
 
 
 def _held(made: Plan) -> list[PayloadColumn]:
@@ -192,12 +195,12 @@ class _Look:
         names = [column.field for column in _held(made)]
         self.resolver = Resolver.reading(made.sync, self, self.schema, names)
         self.steady = self._steady(names)
-        self.slots = anyio.Semaphore(limits.in_flight)
+        wide = CELLS // max(1, limits.batch_size * len(names))
+        self.at_once = max(1, min(limits.in_flight, wide))  # batches
+        self.slots = anyio.Semaphore(self.at_once)
         self.read = self.looked_at = self.gone = self.settled = 0
-        self.states: Counter[str] = Counter()
         self.drift: Counter[str] = Counter()
-        self.kept: Counter[str] = Counter()
-        self.samples: defaultdict[str, list[LiveSample]] = defaultdict(list)
+        self.tally = LiveTally()
 
     # --- rows to send -------------------------------------------------------------------------------------------------
 
@@ -205,13 +208,18 @@ class _Look:
         hops = self.made.parcels(lambda group: self.limits)
         while (parcels := await to_thread.run_sync(next, hops, None)) is not None:
             written = [parcel for parcel in parcels if parcel.batch.operation is not Operation.REMOVE]
-            before = await to_thread.run_sync(self._before, written)
-            seen: list[list[LiveSample]] = [[] for _ in written]
-            async with anyio.create_task_group() as tasks:
-                for parcel, samples in zip(written, seen, strict=True):
-                    tasks.start_soon(self._at, parcel, before, samples)
-            for samples in seen:
-                self._keep(samples)
+            for start in range(0, len(written), self.at_once):
+                await self._at_some(written[start : start + self.at_once])
+
+    async def _at_some(self, parcels: Sequence[Parcel]) -> None:
+        """Batches that are looked at side by side; what came of them is added up in their order."""
+        before = await to_thread.run_sync(self._before, parcels)
+        tallies = [LiveTally() for _ in parcels]
+        async with anyio.create_task_group() as tasks:
+            for parcel, tally in zip(parcels, tallies, strict=True):
+                tasks.start_soon(self._at, parcel, before, tally)
+        for tally in tallies:
+            self.tally.add(tally)
 
     def _before(self, parcels: Sequence[Parcel]) -> dict[str, dict[str, str | None]]:
         """What was last acknowledged of the rows that remember a record, by key."""
@@ -228,13 +236,12 @@ class _Look:
             connection.unregister("asked")
         return {key: values for key, _, values in found.rows()}
 
-    async def _at(self, parcel: Parcel, before: Mapping[str, dict[str, str | None]], samples: list[LiveSample]) -> None:
+    async def _at(self, parcel: Parcel, before: Mapping[str, dict[str, str | None]], tally: LiveTally) -> None:
         """One batch: the state of each row, in order."""
         batch = parcel.batch
-        async with self.slots:
-            beside = await self._beside(batch, removal=parcel.removal)
+        beside = await self._beside(batch, removal=parcel.removal)
         for at, key in enumerate(batch.keys.to_pylist()):
-            samples.append(beside.judged(at, key_value(key, self.kinds)))
+            tally.note(beside.judged(at, key_value(key, self.kinds)))
             record = beside.records.get(at)
             if record is not None and record["id"] == beside.ids[at] and key in before:
                 self._note_drift(before[key], record)
@@ -316,25 +323,15 @@ class _Look:
 
     # --- what came of it ----------------------------------------------------------------------------------------------
 
-    def _keep(self, samples: Sequence[LiveSample]) -> None:
-        for sample in samples:
-            self.states[sample.state] += 1
-            self.kept.update([*sample.kept])
-            if len(self.samples[sample.state]) < SAMPLES:
-                self.samples[sample.state].append(sample)
-
     def summary(self) -> LiveSummary:
-        rounds = zip_longest(*self.samples.values())  # of each state the same number, as far as it goes
-        chosen = islice((sample for turn in rounds for sample in turn if sample is not None), SAMPLES)
-        order = list(LiveSummary.STATES)
         return LiveSummary(
             read=self.read,
-            states={state: self.states[state] for state in order},
+            states={state: self.tally.states[state] for state in LiveSummary.STATES},
             drift=dict(sorted(self.drift.items())),
             looked_at=self.looked_at,
             gone=self.gone,
-            kept_fields=dict(sorted(self.kept.items())),
-            sample=tuple(sorted(chosen, key=lambda sample: order.index(sample.state))),
+            kept_fields=dict(sorted(self.tally.kept.items())),
+            sample=self.tally.sample(),
         )
 
 

@@ -31,6 +31,7 @@ KEYS_SHOWN = 5
 CHUNK = 20_000  # rows that the local database gives at once
 BATCHES = 40  # batches in one hop from the local database's thread to the senders
 HOP = 20_000  # rows from which a hop is no longer than one batch
+CELLS = 2_000_000  # in memory at once, of rows that are wider than usual
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Plan:
         for group in self.groups:
             limits = limits_of(group)
             size = limits.batch_size
-            for rows in _chunks(self._rows(group), size * max(1, min(BATCHES, HOP // size))):
+            batches = min(BATCHES, HOP // size, self._rows_at_once // size)
+            for rows in _chunks(self._rows(group), size * max(1, batches)):
                 whole = self._parcel(group, rows, limits)
                 yield [whole.part(start, size) for start in range(0, rows.num_rows, size)]
 
@@ -116,9 +118,13 @@ class Plan:
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
+    @property
+    def _rows_at_once(self) -> int:
+        return max(1, min(CHUNK, CELLS // max(1, len(self.shape.payload))))
+
     def _rows(self, group: Group) -> Iterator[pa.RecordBatch]:
         sql = self._removal_sql() if group.removal else self._delta_sql(group)
-        yield from stream(self.comparison.connection, sql, CHUNK)
+        yield from stream(self.comparison.connection, sql, self._rows_at_once)
 
     def _delta_sql(self, group: Group) -> str:
         payload = [quoted(name) for column in self.shape.payload for name in column.sent_with]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice, zip_longest
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -142,6 +144,36 @@ class LiveSummary:
             "kept_fields": dict(self.kept_fields),
             "sample": [row.to_json() for row in self.sample],
         }
+
+
+class LiveTally:
+    """Rows to send, counted by what would become of them; of each state only a few are kept."""
+
+    SAMPLES: ClassVar[int] = 20
+
+    def __init__(self) -> None:
+        self.states: Counter[str] = Counter()
+        self.kept: Counter[str] = Counter()
+        self.samples: defaultdict[str, list[LiveSample]] = defaultdict(list)
+
+    def note(self, row: LiveSample) -> None:
+        self.states[row.state] += 1
+        self.kept.update([*row.kept])
+        if len(self.samples[row.state]) < self.SAMPLES:
+            self.samples[row.state].append(row)
+
+    def add(self, later: LiveTally) -> None:
+        """The rows that come after these."""
+        self.states.update(later.states)
+        self.kept.update(later.kept)
+        for state, rows in later.samples.items():
+            self.samples[state] += rows[: self.SAMPLES - len(self.samples[state])]
+
+    def sample(self) -> tuple[LiveSample, ...]:
+        """Of each state the same number, as far as it goes."""
+        rounds = zip_longest(*self.samples.values())
+        chosen = islice((row for turn in rounds for row in turn if row is not None), self.SAMPLES)
+        return tuple(sorted(chosen, key=lambda row: LiveSummary.STATES.index(row.state)))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reverse_etl import live
 from reverse_etl.config.sync import FieldMapping, RemovedSet
 from reverse_etl.errors import Interrupted, Throttled
 from reverse_etl.job import Unwatched
@@ -392,3 +393,46 @@ def test_what_a_removed_row_is_set_to_is_written_whatever_the_record_has(tmp_pat
     assert shown[1] == ("update", {"plan": ("free", "gone")}, {})
     house.go()
     assert house.crm.by("email")["a@x.io"]["plan"] == "gone"
+
+
+class Counted(MemoryDestination):
+    """How many looks are under way at once."""
+
+    under_way = most = 0
+
+    async def find(
+        self, object: str, match: str, values: Sequence[str], fields: Sequence[str]
+    ) -> dict[str, dict[str, object]]:
+        Counted.under_way += 1
+        Counted.most = max(Counted.most, Counted.under_way)
+        try:
+            return await super().find(object, match, values, fields)
+        finally:
+            Counted.under_way -= 1
+
+
+def test_of_wide_rows_fewer_are_looked_at_at_once_and_nothing_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path)
+    monkeypatch.setattr(house, "destination", lambda: Counted(account=house.crm))
+    house.people(*((n, f"p{n}@x.io", "free") for n in range(1, 901)))
+    house.go()
+    house.people(*((n, f"p{n}@x.io", "free" if n % 3 else "pro") for n in range(1, 901)))
+    found, most = [], []
+    for cells in (live.CELLS, 1):
+        monkeypatch.setattr(live, "CELLS", cells)
+        Counted.most = 0
+        found.append(look(house))
+        most.append(Counted.most)
+    assert most == [4, 1]
+    assert found[0] == found[1]
+    assert (found[0].states["update"], found[0].looked_at, len(found[0].sample)) == (300, 900, 20)
+
+
+def test_of_very_long_acknowledged_rows_fewer_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(tmp_path)
+    house.people(*((n, f"p{n}@x.io", "x" * 1000) for n in range(1, 21)))
+    house.go()
+    monkeypatch.setattr(live, "CHARACTERS", 5_500)
+    assert look(house).looked_at == 5
