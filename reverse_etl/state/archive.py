@@ -28,7 +28,7 @@ from reverse_etl import clock
 from reverse_etl.errors import StateError, SyncBusy
 from reverse_etl.standing import SyncState
 from reverse_etl.state import audit, beside, engine
-from reverse_etl.state.home import StateHome, harden
+from reverse_etl.state.home import StateHome, aside, harden
 from reverse_etl.state.journal import Journal, decoded_rows
 from reverse_etl.state.store import StateStore
 
@@ -78,11 +78,10 @@ class StateArchive:
         if target.exists():
             hint = "choose another name; nothing was written"
             raise StateError(f"{target.name} exists already", code="state_archive", hint=hint)
-        names = tuple(str(name) for name in project["syncs"])
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         copy = part.with_name(f"{part.name}.db")
         try:
-            with _holding(self.home, names), _private(part) as sink:
+            with _still(self.home) as names, _private(part) as sink:
                 engine.copy(file, copy)
                 members = {PROJECT: self.home.project_file, STORE: copy}
                 members |= {f"snapshots/{path.name}": path for path in sorted(self.home.snapshots.glob("*.duckdb"))}
@@ -110,19 +109,19 @@ class StateArchive:
             _, findings = _verify(fresh, f"sqlite:///{fresh.folder / STORE}")
             if findings:
                 raise _error(findings[0])
-            with _holding(self.home, _syncs_of(self.home)):
+            with _still(self.home):
                 told = self.home.folder / audit.NAME
                 if told.is_file():
                     shutil.copyfile(told, fresh.folder / audit.NAME, follow_symlinks=False)
                     (fresh.folder / audit.NAME).chmod(0o600)
                 audit.note(fresh, "restore", now, archive=source.name)
-                aside = _replace(self.home, file, fresh.folder, now)
+                before = _replace(self.home, file, fresh.folder, now)
         except (OSError, tarfile.TarError) as failure:
             raise _disk(failure, source) from failure
         finally:
             shutil.rmtree(fresh.folder.parent, ignore_errors=True)
         made_at = clock.parse(manifest["made_at"])
-        return Archived(made_at, tuple(manifest["syncs"]), source.stat().st_size, aside)
+        return Archived(made_at, tuple(manifest["syncs"]), source.stat().st_size, before)
 
 
 # --- verify ----------------------------------------------------------------------------------------------------------
@@ -201,31 +200,30 @@ def _write(sink: IO[bytes], members: dict[str, Path], syncs: tuple[str, ...], no
 
 
 def _syncs_of(home: StateHome) -> tuple[str, ...]:
-    """The syncs whose runs must not go on meanwhile; none where project.json can't be read, as no run begins then."""
+    """None where project.json can't be read, as no run begins then."""
     try:
         project = home.project()
     except StateError:
         return ()
-    return tuple(project["syncs"]) if project is not None else ()
+    return tuple(str(name) for name in project["syncs"]) if project is not None else ()
 
 
 def _replace(home: StateHome, file: Path, fresh: Path, now: datetime) -> Path | None:
     """The new folder where the old one was. A store that lies elsewhere goes to its own place."""
-    stamp = f"{now:%Y%m%dT%H%M%S}"
+    stamp = f"before-{now:%Y%m%dT%H%M%S}"
     outside = file.parent.resolve() != home.folder.resolve()
-    aside = None
+    put = None
     for folder in (fresh / "snapshots", fresh):  # names in it must not be lost when the power goes after the end
         harden(folder)
     if home.folder.exists():
-        aside = home.folder.with_name(f".reverse_etl.before-{stamp}")
-        home.folder.rename(aside)
+        put = aside(home.folder, stamp)
+        home.folder.rename(put)
     if outside:
-        for part in file.parent.glob(f"{file.name}*"):
-            part.rename(part.with_name(f"{part.name}.before-{stamp}"))
+        engine.put_aside(file, stamp)
         shutil.move(fresh / STORE, file)
     fresh.rename(home.folder)
     harden(home.folder.absolute().parent)
-    return aside
+    return put
 
 
 def _extract(source: Path, folder: Path) -> dict[str, Any]:
@@ -251,7 +249,8 @@ def _manifest(archive: tarfile.TarFile) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(content.read() if content is not None else b"")
         newer = int(manifest["format"]) > FORMAT
-        complete = {PROJECT, STORE} <= manifest["files"].keys()
+        complete = {PROJECT, STORE} <= manifest["files"].keys() and isinstance(manifest["syncs"], list)
+        complete &= all(int(told["bytes"]) >= 0 and str(told["sha256"]) for told in manifest["files"].values())
         clock.parse(manifest["made_at"])
     except (ValueError, KeyError, TypeError, AttributeError) as failure:
         raise _not_ours("its manifest can't be read") from failure
@@ -274,20 +273,31 @@ def _member(archive: tarfile.TarFile, name: str) -> tarfile.TarInfo:
 
 
 @contextmanager
-def _holding(home: StateHome, syncs: tuple[str, ...]) -> Iterator[None]:
-    """Hold every sync, waiting a while for runs that are under way. Raises SyncBusy."""
+def _still(home: StateHome) -> Iterator[tuple[str, ...]]:
+    """Every sync is held, and none begins to have state. Waits a while for runs that are under way. Raises SyncBusy."""
     deadline = time.monotonic() + WAIT_SECONDS
-    with ExitStack() as held:
-        for name in syncs:
-            while True:
-                try:
-                    held.enter_context(home.lock(name, f"state, process {os.getpid()}"))
-                    break
-                except SyncBusy:
-                    if time.monotonic() >= deadline:
-                        raise
-                    time.sleep(0.1)
-        yield
+    while True:
+        with ExitStack() as held:
+            names = _syncs_of(home)
+            for name in names:
+                _wait_for(home, name, held, deadline)
+            if home.folder.exists():
+                home.prepare()
+                held.enter_context(home.alone())  # after the syncs: a run that begins holds its own
+            if _syncs_of(home) == names:
+                yield names
+                return
+
+
+def _wait_for(home: StateHome, sync: str, held: ExitStack, deadline: float) -> None:
+    while True:
+        try:
+            held.enter_context(home.lock(sync, f"state, process {os.getpid()}"))
+            return
+        except SyncBusy:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
 
 
 @contextmanager

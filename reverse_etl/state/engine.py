@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from reverse_etl.errors import StateError
 from reverse_etl.state import home
 
 BUSY_MILLISECONDS = 30_000
+_SIDES = ("", "-wal", "-shm")  # ends of the names of the files that a SQLite database has
 _users: Counter[sa.Engine] = Counter()
 _counting = threading.Lock()
 
@@ -110,6 +111,14 @@ def copy(file: Path, target: Path) -> None:
     os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(target)) as sink:
         source.backup(sink)
+
+
+def put_aside(file: Path, why: str) -> None:
+    """A SQLite database, with its log, under a name beside it that is free."""
+    kept = home.aside(file, why)
+    for side in _SIDES:
+        with suppress(FileNotFoundError):
+            file.with_name(f"{file.name}{side}").rename(f"{kept}{side}")
 
 
 def words(failure: SQLAlchemyError) -> str:

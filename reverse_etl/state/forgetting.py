@@ -74,8 +74,7 @@ def _usable(file: Path | None, access: Access) -> StateStore:
         if file is None or not engine.is_damage(failure.__cause__):
             raise
         access.close()
-        for part in file.parent.glob(f"{file.name}*"):
-            part.replace(part.with_name(f"{part.name}.unreadable"))
+        engine.put_aside(file, "unreadable")
         store = access.store()
         store.prepare()
     return store

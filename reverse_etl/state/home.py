@@ -20,6 +20,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class StateHome:
         """What `project.json` says; None before the first real run."""
         self._refuse_links()
         if not self.project_file.exists():
+            self._refuse_half_restored()
             return None
         try:
             found: dict[str, Any] = json.loads(self.project_file.read_text("utf-8"))
@@ -52,6 +54,7 @@ class StateHome:
 
     def prepare(self) -> None:
         """Make the folders, private to their owner under any umask. Links in their place are refused."""
+        self._refuse_half_restored()
         for folder in (self.folder, self.snapshots, self.underway, self.folder / "locks", self.folder / "spool"):
             if folder.is_symlink():
                 raise _is_link(folder)
@@ -77,7 +80,7 @@ class StateHome:
         try:
             self.project()
         except StateError:
-            self.project_file.replace(self.project_file.with_suffix(".json.unreadable"))
+            self.project_file.rename(aside(self.project_file, "unreadable"))
             with_snapshot = {path.stem for path in self.snapshots.glob("*.duckdb")}
             self._write({"id": project_id or secrets.token_hex(8), "syncs": sorted({*syncs, *with_snapshot})})
 
@@ -154,6 +157,13 @@ class StateHome:
             fresh.replace(self.project_file)
             harden(self.folder)
 
+    def _refuse_half_restored(self) -> None:
+        """A restore that died after it had put the state aside has left none, which isn't to pass for a first run."""
+        left = [] if self.folder.exists() else sorted(self.folder.parent.glob(f"{self.folder.name}.restoring-*"))
+        if left:
+            hint = f"run `reverse-etl state restore` again, then remove {left[0].name}; without it a run is a first one"
+            raise StateError("a restore was cut off before it was done", code="state_missing", hint=hint)
+
     def _refuse_links(self) -> None:
         """Nothing of the state is a link: what it leads to isn't ours to read, and not ours to write."""
         for folder in (self.folder, self.snapshots):
@@ -174,6 +184,12 @@ class StateHome:
                 f"{self.folder.name} can't be written: {failure.strerror or failure}",
                 hint="the state needs a folder that this user may write to, with room on its disk; nothing was sent",
             ) from failure
+
+
+def aside(path: Path, why: str) -> Path:
+    """A name beside it that is free, so that nothing which was put aside before is lost."""
+    names = (path.with_name(f"{path.name}.{why}{f'-{nth}' if nth > 1 else ''}") for nth in count(1))
+    return next(name for name in names if not name.exists() and not name.is_symlink())
 
 
 def harden(path: Path) -> None:

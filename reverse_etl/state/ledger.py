@@ -118,6 +118,7 @@ class Ledger:
         self._last_seq = None
         with self.access.alone(self.sync, holder) as still_held:
             self.home.sweep(self.sync)
+            self.under_way.sweep()
             yield still_held
 
     def begin(self, report: RunReport) -> None:

@@ -51,7 +51,13 @@ def version(connection: sa.Connection) -> int:
     if not sa.inspect(connection).has_table(tables.meta.name):
         return 0
     found = connection.scalar(sa.select(tables.meta.c.value).where(tables.meta.c.name == "schema_version"))
-    return int(found) if found is not None else 0
+    try:
+        return int(found) if found is not None else 0
+    except ValueError as failure:
+        raise StateError(
+            f"the store says {found!r} of its schema, which is no number",
+            hint="restore .reverse_etl from a backup, or `reverse-etl reset SYNC` to start over",
+        ) from failure
 
 
 def refuse_newer(found: int, place: str) -> None:

@@ -30,15 +30,21 @@ class Reserve:
             finally:
                 os.close(handle)
         except OSError as failure:
-            self.give_back()
+            self.sweep()
             raise no_room(wanted, failure) from failure
         self._size = wanted
 
     def give_back(self) -> bool:
         """Returns whether there was any."""
-        held, self._size = self._size, 0
+        held = self._size > 0
+        if held:  # who only looks has none, and beside it a run may have some
+            self.sweep()
+        return held
+
+    def sweep(self) -> None:
+        """Whoever kept it doesn't any more."""
+        self._size = 0
         self._path.unlink(missing_ok=True)
-        return held > 0
 
 
 def no_room(size: int, failure: BaseException) -> DiskFull:

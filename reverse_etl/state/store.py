@@ -160,7 +160,10 @@ class StateStore:
             return
         kept = file.with_name(f"{file.name}.schema-{found}")
         if not kept.exists():
-            engine.copy(file, kept)
+            part = kept.with_name(f"{kept.name}.new")  # one that dies meanwhile leaves no half of a copy
+            part.unlink(missing_ok=True)
+            engine.copy(file, part)
+            part.rename(kept)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

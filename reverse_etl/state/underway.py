@@ -53,6 +53,11 @@ class UnderWay:
         if self._reserve is not None:
             self._reserve.hold(size)
 
+    def sweep(self) -> None:
+        """The room that a killed run had kept."""
+        if self._reserve is not None:
+            self._reserve.sweep()
+
     def give_room_back(self) -> bool:
         """Returns whether there was any."""
         return self._reserve is not None and self._reserve.give_back()
