@@ -118,17 +118,21 @@ def rejected(
         Table(listed, head, right=frozenset({3})),
         line(""),
         *_what_to_do(rows, remedies or {}),
-        line("A row is offered again at once when its values change in the warehouse, otherwise at its next attempt."),
+        *_what_comes(sync, [row for row in rows if row.code == _HELD], len(rows), commands),
         line("to offer all of them now:  ", commands("rejected", sync, "--retry")),
         line("to look at one:            ", commands("explain", sync, _first_key(rows))),
-        *_to_decide(sync, [row for row in rows if row.code == _HELD], commands),
     ]
 
 
-def _to_decide(sync: str, held: Sequence[RefusedRow], commands: Commands) -> list[Block]:
-    if not held:
-        return []
-    return [line("to say that one is there:  ", commands("rejected", sync, "--arrived", _first_key(held)))]
+def _what_comes(sync: str, held: Sequence[RefusedRow], rows: int, commands: Commands) -> Iterator[Block]:
+    if held:
+        yield line("A row that is held in doubt is never sent again by itself, whatever its values.")
+    if len(held) < rows:
+        yield line(
+            "A row is offered again at once when its values change in the warehouse, otherwise at its next attempt."
+        )
+    if held:
+        yield line("to say that one is there:  ", commands("rejected", sync, "--arrived", _first_key(held)))
 
 
 def arrived(rows: Sequence[RefusedRow]) -> list[Block]:

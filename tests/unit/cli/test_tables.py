@@ -197,3 +197,13 @@ def test_fields_that_identify_come_first_and_notes_say_what_matters() -> None:
     assert document["object"] == "contacts"
     assert [field["name"] for field in document["fields"]] == ["age", "email", "plan"]  # type: ignore[attr-defined]
     assert document["fields"][2]["labels"] == {"a": "A", "b": "Best"}  # type: ignore[index]
+
+
+def test_of_rows_held_in_doubt_it_says_that_they_wait_for_a_person_and_nothing_else() -> None:
+    held = refused(kind="in_doubt", code="in_doubt_held", next_at=None)
+    shown = lines(tables.rejected("people", [held], Commands()))
+    assert "A row that is held in doubt is never sent again by itself, whatever its values." in shown
+    assert "to say that one is there:  reverse-etl rejected people --arrived ada" in shown
+    assert not [line for line in shown if line.startswith("A row is offered again")]
+    both = lines(tables.rejected("people", [held, refused()], Commands()))
+    assert [line for line in both if line.startswith("A row is offered again")]
