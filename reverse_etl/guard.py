@@ -11,9 +11,11 @@ import pyarrow as pa
 from reverse_etl import clock
 from reverse_etl.diff import Comparison
 from reverse_etl.errors import GuardTripped
+from reverse_etl.ledgers import Plans
 from reverse_etl.localdb import column_types, number, quoted, table
 from reverse_etl.mapping import PayloadColumn
-from reverse_etl.plan import Plan, fingerprint
+from reverse_etl.plan import Plan, Wish, fingerprint
+from reverse_etl.report import RunReport
 
 APPROVAL_HOLDS = timedelta(hours=24)
 
@@ -41,6 +43,29 @@ class Held:
             plan_id=self.plan_id,
             hint=f"look whether the query still gives what it should; if it does, approve plan {self.plan_id}",
         )
+
+
+def watch(plan: Plan, plans: Plans, report: RunReport, wish: Wish, *, approval: str | None, now: datetime) -> None:
+    """Raises GuardTripped, unless this very plan was approved. What was held may be approved; a dry run holds nothing.
+
+    An approval of another plan counts when that one went as far; it is used up.
+    """
+    held = held_by_guard(plan, complete=wish.complete, full=wish.full)
+    if held is None:
+        return
+    report.plan_id = held.plan_id
+    if report.dry_run:
+        raise held.tripped(plan.sync.name)
+    if approval is None:
+        plans.hold(held.plan_id, now, held.rows)
+        raise held.tripped(plan.sync.name)
+    if approval == held.plan_id and plans.held(approval) is None:
+        plans.hold(held.plan_id, now, held.rows)  # approved from a dry run: the very same plan
+    refusal = approved(plan, held, plans.held(approval), now)
+    if refusal is not None:
+        plans.hold(held.plan_id, now, held.rows)
+        raise held.tripped(plan.sync.name, f"approval {approval} does not cover it: {refusal}")
+    plans.use(approval, now)
 
 
 def held_by_guard(plan: Plan, *, complete: bool, full: bool) -> Held | None:

@@ -17,14 +17,13 @@ import duckdb
 import pyarrow as pa
 from anyio import to_thread
 
-from reverse_etl import clock, cursor, live, localdb, plan, read, writeback
+from reverse_etl import clock, cursor, figures, guard, live, localdb, plan, read, writeback
 from reverse_etl.blame import blame, bug, first, local
 from reverse_etl.deliver import deliver
 from reverse_etl.describe import describe
 from reverse_etl.diff import Comparison
 from reverse_etl.entries import Entries
 from reverse_etl.errors import ReverseEtlError, SourceError
-from reverse_etl.guard import approved, held_by_guard
 from reverse_etl.job import Job
 from reverse_etl.mapping import key_kinds
 from reverse_etl.model import Operation
@@ -32,7 +31,7 @@ from reverse_etl.plan import Parcel, Plan, Wish
 from reverse_etl.protocols import Destination, Source
 from reverse_etl.record import Recorder, record_baseline, room
 from reverse_etl.redaction import SECRETS
-from reverse_etl.report import RowCounts, RunReport, RunStatus
+from reverse_etl.report import RunReport
 from reverse_etl.resolve import Resolver
 from reverse_etl.spool import Spool
 from reverse_etl.standing import HELD, Acknowledgement, Holder, RefusedRow, SyncState
@@ -119,7 +118,8 @@ class _Run:
         )
         made = await self._plan(comparison, refused, wish, baseline=baseline)
         reached = await to_thread.run_sync(read.reached, asked, self.sync, schema, comparison.spool)
-        self._tell(made, asked, schema, baseline=baseline)
+        figures.of_plan(self.report, made, asked, schema, baseline=baseline)
+        self.job.observer.planned(self.report)
         if self.job.dry_run:
             await to_thread.run_sync(self._show, made, refused, baseline)
         try:
@@ -217,60 +217,13 @@ class _Run:
         settle = partial(plan.settle, now=self.job.clock.now(), schema=schema)
         return await to_thread.run_sync(settle, self.sync, comparison, refused, wish)
 
-    def _tell(self, made: Plan, asked: read.Question, schema: pa.Schema, *, baseline: bool) -> None:
-        """The plan's counts into the report."""
-        counts = made.counts
-        added, unchanged = (0, counts.unchanged + counts.added) if baseline else (counts.added, counts.unchanged)
-        self.report.rows = RowCounts(
-            read=counts.read,
-            added=added,
-            changed=counts.changed,
-            removed=counts.removed,
-            unchanged=unchanged,
-            invalid=counts.invalid,
-            retried=counts.retried,
-        )
-        standing = 0 if self.job.dry_run else len(made.listed)  # each row counts once: these are rejected, or in doubt
-        self.report.pending = 0 if baseline else made.to_send + made.later - standing
-        if self.sync.cursor is not None:
-            most = cursor.ceiling(asked.asked_at, self.sync, schema.field(self.sync.cursor.column).type)
-            ahead = made.comparison.spool.rows_ahead(most) if most is not None else 0
-            if ahead:
-                self.report.notes.append(
-                    f"{ahead:,} {'row has' if ahead == 1 else 'rows have'} a {self.sync.cursor.column} in the future: "
-                    "sent, without moving the cursor"
-                )
-        self.job.observer.planned(self.report)
-
     def _guard(self, made: Plan, wish: Wish) -> None:
         """Raises GuardTripped, unless this very plan was approved."""
-        held = held_by_guard(made, complete=wish.complete, full=wish.full)
-        if held is None:
-            return
-        self.report.plan_id = held.plan_id
-        now, approval = self.job.clock.now(), self.job.approve
-        if approval is None or self.job.dry_run:
-            if not self.job.dry_run:
-                self.ledger.plans.hold(held.plan_id, now, held.rows)
-            raise held.tripped(self.sync.name)
-        if approval == held.plan_id and self.ledger.plans.held(approval) is None:
-            self.ledger.plans.hold(held.plan_id, now, held.rows)  # approved from a dry run: the very same plan
-        refusal = approved(made, held, self.ledger.plans.held(approval), now)
-        if refusal is not None:
-            self.ledger.plans.hold(held.plan_id, now, held.rows)
-            raise held.tripped(self.sync.name, f"approval {approval} does not cover it: {refusal}")
-        self.ledger.plans.use(approval, now)
+        guard.watch(made, self.ledger.plans, self.report, wish, approval=self.job.approve, now=self.job.clock.now())
 
     def _show(self, made: Plan, refused: list[RefusedRow], baseline: bool) -> None:
         """The end of a dry run."""
-        destination = self._connected()
-        summary = made.summary(destination)
-        self.report.plan = replace(summary, requests=0, seconds_at_limit=0.0, sample=()) if baseline else summary
-        self._count_calls()
-        self.report.rejected = sum(row.kind == "rejected" and row.slot not in made.gone for row in refused)
-        self.report.in_doubt = sum(row.kind == "in_doubt" and row.slot not in made.gone for row in refused)
-        if self.report.rows.invalid or self.report.rejected or self.report.in_doubt:
-            self.report.status, self.report.exit_code = RunStatus.PARTIAL, 3
+        figures.of_dry_run(self.report, made, self._connected(), refused, baseline=baseline)
 
     async def _look(self, made: Plan, state: SyncState | None, baseline: bool) -> None:
         """What the records hold now, into the plan. The snapshot is let go first: reading may take long."""
@@ -400,12 +353,7 @@ class _Run:
         """The last figures, and the run's record."""
         self._count_calls()
         report = self.report
-        standing = self.ledger.refused()
-        report.rejected = sum(row.kind == "rejected" for row in standing)
-        report.in_doubt = sum(row.kind == "in_doubt" for row in standing)
-        if report.error is None and standing:
-            report.status, report.exit_code = RunStatus.PARTIAL, 3
-        report.finished_at = self.job.clock.now()
+        figures.of_end(report, self.ledger.refused(), self.job.clock.now())
         if position and "cursor_value" in position:
             report.cursor_to = position["cursor_value"]
         if not self.ledger.finish(report, position, before) and position:
@@ -428,8 +376,7 @@ class _Run:
 
     def _count_calls(self) -> None:
         if self._destination is not None:
-            self.report.requests = self._destination.traffic.requests
-            self.report.throttled = self._destination.traffic.throttled
+            figures.of_calls(self.report, self._destination)
 
     def _connected(self) -> Destination:
         """The destination, opened with the first need of it."""
