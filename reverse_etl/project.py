@@ -285,7 +285,8 @@ class Project:
         from reverse_etl.explain import canonical_key  # noqa: PLC0415
         from reverse_etl.state.scrub import remnants  # noqa: PLC0415
 
-        return list(remnants(self.parts.home().folder, canonical_key(key, self.named(sync))))
+        folder, url = self.parts.home().folder, self.config.state.url.get_secret_value()
+        return list(remnants(folder, url, canonical_key(key, self.named(sync))))
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from reverse_etl.localdb import literal, table
 from reverse_etl.standing import RefusedRow
-from reverse_etl.state import tables
+from reverse_etl.state import engine, tables
 
 if TYPE_CHECKING:
     from reverse_etl.state.store import StateStore
@@ -37,16 +37,17 @@ def words_of(connection: duckdb.DuckDBPyConnection, key: str, listed: Iterable[R
     return frozenset(text for text in {key, *texts} if len(text) >= SHORTEST)
 
 
-def remnants(folder: Path, key: str) -> Iterator[str]:
-    """Files in and beside a state's folder that hold a key's text still, by their names."""
-    wanted = key.encode()
-    if len(wanted) < SHORTEST:
+def remnants(folder: Path, url: str, key: str) -> Iterator[str]:
+    """Files in and beside a state's folder, and beside a store that lies elsewhere, that hold a key's text still."""
+    wanted = {key.encode(), json.dumps(key)[1:-1].encode()}
+    if len(key.encode()) < SHORTEST:
         return
-    beside = sorted(folder.parent.glob(f"{folder.name}.*"))
-    for root in (folder, *beside):
-        for path in sorted(root.rglob("*")):
-            if path.is_file() and not path.is_symlink() and _holds(path, wanted):
-                yield str(path.relative_to(folder.parent))
+    store, root = engine.sqlite_file(url), folder.parent
+    found = {path for place in (folder, *root.glob(f"{folder.name}.*")) for path in place.rglob("*")}
+    found |= set(store.parent.glob(f"{store.name}*")) if store is not None else set()
+    for path in sorted(found):
+        if path.is_file() and not path.is_symlink() and any(_holds(path, text) for text in wanted):
+            yield str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def clear_reports(store: StateStore, sync: str, words: Collection[str]) -> None:

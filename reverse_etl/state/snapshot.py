@@ -7,7 +7,6 @@ compared) and one `f_<field>` a mapped field. The file is open for writing only 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -119,6 +118,7 @@ class Snapshot:
                     removals.prune(connection, "snap", removed_before)
                 connection.execute(f"UPDATE snap.meta SET value = {literal(str(folded))} WHERE name = 'folded_seq'")
                 connection.execute("COMMIT")
+                connection.execute("CHECKPOINT snap")  # a disk that is full then says so now, and not while we let go
                 rows = _scalar(connection, "SELECT count(*) FROM snap.rows")
         finally:
             connection.close()
@@ -151,9 +151,9 @@ class Snapshot:
                 chosen = columns(column_types(connection, "snap.rows")) if table == "rows" else "*"
                 connection.execute(f"CREATE TABLE fresh.{table} AS SELECT {chosen} FROM snap.{table}")
             connection.execute("CHECKPOINT fresh; DETACH fresh")
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
+        harden(fresh)
         fresh.replace(self.path)
+        harden(self.path.parent)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

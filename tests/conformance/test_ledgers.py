@@ -29,7 +29,7 @@ from reverse_etl.errors import LeaseLost, StateError, SyncBusy
 from reverse_etl.ledgers import Flight
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow
-from reverse_etl.state import bases, beside, copies, lease
+from reverse_etl.state import bases, beside, copies, lease, migrations
 from reverse_etl.state.forgetting import forget, reset
 from reverse_etl.state.home import StateHome
 from reverse_etl.state.journal import Journal
@@ -40,6 +40,13 @@ from reverse_etl.testing.clock import MIDDAY
 
 IDENTITY: dict[str, object] = {"key": ["id"], "type": "memory", "object": "contacts", "match": "email"}
 ROOT = Path(__file__).parents[2]
+UNDONE = {  # what each migration has made
+    2: ("ALTER TABLE syncs DROP COLUMN incarnation", "DROP TABLE bases", "DROP TABLE leases"),
+    3: ("DROP TABLE limiters", "DROP TABLE places"),
+    4: ("DROP TABLE outbox",),
+    5: ("DROP TABLE under_way",),
+}
+assert UNDONE.keys() == set(range(2, migrations.NEWEST + 1))
 
 
 def rows(*keys: str, **fields: pa.Array) -> pa.RecordBatch:
@@ -402,6 +409,39 @@ class LedgerSuite:
         with closing(self.ledger()) as ledger, pytest.raises(StateError):
             ledger.state()
 
+    @pytest.mark.parametrize("schema", range(2, migrations.NEWEST))
+    def test_P13_state_of_an_older_schema_is_known_as_it_is_and_migrated_by_a_run(self, schema: int) -> None:
+        self.goes_on_from(schema)
+
+    def goes_on_from(self, schema: int) -> None:
+        with self.running() as ledger:
+            ledger.note_keys(["text"])
+            self.acknowledge(ledger, rows("a", f_plan=pa.array(["x"])))
+            ledger.known.fold()
+            ledger.record(Acknowledgement("people", "run-1", refused=[refused("b")]))
+        self.made_older(schema)
+        before = self.files()
+        assert list(self.known()) == ["a"]
+        with closing(self.ledger()) as looking:
+            assert ([row.key for row in looking.refused()], looking.under_way.rows(MIDDAY)) == (["b"], [])
+        assert self.files() == before
+        with self.running("run-2") as ledger:
+            self.acknowledge(ledger, rows("c", f_plan=pa.array(["y"])))
+            self.send(ledger, 0, "d")
+            ledger.known.fold()
+        assert sorted(self.known()) == ["a", "c"]
+        with self.running("run-3") as ledger:
+            assert [row.key for row in ledger.refused()] == ["b", "d"]
+
+    def made_older(self, schema: int) -> None:
+        """The store as a release of that schema has left it."""
+        engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
+        with engine.begin() as connection:
+            for number, statements in UNDONE.items():
+                for statement in statements if number > schema else ():
+                    connection.execute(sa.text(statement))
+            connection.execute(sa.text(f"UPDATE meta SET value = '{schema}' WHERE name = 'schema_version'"))
+
 
 class TestSqlite(LedgerSuite):
     @pytest.fixture(autouse=True)
@@ -594,25 +634,9 @@ class TestSqlite(LedgerSuite):
                 assert list((self.root / ".reverse_etl" / "spool").iterdir()) == []
 
     def test_P13_state_of_the_first_schema_is_copied_migrated_and_known(self) -> None:
-        self.folded()
-        for statement in (
-            "ALTER TABLE syncs DROP COLUMN incarnation",
-            "DROP TABLE bases",
-            "DROP TABLE leases",
-            "DROP TABLE limiters",
-            "DROP TABLE places",
-            "DROP TABLE outbox",
-            "DROP TABLE under_way",
-            "UPDATE meta SET value = '1' WHERE name = 'schema_version'",
-        ):
-            self.sql(statement)
-        before = self.files()
-        assert list(self.known()) == ["a"]
-        assert self.files() == before
-        with self.running("run-2") as ledger:
-            ledger.known.fold()
-        assert list(self.known()) == ["a"]
-        assert self.store_file.with_name("state.db.schema-1").exists()
+        self.goes_on_from(1)
+        with closing(sqlite3.connect(self.store_file.with_name("state.db.schema-1"))) as copy:
+            assert copy.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone() == ("1",)
 
 
 class TestPostgres(LedgerSuite):

@@ -16,7 +16,7 @@ import pytest
 
 from reverse_etl.errors import StateError
 from reverse_etl.report import RunReport
-from reverse_etl.state import archive, engine
+from reverse_etl.state import archive, engine, scrub
 from reverse_etl.state.archive import StateArchive
 from reverse_etl.state.forgetting import reset
 from reverse_etl.state.home import StateHome
@@ -218,3 +218,14 @@ def test_who_looks_takes_no_room_away_from_a_run_and_the_next_one_has_what_a_kil
     kept.write_bytes(room)
     house.idle()
     assert not kept.exists()
+
+
+def test_what_was_put_aside_of_a_store_elsewhere_is_looked_through_for_a_forgotten_key(tmp_path: Path) -> None:
+    home, store = tmp_path / "project" / ".reverse_etl", tmp_path / "data" / "state.db"
+    for folder in (home, store.parent):
+        folder.mkdir(parents=True)
+    (home / "kept").write_bytes(b'... "Ren\\u00e9e" ...')
+    store.with_name("state.db.before-20260601T120000").write_text("... Renée ...")
+    store.with_name("another.db").write_text("... Renée ...")
+    found = list(scrub.remnants(home, f"sqlite:///{store}", "Renée"))
+    assert found == [f"{store}.before-20260601T120000", ".reverse_etl/kept"]
