@@ -30,6 +30,7 @@ from reverse_etl.state.ledger import Ledger
 from reverse_etl.state.retention import DEFAULT
 from reverse_etl.testing import FakeClock, MemoryAccount, MemoryDestination
 from reverse_etl.writeback import WarehouseLog
+from tests import ducks
 
 FIELDS = (
     Field("email", FieldType.TEXT, identifies=True, folds_case=True),
@@ -64,8 +65,8 @@ class Warehouse:
     """Tables in DuckDB's memory. Every read is a session of its own, and can be told to break."""
 
     def __init__(self, clock: FakeClock) -> None:
-        self.connection = duckdb.connect(":memory:")
-        localdb.settle(self.connection)
+        self._database = ducks.InMemory()
+        self.connection = self._database.session()
         self.clock = clock
         self.asked: list[Query] = []
         self._failures: list[SourceError] = []
@@ -115,7 +116,7 @@ class Warehouse:
 
     @contextmanager
     def _relation(self, query: Query) -> Iterator[duckdb.DuckDBPyRelation]:
-        with closing(self.connection.cursor()) as session:
+        with closing(self._database.session()) as session:
             for name in self.names(query.sql) & query.parameters.keys():
                 session.execute(f"SET VARIABLE {name} = $value", {"value": query.parameters[name]})
             try:

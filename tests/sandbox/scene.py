@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 import typer.main
 import yaml
@@ -24,6 +23,7 @@ from reverse_etl import Project
 from reverse_etl.cli import edge
 from reverse_etl.cli.app import app
 from reverse_etl.sandbox.server import Sandbox, running
+from tests import ducks
 
 START = "import sys; from reverse_etl.cli.app import main; sys.argv[0] = 'reverse-etl'; main()"
 TOKEN = "sandbox-token"
@@ -101,7 +101,7 @@ class Scene:
         self.write(f"syncs/{name}.yml", yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
     def warehouse(self, *statements: str) -> None:
-        with duckdb.connect(str(self.folder / "warehouse.duckdb")) as connection:
+        with ducks.opened(self.folder / "warehouse.duckdb") as connection:
             for statement in statements:
                 connection.execute(statement)
 
@@ -110,7 +110,7 @@ class Scene:
         self.table("people", columns, rows)
 
     def table(self, name: str, columns: str, rows: Any) -> None:
-        with duckdb.connect(str(self.folder / "warehouse.duckdb")) as connection:
+        with ducks.opened(self.folder / "warehouse.duckdb") as connection:
             connection.execute(f"create or replace table {name} ({columns})")
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
