@@ -113,7 +113,8 @@ class RefusedRow:
         )._with_pause()
 
     def due(self, now: datetime) -> bool:
-        return self.kind != "rejected" or self.next_at is None or self.next_at <= now
+        """One that was refused when the clock was ahead is: nobody knows how long ago that was."""
+        return self.kind != "rejected" or self.next_at is None or self.next_at <= now or now < self.last_at
 
     def to_json(self) -> dict[str, JSON]:
         """As `rejected --json` prints it."""
