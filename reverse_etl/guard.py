@@ -52,6 +52,8 @@ def watch(plan: Plan, plans: Plans, report: RunReport, wish: Wish, *, approval: 
     """
     held = held_by_guard(plan, complete=wish.complete, full=wish.full)
     if held is None:
+        if approval is not None:
+            report.notes.append(f"approval {approval} was not needed: no guard holds this plan")
         return
     report.plan_id = held.plan_id
     if report.dry_run:

@@ -19,6 +19,7 @@ import anyio.abc
 
 from reverse_etl import clock, registry
 from reverse_etl.config import files
+from reverse_etl.config.problems import nearest
 from reverse_etl.config.project import ProjectConfig
 from reverse_etl.config.schedule import After
 from reverse_etl.config.sync import SyncConfig
@@ -231,7 +232,8 @@ class Project:
         """An object's fields, as the destination describes them. Needs a project loaded with `every_connection`."""
         if destination not in self.config.destinations:
             message = f"there is no such destination; the project has {', '.join(self.config.destinations) or 'none'}"
-            raise ConfigError([Problem(files.PROJECT_FILE, 0, 0, destination, message)])
+            likely = nearest(destination, self.config.destinations)
+            raise ConfigError([Problem(files.PROJECT_FILE, 0, 0, destination, message, nearest=likely)])
 
         async def describe() -> ObjectSchema:
             opened = self.parts.destination(destination)

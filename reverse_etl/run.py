@@ -82,6 +82,7 @@ class _Run:
             log.debug("a run broke", exc_info=failure, extra={"sync": self.sync.name})
             blame(self.report, bug(failure))
         finally:
+            self._count_calls()
             if self._destination is not None:
                 with anyio.CancelScope(shield=True):
                     await self._destination.aclose()

@@ -49,6 +49,21 @@ def test_a_run_where_all_is_well_succeeds(tmp_path: Path) -> None:
     assert report.requests == 3  # the account, the fields, one write
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_calls_are_counted_of_a_run_that_fails_before_it_has_a_plan(tmp_path: Path, dry_run: bool) -> None:
+    house = House(tmp_path)
+    house.people((1, "a@x.io", "free"))
+    house.crm.go_down(Unavailable("down"))
+    report = house.run(dry_run=dry_run)
+    assert (report.status, report.requests) == ("failed", 1)
+
+
+def test_an_approval_that_nothing_needs_is_named(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.people((1, "a@x.io", "free"))
+    assert house.go(approve="plan-x").notes == ["approval plan-x was not needed: no guard holds this plan"]
+
+
 @pytest.mark.parametrize(
     ("error", "status", "exit_code", "code"),
     [
