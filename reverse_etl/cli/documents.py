@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from reverse_etl.protocols import NewField
     from reverse_etl.report import SyncStatus
     from reverse_etl.standing import RefusedRow
-    from reverse_etl.state.archive import Archived, Finding
+    from reverse_etl.state.archive import Archived
+    from reverse_etl.state.verify import Finding
     from reverse_etl.verdicts import Refusal
 
 Document = dict[str, object]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from reverse_etl.report import RunReport, SyncStatus
     from reverse_etl.search import Search
     from reverse_etl.standing import RefusedRow
-    from reverse_etl.state.archive import Archived, Finding
+    from reverse_etl.state.archive import Archived
+    from reverse_etl.state.verify import Finding
     from reverse_etl.verdicts import Refusal
 
 _HELD = "in_doubt_held"  # of `standing`, which `--help` doesn't wait for

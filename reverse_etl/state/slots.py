@@ -28,6 +28,7 @@ _BEGIN = sa.text(
     "ON CONFLICT (sync, slot) DO UPDATE SET token = excluded.token, since = excluded.since, body = excluded.body"
 )
 _END = sa.text(f"DELETE FROM under_way USING {_SOON} WHERE sync = :sync AND slot = :slot AND token = :token")
+_FORGET = sa.text("DELETE FROM under_way WHERE sync = :sync AND token < :token")
 _LEFT = sa.text(
     "SELECT body, extract(epoch FROM clock_timestamp() - since) FROM under_way WHERE sync = :sync ORDER BY slot"
 )
@@ -69,7 +70,7 @@ class Slots:
     def left(self) -> Iterator[tuple[str, datetime]]:
         """The keys that a run which died had under way, and since when by this machine's clock."""
         store = self._access.existing()
-        if store is None or not store.check() or store.is_older:
+        if store is None or not (self._access.is_alone or (store.check() and not store.is_older)):
             return
         with store.reading() as connection:
             rows = connection.execute(_LEFT, {"sync": self._sync}).all()
@@ -79,9 +80,10 @@ class Slots:
                 yield key, since
 
     def forget(self) -> None:
-        """What was left has been taken up."""
-        with self._access.store().writing() as connection:
-            connection.execute(sa.delete(under_way).where(under_way.c.sync == self._sync))
+        """What holders before this one have left has been taken up."""
+        store = self._access.store()
+        with store.at_once() as connection:
+            connection.execute(_FORGET, {"sync": self._sync, "token": store.lease.token if store.lease else None})
 
     def drop(self, key: str) -> None:
         """What was left, without one row and its key's bytes."""
