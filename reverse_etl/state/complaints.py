@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from reverse_etl.errors import DiskFull, StateError, SyncBusy
 
@@ -39,9 +41,22 @@ def other_target(sync: str, before: str, now: str) -> StateError:
     )
 
 
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Around the reading of what only this project writes: if it can't be read, it is damaged. Raises StateError."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as failure:
+        raise StateError(
+            f"{what} can't be read: {failure}",
+            hint="restore .reverse_etl from a backup, or `reverse-etl reset SYNC` to start over",
+        ) from failure
+
+
 def target(identity: str) -> str:
     """An identity as people read it."""
-    return ", ".join(f"{name} {value}" for name, value in json.loads(identity).items())
+    with readable("what the sync was made with"):
+        return ", ".join(f"{name} {value}" for name, value in dict(json.loads(identity)).items())
 
 
 def reset_meanwhile(sync: str) -> SyncBusy:

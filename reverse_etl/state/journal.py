@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import sqlalchemy as sa
 
-from reverse_etl.errors import StateError
 from reverse_etl.standing import Acknowledged
+from reverse_etl.state import complaints
 from reverse_etl.state.tables import journal, syncs
 
 if TYPE_CHECKING:
@@ -73,19 +73,13 @@ def encode(part: Acknowledged) -> bytes:
 
 
 def decoded_rows(entry: Entry) -> int:
-    """How many rows an entry holds. Raises StateError when it can't be read."""
-    try:
-        return sum(rows.num_rows for rows in _decoded(entry))
-    except (pa.ArrowException, ValueError, KeyError, TypeError) as failure:
-        raise StateError(
-            f"entry {entry.seq} of the journal can't be read: {failure}",
-            hint="restore .reverse_etl from a backup, or `reverse-etl reset SYNC` to start over",
-        ) from failure
+    """How many rows an entry holds."""
+    return sum(rows.num_rows for rows in _decoded(entry))
 
 
 def _decoded(entry: Entry) -> Iterator[pa.RecordBatch]:
-    """An entry's rows with every column that the snapshot has, and `removed`."""
-    with pa.ipc.open_stream(entry.body) as reader:
+    """An entry's rows with every column that the snapshot has, and `removed`. Raises StateError for a damaged one."""
+    with complaints.readable(f"entry {entry.seq} of the journal"), pa.ipc.open_stream(entry.body) as reader:
         facts = json.loads(reader.schema.metadata[b"facts"])
         for rows in reader:
             columns = dict(zip(rows.schema.names, rows.columns, strict=True))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from reverse_etl.standing import SETTLING, RefusedRow
+from reverse_etl.state import complaints
 from reverse_etl.state.tables import refused
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Lists:
 
     def _listed(self, sync: str, which: sa.ColumnElement[bool]) -> list[RefusedRow]:
         query = sa.select(refused).where(refused.c.sync == sync, which).order_by(refused.c.first_at, refused.c.slot)
-        with self._store.reading() as connection:
+        with self._store.reading() as connection, complaints.readable(f"the list of rows of {sync}"):
             return [RefusedRow.from_stored(dict(row)) for row in connection.execute(query).mappings()]
 
 

@@ -16,6 +16,7 @@ from reverse_etl import clock
 from reverse_etl.late import Late
 from reverse_etl.report import RunReport
 from reverse_etl.standing import LogEntry
+from reverse_etl.state import complaints
 from reverse_etl.state.tables import outbox, runs
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Outbox:
 
 def _entry(row: sa.RowMapping) -> LogEntry:
     if row["body"] is not None:
-        return LogEntry(row["run_id"], row["entry"], pa.ipc.open_stream(row["body"]).read_all())
+        with complaints.readable(f"what is to be written back of run {row['run_id']}"):
+            return LogEntry(row["run_id"], row["entry"], pa.ipc.open_stream(row["body"]).read_all())
     return LogEntry(row["run_id"], row["entry"], ended=row["status"] is not None, report=row["report"])
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from reverse_etl import clock
 from reverse_etl.report import RunReport
-from reverse_etl.state import outbox, syncs
+from reverse_etl.state import complaints, outbox, syncs
 from reverse_etl.state.retention import Retention
 from reverse_etl.state.tables import runs
 
@@ -93,5 +93,6 @@ def _save(connection: sa.Connection, report: RunReport) -> None:
 
 
 def _report(row: sa.RowMapping) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads(row["report"])
+    with complaints.readable(f"the record of run {row['run_id']}"):
+        report: dict[str, Any] = json.loads(row["report"])
     return report if row["status"] is not None else report | {"status": "running"}
