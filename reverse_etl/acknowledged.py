@@ -11,6 +11,7 @@ from reverse_etl.digests import TYPE, Digests
 from reverse_etl.localdb import canonical_text, quoted
 from reverse_etl.mapping import PayloadColumn
 
+OURS = "coalesce(o.sent AND o.record_id IS NOT NULL, false)"  # whether a row `o` has a record that we have written
 VALUE, DIGEST, FOLDED = "f_", "x_", "y_"  # what the snapshot's columns for a field begin with
 
 
@@ -62,7 +63,7 @@ class Known:
         for folded in folds if column.digested else ():
             digest, old = self.fresh(column, new, folded=folded), self.digest(column, "o", folded=folded)
             if column.keep_on_null:
-                digest = f"coalesce({digest}, CASE WHEN o.record_id IS NOT NULL THEN {old} END)"
+                digest = f"coalesce({digest}, CASE WHEN {OURS} THEN {old} END)"
             yield f"{digest} AS {quoted(column.folded if folded else column.digest)}"
             if folded:
                 yield f"{old} AS {quoted(column.old_folded)}"

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from reverse_etl.acknowledged import Known
+from reverse_etl.acknowledged import OURS, Known
 from reverse_etl.digests import Digests, new_key
 from reverse_etl.invalid import Invalid
 from reverse_etl.localdb import column_types, number, only_read, quoted, table
@@ -296,7 +296,7 @@ class Comparison:
         """A field's new value, the acknowledged one, and whether it goes out; and what makes it differ."""
         new = f"i.{quoted(column.name)}"
         old, differs = known.beside(column)
-        stays = f"CASE WHEN o.record_id IS NOT NULL THEN {old} END"  # a NULL leaves alone what a record of ours has
+        stays = f"CASE WHEN {OURS} THEN {old} END"  # a NULL leaves alone what a record of ours has
         effective = f"coalesce({new}, {stays})" if column.keep_on_null and not column.digested else new
         counts = f"{new} IS NOT NULL" if column.keep_on_null else "true"
         differs = f"({counts} AND ({differs} OR {OWED}))" if column.links else f"({counts} AND {differs})"
@@ -307,7 +307,7 @@ class Comparison:
         values = [
             f"{effective} AS {quoted(column.name)}",
             f"{old} AS {quoted(column.old)}",
-            f"CASE WHEN o.record_id IS NULL THEN {new} IS NOT NULL ELSE {goes} END AS {quoted(column.goes)}",
+            f"CASE WHEN {OURS} THEN {goes} ELSE {new} IS NOT NULL END AS {quoted(column.goes)}",
         ]
         return [*values, *known.kept(column, new)], differs
 

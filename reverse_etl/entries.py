@@ -8,6 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from reverse_etl import clock, values, writeback
+from reverse_etl.acknowledged import DIGEST, FOLDED
 from reverse_etl.clock import Clock
 from reverse_etl.cursor import Bound
 from reverse_etl.late import Late
@@ -120,6 +121,8 @@ class Entries:
         if parcel.kept is not None:
             names, columns = parcel.kept.schema.names, parcel.kept.columns
         rows = pa.RecordBatch.from_arrays([batch.keys, ids, parcel.hashes, *columns], [*OWN, *names])
+        if parcel.kept is not None and ids != batch.record_ids:
+            rows = _made_anew(rows, batch)
         if outcomes.waiting:
             rows = _without_links(rows, batch, outcomes.waiting)
         told = {"gone": parcel.removal, "removed": batch.operation is Operation.REMOVE}
@@ -208,6 +211,18 @@ def _as_sent(batch: Batch, verdict: Verdict) -> bool | None:
     if verdict not in DELIVERED:
         return None
     return not (batch.operation is Operation.CREATE and verdict is Verdict.SKIPPED)
+
+
+def _made_anew(rows: pa.RecordBatch, batch: Batch) -> pa.RecordBatch:
+    """The rows, of which a record that takes the place of one that is gone has no digest of what wasn't sent to it."""
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    anew = pc.fill_null(pc.not_equal(columns["record_id"], batch.record_ids), False)
+    for name, values_ in zip(batch.rows.schema.names, batch.rows.columns, strict=True):
+        unsent = pc.and_(anew, values_.is_null())
+        for kept in (f"{DIGEST}{name}", f"{FOLDED}{name}"):
+            if kept in columns:
+                columns[kept] = pc.if_else(unsent, pa.scalar(None, columns[kept].type), columns[kept])
+    return pa.RecordBatch.from_pydict(columns)
 
 
 def _without_links(rows: pa.RecordBatch, batch: Batch, waiting: Mapping[int, Mapping[str, Refusal]]) -> pa.RecordBatch:

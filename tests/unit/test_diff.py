@@ -307,6 +307,34 @@ def test_a_baseline_remembers_and_sends_nothing(tmp_path: Path) -> None:
     assert house.crm.sent() == [(UPSERT, "1", {"email": "a@x.io", "plan": "pro"})]
 
 
+def test_of_a_record_that_an_insert_skipped_nothing_is_known_when_it_may_be_updated(tmp_path: Path) -> None:
+    house = House(tmp_path, sync(mode="insert", mapping=mapping(email="email", plan="plan", seats="seats")))
+    columns = "id INTEGER, email VARCHAR, plan VARCHAR, seats INTEGER"
+    house.crm.add(email="a@x.io", plan="theirs")
+    house.people((1, "a@x.io", "free", 1), columns=columns)
+    assert house.go().delivered.skipped == 1
+    house.change(mode="upsert")
+    house.idle()
+    house.people((1, "a@x.io", "free", 2), columns=columns)
+    house.go()
+    assert house.crm.by("email") == {"a@x.io": {"email": "a@x.io", "plan": "free", "seats": 2}}
+
+
+@pytest.mark.parametrize("hashes", [False, True])
+def test_a_record_made_anew_gets_a_value_whose_null_was_ignored(tmp_path: Path, hashes: bool) -> None:
+    ignoring = mapping(email="email", plan={"column": "plan", "nulls": "ignore"}, seats="seats")
+    house = House(tmp_path, sync(mapping=ignoring))
+    house.hashes, columns = hashes, "id INTEGER, email VARCHAR, plan VARCHAR, seats INTEGER"
+    house.people((1, "a@x.io", "free", 1), columns=columns)
+    house.go()
+    house.crm.records.clear()
+    house.people((1, "a@x.io", None, 2), columns=columns)
+    house.go()
+    house.people((1, "a@x.io", "free", 2), columns=columns)
+    house.go()
+    assert house.crm.by("email")["a@x.io"]["plan"] == "free"
+
+
 @pytest.mark.parametrize("hashes", [False, True])
 def test_an_ignored_null_sends_nothing_of_what_only_a_baseline_knows(tmp_path: Path, hashes: bool) -> None:
     ignoring = mapping(email="email", plan={"column": "plan", "nulls": "ignore"}, seats="seats")
