@@ -111,6 +111,27 @@ PLANTS = (
         ("F09",),
     ),
     Plant(
+        "what goes out isn't written down before",
+        "deliver.py",
+        "            await self.flight.begin(parcel.batch.keys)\n",
+        "            pass\n",
+        ("F09",),
+    ),
+    Plant(
+        "another machine doesn't find what was under way",
+        "state/slots.py",
+        "            for key in decoded(bytes(body)):\n                yield key, since\n",
+        "            yield from ()\n",
+        ("F59",),
+    ),
+    Plant(
+        "an approval covers whatever comes",
+        "guard.py",
+        "    return more == 0\n",
+        "    return True\n",
+        ("F60",),
+    ),
+    Plant(
         "no room is kept for what is sent",
         "run.py",
         "            self.ledger.under_way.make_room(slots * max(map(room, some)))\n",
