@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from functools import lru_cache
 from io import SEEK_END
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -62,9 +62,9 @@ class Wire:
         import httpx  # noqa: PLC0415  # late: a run that sends nothing doesn't need it
 
         transport = self._transport or self._open(httpx)
+        body, size = _to_send(content)
         try:
-            with anyio.fail_after(deadline, shield=True):
-                body, size = _to_send(content)
+            with anyio.CancelScope(deadline=anyio.current_time() + deadline, shield=True):
                 request = httpx.Request(
                     method,
                     _parsed(url),
@@ -74,9 +74,9 @@ class Wire:
                     extensions={"timeout": TIMEOUTS},
                 )
                 return await _read(transport, request, into)
+            raise TimeoutError(f"no complete answer within {deadline:g} s")
         except TimeoutError as late:
-            told = str(late) or f"no complete answer within {deadline:g} s"
-            raise InDoubt(f"{_place(method, url)}: {told}", code=TIMEOUT) from late
+            raise InDoubt(f"{_place(method, url)}: {late}", code=TIMEOUT) from late
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as unreachable:
             raise Unavailable(
                 f"{_place(method, url)}: can't be reached: {unreachable or 'no connection in time'}",
@@ -137,27 +137,33 @@ def _place(method: str, url: str) -> str:
 async def _read(transport: httpx.AsyncBaseTransport, request: httpx.Request, into: IO[bytes] | None = None) -> Answer:
     response = await transport.handle_async_request(request)
     try:
+        headers = _plain(response.headers.raw)
+        packed = "content-encoding" in headers
+        parts = response.aiter_bytes() if packed else aiter(cast("AsyncIterable[bytes]", response.stream))
         if into is not None and response.is_success:
             into.seek(0)
             into.truncate()
-            async for part in _moving(response.aiter_bytes()):
+            async for part in _moving(parts):
                 into.write(part)
-            return Answer(response.status_code, dict(response.headers), b"")
-        told = response.headers.get("content-length")
-        if told is not None and told.isdecimal() and "content-encoding" not in response.headers:
-            if int(told) > MOST_BYTES:
-                raise _too_large(request)
-            return Answer(response.status_code, dict(response.headers), await response.aread())
-        parts: list[bytes] = []
+            return Answer(response.status_code, headers, b"")
+        body: list[bytes] = []
         size = 0
-        async for part in response.aiter_bytes():
+        async for part in parts:
             size += len(part)
             if size > MOST_BYTES:
                 raise _too_large(request)
-            parts.append(part)
+            body.append(part)
     finally:
         await response.aclose()
-    return Answer(response.status_code, dict(response.headers), b"".join(parts))
+    return Answer(response.status_code, headers, b"".join(body))
+
+
+def _plain(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 async def _moving(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
