@@ -29,7 +29,7 @@ REMEDIES: Mapping[str, str] = {
     "missing_record": "create the record there; the row is offered again by itself",
     "no_match": "fill the column that `match` is mapped to",
     "in_doubt": "nothing: it is sent again, or looked up, by the next run",
-    HELD: "look there first: is it missing, `--retry` sends it again; is it there, `--arrived KEY` says so",
+    HELD: "look there first: if it is missing, `--retry` sends it; if not, `--arrived KEY` says so",
     "destination_refused": "the words are the destination's reason; it is offered again by itself",
     "destination_timeout": "look for triggers and workflows that slow the destination down for this row",
     "destination_batch_failed": "look for a trigger or flow that breaks for this row",

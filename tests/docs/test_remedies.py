@@ -25,12 +25,12 @@ def codes_of(page: str, heading: str) -> set[str]:
 def codes_put_on_rows() -> set[str]:
     """The codes that `Refusal("...", ...)` is made with, outside of the emulator and of what serves tests."""
     known = {name: code for name, code in vars(protocols).items() if isinstance(code, str)}
-    found = set()
+    found: set[str] = set()
     for path in (ROOT / "reverse_etl").rglob("*.py"):
         if not {"sandbox", "testing"} & set(path.relative_to(ROOT).parts):
             calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and node.args]
             first = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Refusal"]
-            found |= {code.value for code in first if isinstance(code, ast.Constant)}
+            found |= {str(code.value) for code in first if isinstance(code, ast.Constant)}
             found |= {known[code.id] for code in first if isinstance(code, ast.Name) and code.id in known}
     return found
 

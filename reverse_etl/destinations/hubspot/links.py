@@ -15,7 +15,7 @@ from reverse_etl.destinations.hubspot.associations import Associations, Error, K
 from reverse_etl.destinations.hubspot.errors import NotFound, Refused, refusal
 from reverse_etl.destinations.hubspot.parents import Parents
 from reverse_etl.destinations.hubspot.paths import Paths
-from reverse_etl.destinations.hubspot.reads import Records
+from reverse_etl.destinations.hubspot.reads import LOOKUPS, Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, STANDARD, nearest
 from reverse_etl.errors import DestinationError, InDoubt, ReverseEtlError
 from reverse_etl.http import Http
@@ -26,8 +26,6 @@ from reverse_etl.verdicts import Outcomes, Refusal
 
 # Properties by which a record can't sensibly be found.
 UNFIT = frozenset({FieldType.BOOLEAN, FieldType.DATE, FieldType.DATETIME, FieldType.TIME, FieldType.CHOICES})
-# Ids that a batch read doesn't know, asked for singly: they may have been merged into others.
-LOOKUPS = 20
 NOT_SAID = Refusal(LINK_WAITING, "HubSpot's answer doesn't speak of this link, and it isn't there")
 
 

@@ -14,7 +14,7 @@ from reverse_etl.http import Http
 
 MOST_INPUTS = 100
 OTHER_EMAILS = "hs_additional_emails"
-# Ids that a read doesn't name, asked for singly: they may have been merged into others.
+# Records that an answer doesn't name, asked for singly: they may have been merged into others.
 LOOKUPS = 20
 
 

@@ -18,7 +18,7 @@ from reverse_etl.destinations.hubspot.errors import (
     request_id,
 )
 from reverse_etl.destinations.hubspot.oneway import steps_back
-from reverse_etl.destinations.hubspot.reads import Records
+from reverse_etl.destinations.hubspot.reads import LOOKUPS, Records
 from reverse_etl.destinations.hubspot.schema import RECORD_ID, nearest
 from reverse_etl.destinations.hubspot.verdicts import Reading, blamed, read
 from reverse_etl.errors import DestinationError
@@ -27,8 +27,6 @@ from reverse_etl.verdicts import DELIVERED, Outcomes, Refusal, Verdict
 
 # How often the innocent rows of a refused request are sent again without the guilty before it is left to be halved.
 RESENDS = 3
-# Rows of one answer that are looked up singly because no part of it names them.
-LOOKUPS = 20
 
 
 class Writing:

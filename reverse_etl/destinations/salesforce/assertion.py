@@ -54,10 +54,9 @@ def _pem(connection: str, auth: JwtBearer) -> bytes:
 
 
 def _signature(connection: str, pem: bytes, text: bytes) -> bytes:
-    # Late: only this flow needs it.
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa  # noqa: PLC0415
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  # late: only this flow needs it
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415  # as above
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa  # noqa: PLC0415  # as above
 
     try:
         key = serialization.load_pem_private_key(pem, password=None)

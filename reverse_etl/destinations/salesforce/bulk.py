@@ -49,17 +49,6 @@ _OPERATIONS = {
     Operation.UPDATE: "update",
     Operation.REMOVE: "delete",
 }
-# Failures of a whole job that its next try would share, by a part of their words.
-_HOPELESS = (
-    "field name not found",
-    "unable to find relationship",
-    "foreign key references",
-    "duplicate column",
-    "lineending",
-    "failed to parse",
-    "must contain only ids",
-)
-
 Few = Callable[[Batch, Sequence[int], Outcomes], Awaitable[None]]
 Locked = Callable[[Batch, Outcomes], Awaitable[None]]
 
@@ -192,7 +181,7 @@ class Bulk:
                 start += count
                 job, left = await self._run(part, batch, table, file, outcomes)
                 rest += left
-                failure = self._failure(job) or failure
+                failure = jobs.failure(self._connection, job) or failure
             if failure is not None and (attempt == TRIES - 1 or failure.code != errors.JOB_REFUSED) and rest:
                 raise failure
             places = rest
@@ -316,25 +305,6 @@ class Bulk:
                 hint="`hard: true` takes bulk jobs and the permission 'Bulk API Hard Delete'; the rows wait",
                 code=errors.NO_BULK,
             ) from refused
-
-    def _failure(self, job: Job | None) -> DestinationError | None:
-        """Why a job ended before its time."""
-        if job is None or job.state == jobs.COMPLETE:
-            return None
-        if job.state == jobs.ABORTED:
-            return DestinationError(
-                f"destination {self._connection!r}: job {job.id} was aborted in Salesforce",
-                hint="ask whoever did it (Setup, Bulk Data Load Jobs); the rows wait for the next run",
-                code="destination_bulk_aborted",
-            )
-        hopeless = any(part in job.error.lower() for part in _HOPELESS)
-        return DestinationError(
-            f"destination {self._connection!r}: job {job.id} failed: {job.error or 'without a reason'}",
-            hint="a field is gone, or the connected user may not see it: run `reverse-etl check --connect`"
-            if hopeless
-            else "see Setup, Bulk Data Load Jobs; the rows wait for the next run",
-            code=errors.CONFIG if hopeless else errors.JOB_REFUSED,
-        )
 
     # --- what earlier runs left ---------------------------------------------------------------------------------------
 

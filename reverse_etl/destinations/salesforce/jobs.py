@@ -32,6 +32,16 @@ PAUSES = (0.2, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0)
 LATER_SECONDS, LATER_PAUSE = 300.0, 30.0
 CLOCKS_APART = timedelta(seconds=60)  # by which theirs and ours may differ
 STILL_RUNNING = "destination_bulk_running"
+# Failures of a whole job that its next try would share, by a part of their words.
+_HOPELESS = (
+    "field name not found",
+    "unable to find relationship",
+    "foreign key references",
+    "duplicate column",
+    "lineending",
+    "failed to parse",
+    "must contain only ids",
+)
 
 
 @dataclass(frozen=True)
@@ -190,6 +200,26 @@ class Jobs:
                 code="destination_unreadable",
             )
         return Job(str(told["id"]), str(told["state"]), str(told.get("errorMessage") or ""))
+
+
+def failure(connection: str, job: Job | None) -> DestinationError | None:
+    """Why a job ended before its time; None for one that didn't, or is gone."""
+    if job is None or job.state == COMPLETE:
+        return None
+    if job.state == ABORTED:
+        return DestinationError(
+            f"destination {connection!r}: job {job.id} was aborted in Salesforce",
+            hint="ask whoever did it (Setup, Bulk Data Load Jobs); the rows wait for the next run",
+            code="destination_bulk_aborted",
+        )
+    hopeless = any(part in job.error.lower() for part in _HOPELESS)
+    return DestinationError(
+        f"destination {connection!r}: job {job.id} failed: {job.error or 'without a reason'}",
+        hint="a field is gone, or the connected user may not see it: run `reverse-etl check --connect`"
+        if hopeless
+        else "see Setup, Bulk Data Load Jobs; the rows wait for the next run",
+        code=errors.CONFIG if hopeless else errors.JOB_REFUSED,
+    )
 
 
 def _moment(text: object) -> datetime | None:

@@ -50,17 +50,7 @@ async def describe(describe: Describe, connection: str, object: str, name: str, 
     if relation is None:
         raise _refused(connection, f"{child.schema.name} has no relationship {name!r}", _nearest(name, child.relations))
     target = _target(connection, child, relation, parent)
-    described = await describe(target)
-    key = next(
-        (field for field in described.schema.fields.values() if field.name.lower() == parent.match.lower()), None
-    )
-    if key is None or key.name not in described.lookups:
-        known = ", ".join(sorted(described.lookups)) or "none yet"
-        raise _refused(
-            connection,
-            f"{target}.{parent.match} can't find a parent: that takes a field with 'External ID' ticked",
-            f"such fields of {target} are {known}",
-        )
+    key = _key(connection, await describe(target), target, parent.match)
     reference = child.schema.fields[relation.reference]
     link = Link(relation.reference, relation.relationship, key.name, target if len(relation.targets) > 1 else None)
     made = Field(
@@ -96,6 +86,19 @@ def _target(connection: str, child: Description, relation: Relation, parent: Par
             f"it leads to {', '.join(relation.targets)}",
         )
     return found
+
+
+def _key(connection: str, described: Description, target: str, match: str) -> Field:
+    """The parent's field that finds it."""
+    key = next((field for field in described.schema.fields.values() if field.name.lower() == match.lower()), None)
+    if key is None or key.name not in described.lookups:
+        known = ", ".join(sorted(described.lookups)) or "none yet"
+        raise _refused(
+            connection,
+            f"{target}.{match} can't find a parent: that takes a field with 'External ID' ticked",
+            f"such fields of {target} are {known}",
+        )
+    return key
 
 
 def _nearest(name: str, relations: Mapping[str, Relation]) -> str:

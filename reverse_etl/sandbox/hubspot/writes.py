@@ -5,6 +5,7 @@ With a trace id of its own on every input a bad row stands alone in `errors`; wi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,10 +35,8 @@ class Rules:
 
 
 def refuse_duplicates(keys: list[str]) -> None:
-    seen: set[str] = set()
-    doubled = dict.fromkeys(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-    if doubled:
-        ids = list(doubled)
+    ids = [key for key, times in Counter(keys).items() if times > 1]
+    if ids:
         raise Refusal(
             400,
             f"Duplicate IDs found in batch input: [{', '.join(ids)}]. IDs must be unique",
