@@ -11,6 +11,7 @@ from reverse_etl.errors import StateError
 from reverse_etl.standing import Holder, SyncState
 from reverse_etl.state import beside, complaints, engine, lease
 from reverse_etl.state.access import Access
+from reverse_etl.state.remembered import RESET
 from reverse_etl.state.store import StateStore
 
 
@@ -79,7 +80,8 @@ class Look:
             raise complaints.another_project(store.place, owner)
         state = store.syncs.of(self._sync)
         if state is None:
-            if project is not None and self._sync in project["syncs"]:
+            forgotten = store.remembered.get(RESET, self._sync) is not None  # by another machine
+            if project is not None and self._sync in project["syncs"] and not forgotten:
                 raise complaints.missing(self._sync, f"the state of {self._sync} is missing from {store.place}")
             return None
         self._verify(store, state, connection)

@@ -11,7 +11,8 @@ from reverse_etl.state.tables import memory
 if TYPE_CHECKING:
     from reverse_etl.state.store import StateStore
 
-_PUT_FIRST = sa.text(
+RESET = ".reset"  # scope of the syncs whose state was forgotten; no connection has such a name
+PUT_FIRST = sa.text(
     "INSERT INTO memory (scope, name, value) VALUES (:scope, :name, :value) ON CONFLICT (scope, name) DO NOTHING"
 )
 
@@ -41,7 +42,7 @@ class Remembered:
     def put_first(self, scope: str, name: str, value: str) -> None:
         """Unless there is something already: another process may have been first."""
         with self._store.writing(durable=True) as connection:
-            connection.execute(_PUT_FIRST, {"scope": scope, "name": name, "value": value})
+            connection.execute(PUT_FIRST, {"scope": scope, "name": name, "value": value})
 
 
 def _is(scope: str, name: str) -> sa.ColumnElement[bool]:

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from reverse_etl import clock
 from reverse_etl.errors import StateError
 from reverse_etl.standing import Acknowledgement
 from reverse_etl.state import engine, lease, lists, migrations, outbox, tables
 from reverse_etl.state.journal import encode
 from reverse_etl.state.lists import Lists
-from reverse_etl.state.remembered import Remembered
+from reverse_etl.state.remembered import PUT_FIRST, RESET, Remembered
 from reverse_etl.state.runs import Runs
 from reverse_etl.state.syncs import Syncs
 
@@ -105,10 +106,11 @@ class StateStore:
         return after + len(entries)
 
     def forget(self, sync: str) -> None:
-        """A sync's cursor, identity, journal and lists; its runs stay on record."""
+        """A sync's cursor, identity, journal and lists; its runs stay on record, and so does that it was forgotten."""
         with self.writing(durable=True) as connection:
             for table in _OF_A_SYNC:
                 connection.execute(sa.delete(table).where(table.c.sync == sync))
+            connection.execute(PUT_FIRST, {"scope": RESET, "name": sync, "value": clock.text(clock.SYSTEM.now())})
 
     # --- transactions -------------------------------------------------------------------------------------------------
 

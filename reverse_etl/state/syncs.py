@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from reverse_etl.standing import SyncState
-from reverse_etl.state.tables import journal, syncs
+from reverse_etl.state.remembered import RESET
+from reverse_etl.state.tables import journal, memory, syncs
 
 if TYPE_CHECKING:
     from reverse_etl.state.store import StateStore
@@ -48,6 +49,7 @@ class Syncs:
 def enter(connection: sa.Connection, sync: str, identity: str) -> None:
     """A sync has state from now on, if it hasn't yet."""
     if connection.scalar(sa.select(syncs.c.sync).where(syncs.c.sync == sync)) is None:
+        connection.execute(sa.delete(memory).where(memory.c.scope == RESET, memory.c.name == sync))
         fresh = {"sync": sync, "identity": identity, "folded_seq": 0, "known_rows": 0}
         connection.execute(sa.insert(syncs).values(fresh | {"incarnation": secrets.token_hex(8)}))
 

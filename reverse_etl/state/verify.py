@@ -14,6 +14,7 @@ from reverse_etl.standing import SyncState
 from reverse_etl.state import beside, engine
 from reverse_etl.state.home import StateHome
 from reverse_etl.state.journal import Journal, decoded_rows
+from reverse_etl.state.remembered import RESET
 from reverse_etl.state.store import StateStore
 
 
@@ -37,6 +38,7 @@ def verify(home: StateHome, url: str) -> tuple[list[str], list[Finding]]:
     with _noting(findings), _store(home, url) as store:
         if store is not None:
             found = {state.sync: state for state in store.syncs.all()}
+            names -= store.remembered.all(RESET).keys()
             findings += _damage(url)
             for state in found.values():
                 with _noting(findings):

@@ -30,6 +30,7 @@ from reverse_etl.ledgers import Flight
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.standing import Acknowledged, Acknowledgement, RefusedRow
 from reverse_etl.state import bases, beside, copies, lease, migrations
+from reverse_etl.state.archive import StateArchive
 from reverse_etl.state.forgetting import forget, reset
 from reverse_etl.state.home import StateHome
 from reverse_etl.state.journal import Journal
@@ -867,6 +868,20 @@ class TestPostgres(LedgerSuite):
         with self.running("run-3") as ledger:
             ledger.known.fold()
         assert list(self.known()) == ["b"]
+
+    def test_a_reset_on_another_machine_makes_the_next_run_here_a_first_one(self) -> None:
+        self.folded()
+        with self.on_another_machine():
+            reset(self.ledger())
+        assert StateArchive(StateHome(self.root), self.url).verify() == ([], [])
+        with closing(self.ledger()) as ledger:
+            assert ledger.state() is None
+        with self.running("run-2") as ledger:
+            self.acknowledge(ledger, rows("b", f_plan=pa.array(["x"])))
+        assert list(self.known()) == ["b"]
+        self.execute("DELETE FROM syncs")
+        with closing(self.ledger()) as ledger, pytest.raises(StateError, match="the state of people is missing"):
+            ledger.state()
 
     def test_a_journal_with_a_gap_is_refused(self) -> None:
         with self.running() as ledger:
