@@ -232,7 +232,7 @@ class Project:
         """An object's fields, as the destination describes them. Needs a project loaded with `every_connection`."""
         if destination not in self.config.destinations:
             message = f"there is no such destination; the project has {', '.join(self.config.destinations) or 'none'}"
-            likely = nearest(destination, self.config.destinations)
+            likely = nearest(destination, [*self.config.destinations])
             raise ConfigError([Problem(files.PROJECT_FILE, 0, 0, destination, message, nearest=likely)])
 
         async def describe() -> ObjectSchema:
