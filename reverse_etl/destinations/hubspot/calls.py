@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -144,6 +144,9 @@ def _split(
     operation: Operation, id_property: str | None, ids: Sequence[str | None], properties: Sequence[Properties]
 ) -> Iterator[Call]:
     """The call for the rows that have an id; none when no row has."""
+    if ids and all(ids):
+        yield from Call(operation, id_property, range(len(ids)), cast("Sequence[str]", ids), properties).waves()
+        return
     rows = [(at, id, sent) for at, (id, sent) in enumerate(zip(ids, properties, strict=True)) if id]
     if rows:
         positions, present, carried = zip(*rows, strict=True)
