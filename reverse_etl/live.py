@@ -135,8 +135,8 @@ def unchanged(made: Plan) -> Acknowledged:
     columns = [column for column in _held(made) if have.get(column.name) == column.type]
     others = "key NOT IN (SELECT key FROM delta) AND key NOT IN (SELECT key FROM removed)"
     sql = f"FROM known WHERE sent AND NOT gone AND record_id IS NOT NULL AND {others} ORDER BY hash(key)"
-    sizes = " + ".join(f"coalesce(length(CAST({quoted(column.name)} AS VARCHAR)), 0)" for column in columns) or "0"
-    so_far = f"sum({sizes}) OVER (ORDER BY hash(key)) AS so_far"
+    sizes = ", ".join(f"coalesce(length(CAST({quoted(column.name)} AS VARCHAR)), 0)" for column in columns) or "0"
+    so_far = f"sum(list_sum([{sizes}])) OVER (ORDER BY hash(key)) AS so_far"
     chosen = f"SELECT *, {so_far} FROM (SELECT * {sql} LIMIT {UNCHANGED if columns else 0})"
     return _acknowledged(made, columns, lambda column: column.name, f"FROM ({chosen}) WHERE so_far <= {CHARACTERS}")
 
