@@ -47,6 +47,7 @@ class StateStore:
         self.lease: lease.Lease | None = None  # with which every write must be of the holder's
         self.syncs, self.runs, self.lists = Syncs(self), Runs(self), Lists(self)
         self.remembered = Remembered(self)
+        self._newest = False  # once it was, it stays: a run asks five times
         self._closed = False
         self._hardened_at = -math.inf
         self._loose = False  # whether a power cut would undo something
@@ -65,10 +66,13 @@ class StateStore:
 
     def check(self) -> bool:
         """What `prepare` refuses, without writing anything. Returns whether there are tables at all."""
+        if self._newest:
+            return True
         with self.reading() as connection:
             found = migrations.version(connection)
         migrations.refuse_newer(found, self.place)
         self.is_older = 0 < found < migrations.NEWEST
+        self._newest = found == migrations.NEWEST
         return found > 0
 
     def close(self) -> None:

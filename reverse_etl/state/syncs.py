@@ -15,35 +15,41 @@ if TYPE_CHECKING:
     from reverse_etl.state.store import StateStore
 
 
+_NEWEST = sa.select(sa.func.max(journal.c.seq)).where(journal.c.sync == syncs.c.sync).scalar_subquery()
+# Made once: a run asks nine times, and making a statement costs as much as carrying it out.
+_ALL = sa.select(*syncs.columns, _NEWEST.label("last_seq"))
+_OF = _ALL.where(syncs.c.sync == sa.bindparam("sync"))
+
+
 class Syncs:
     def __init__(self, store: StateStore) -> None:
         self._store = store
 
     def of(self, sync: str) -> SyncState | None:
         """None before its first run."""
-        return next(iter(self._found(syncs.c.sync == sync)), None)
+        return next(iter(self._found(_OF, sync=sync)), None)
 
     def all(self) -> list[SyncState]:
-        return self._found(sa.true())
+        return self._found(_ALL)
 
     def note(self, sync: str, **facts: str) -> None:
         """Durably: columns of `syncs` that a run found out (account, key_kinds)."""
         with self._store.writing(durable=True) as connection:
             connection.execute(sa.update(syncs).where(syncs.c.sync == sync).values(**facts))
 
-    def _found(self, which: sa.ColumnElement[bool]) -> list[SyncState]:
-        newest = sa.select(sa.func.max(journal.c.seq)).where(journal.c.sync == syncs.c.sync)
+    def _found(self, query: sa.Select[Any], **facts: str) -> list[SyncState]:
         with self._store.reading() as connection:
-            query = sa.select(*self._columns(connection), newest.scalar_subquery().label("last_seq")).where(which)
-            rows = connection.execute(query).mappings().all()
+            if self._store.is_older:
+                query = _as_far_as_there(query, connection)
+            rows = connection.execute(query, facts).mappings().all()
         return [SyncState(**{**row, "last_seq": max(row["folded_seq"], row["last_seq"] or 0)}) for row in rows]
 
-    def _columns(self, connection: sa.Connection) -> list[sa.Column[Any]]:
-        """As far as a store of an older release has them."""
-        if not self._store.is_older:
-            return list(syncs.columns)
-        there = {column["name"] for column in sa.inspect(connection).get_columns(syncs.name)}
-        return [column for column in syncs.columns if column.name in there]
+
+def _as_far_as_there(query: sa.Select[Any], connection: sa.Connection) -> sa.Select[Any]:
+    """Without the columns that a store of an older release hasn't."""
+    there = {column["name"] for column in sa.inspect(connection).get_columns(syncs.name)}
+    columns = [column for column in syncs.columns if column.name in there]
+    return query.with_only_columns(*columns, _NEWEST.label("last_seq"))
 
 
 def enter(connection: sa.Connection, sync: str, identity: str) -> None:
