@@ -133,12 +133,15 @@ def outcome(lines: list[dict[str, Any]], begun: float, ended: float, cpu: float,
             lags.append(line["late_seconds"])
         elif " succeeded in " in line["event"]:
             took.append(float(line["event"].split(" succeeded in ")[1].split(" s:")[0]))
-    gaps = [after - before for moments in starts.values() for before, after in pairwise(moments)]
+    known = {line["sync"] for line in lines if ": run begins: " in line["event"]}
+    # The ends count, too: a sync that didn't start at all has missed every time.
+    gaps = [after - before for sync in known for before, after in pairwise([begun, *starts[sync], ended])]
+    between = [after - before for moments in starts.values() for before, after in pairwise(moments)]
     return Outcome(
         starts=len(lags),
         lags=lags,
         missed=sum(max(0, round(gap / EVERY_SECONDS) - 1) for gap in gaps),
-        doubled=sum(gap < EVERY_SECONDS / 2 for gap in gaps),
+        doubled=sum(gap < EVERY_SECONDS / 2 for gap in between),
         cpu=cpu,
         megabytes=sizes,
         run_milliseconds=statistics.mean(took) * 1000 if took else 0.0,
