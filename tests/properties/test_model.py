@@ -1,6 +1,6 @@
 """A sync against everything that can happen to it, in any order, and what must hold after every step.
 
-The suite plays a story of 25 steps of each family, always the same; `make model` plays 30 of 40 steps, the Hypothesis
+The suite plays a story of 16 steps of each family, always the same; `make model` plays 30 of 40 steps, the Hypothesis
 profile `nightly` 1,000.
 """
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.properties.model.definition import Definition
+from tests.properties.model.definition import LINKED, MAPPING, Definition, Entry
 from tests.properties.model.machine import SyncMachine
 
 
@@ -80,8 +80,27 @@ class Once(SyncMachine):
     changes: ClassVar = (("in_doubt", "resend"), ("in_doubt", "hold"))
 
 
-FAMILIES = (Upsert, Cursor, Mirror, CreateOrUpdate, Append, Changing, Digested, Once)
-FEW = (1, 25)  # stories of each family, and the steps of one
+class Linking(SyncMachine):
+    """Rows are about companies, to which their records are linked."""
+
+    definitions: ClassVar = st.builds(
+        Definition,
+        mapping=st.just(LINKED),
+        mode=st.sampled_from(["upsert", "upsert", "mirror", "update"]),
+        cursor=st.booleans(),
+        composite=st.booleans(),
+        on_removed=st.sampled_from(["ignore", "gone"]),
+        values=st.sampled_from(["keep", "keep", "hashes"]),
+    )
+    changes: ClassVar = (
+        ("mapping", LINKED),
+        ("mapping", MAPPING),
+        ("mapping", {**LINKED, "company": Entry("company", nulls="ignore", links=True)}),
+    )
+
+
+FAMILIES = (Upsert, Cursor, Mirror, CreateOrUpdate, Append, Changing, Digested, Once, Linking)
+FEW = (1, 16)  # stories of each family, and the steps of one
 MANY = {"model": (30, 40), "nightly": (1000, 40)}
 
 

@@ -6,7 +6,7 @@ Everything here is reckoned without the product's code, from what the documentat
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ FIELDS = (
     Field("seats", FieldType.NUMBER),
     Field("chairs", FieldType.NUMBER),
 )
-COLUMNS = "region VARCHAR, id INTEGER, email VARCHAR, plan VARCHAR, seats DOUBLE, seen TIMESTAMPTZ"
+COLUMNS = "region VARCHAR, id INTEGER, email VARCHAR, plan VARCHAR, seats DOUBLE, seen TIMESTAMPTZ, company VARCHAR"
 PROJECT = {
     "sources": {"warehouse": {"url": "duckdb:///warehouse.duckdb"}},
     "destinations": {"crm": {"type": "memory"}},
@@ -35,27 +35,33 @@ class Row:
     plan: str | None = None
     seats: float | None = None
     seen: datetime | None = None
+    company: str | None = None
 
     @property
     def line(self) -> tuple[object, ...]:
-        return (self.region, self.id, self.email, self.plan, self.seats, self.seen)
+        return (self.region, self.id, self.email, self.plan, self.seats, self.seen, self.company)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the mapping."""
+    """One line of the mapping. `links`: to the company with that domain."""
 
     column: str
     default: str | None = None
     nulls: str = "clear"
     compare: bool = True
+    links: bool = False
 
     def document(self) -> dict[str, Any]:
+        if self.links:
+            return {"match": {"domain": self.column}, "object": "companies", "nulls": self.nulls}
         told = {"column": self.column, "nulls": self.nulls, "compare": self.compare}
         return told if self.default is None else {**told, "default": self.default}
 
 
 MAPPING = {"email": Entry("email"), "plan": Entry("plan"), "seats": Entry("seats")}
+LINKED = {**MAPPING, "company": Entry("company", links=True)}
+DOMAINS = ("acme.io", "globex.io", "late.io")  # of companies; the last one comes late
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,10 @@ class Definition:
     @property
     def compared(self) -> list[str]:
         return [name for name, entry in self.mapping.items() if entry.compare]
+
+    def written(self, names: Iterable[str]) -> frozenset[str]:
+        """Those of these fields that are part of the record; links are made apart from it."""
+        return frozenset(name for name in names if not self.mapping[name].links)
 
     @property
     def leaves(self) -> dict[str, Any] | None:

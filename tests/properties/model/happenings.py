@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
+from tests.properties.model.definition import DOMAINS
 from tests.properties.model.reckoning import Wish
 
 IDS = st.integers(1, 5)
@@ -15,7 +16,7 @@ WAITS = st.sampled_from([timedelta(seconds=1), timedelta(seconds=20), timedelta(
 WISHES = st.sampled_from([*[Wish()] * 5, Wish(full=True), Wish(limit=1), Wish(limit=2), Wish(retry=True)])
 WHIMS = st.sampled_from(
     [
-        *("delete a record", "make a record", "edit a record", "rename a record"),
+        *("delete a record", "make a record", "edit a record", "rename a record", "make a company"),
         *("reset", "forget", "back up", "restore", "set the clock back", "land", "obey"),
     ]
 )
@@ -32,6 +33,7 @@ class Edit:
     plan: str | None
     seats: float | None
     when: int | None
+    company: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,13 @@ EDITS = st.builds(
     plan=st.sampled_from(["free", "pro", "gold", None, "far too long"]),
     seats=st.sampled_from([None, 1.0, 2.0, 3.0, float("nan")]),
     when=st.sampled_from([-9, 0, 0, 15, None]),
+    company=st.sampled_from([None, *DOMAINS]),
 )
 TROUBLES = st.builds(
     Trouble,
     what=st.sampled_from(
         ["refuse", "refuse batches", "leave out", "lose", "come late", "be unavailable", "revoke", "go down"]
+        + ["lose links", "refuse links"]
         + ["die sending", "die storing"] * 2
     ),
     call=st.integers(1, 3),

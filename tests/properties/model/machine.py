@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from reverse_etl.errors import AuthError, InDoubt, Unavailable
 from reverse_etl.report import RunReport, RunStatus
-from reverse_etl.testing import MemoryAccount
+from reverse_etl.testing import MemoryAccount, MemoryParents
 from reverse_etl.testing.clock import MIDDAY
-from tests.properties.model.definition import FIELDS, Definition, Entry, Row, folded
+from tests.properties.model.definition import DOMAINS, FIELDS, Definition, Entry, Row, folded
 from tests.properties.model.happenings import EDITS, IDS, REGIONS, TROUBLES, WAITS, WHIMS, WISHES, Edit, Trouble
 from tests.properties.model.promises import AtRest, Offered, Witness, balanced
 from tests.properties.model.reckoning import Reckoned, Reckoning, Wish
@@ -33,7 +33,15 @@ class SyncMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        account = MemoryAccount(*FIELDS, batch_size=2, in_flight=1, repeatable=self.repeatable)
+        account = MemoryAccount(
+            *FIELDS,
+            batch_size=2,
+            in_flight=1,
+            repeatable=self.repeatable,
+            parents=MemoryParents(companies=("domain",)),
+        )
+        for domain in DOMAINS[:-1]:
+            account.parents.add("companies", domain=domain)
         self.stage = Stage(Path(self.folder.name), account, self.new_state())
         self.witness = Witness(account)
         self.rows: list[Row] = []
@@ -71,7 +79,8 @@ class SyncMachine(RuleBasedStateMachine):
         match edit.what:
             case "put":
                 email = self._address(edit.id, key.region or "", edit.email)
-                self._replace(replace(key, email=email, plan=edit.plan, seats=edit.seats, seen=self._moment(edit.when)))
+                told = replace(key, email=email, plan=edit.plan, seats=edit.seats, company=edit.company)
+                self._replace(replace(told, seen=self._moment(edit.when)))
             case "drop":
                 self.rows = [row for row in self.rows if (row.region, row.id) != (key.region, key.id)]
             case "double":
@@ -111,6 +120,8 @@ class SyncMachine(RuleBasedStateMachine):
     def _trouble(self, trouble: Trouble) -> None:
         account, call, applied = self.stage.account, trouble.call, trouble.applied
         match trouble.what.split():
+            case [what, "links"]:
+                self._trouble_links(what, trouble)
             case ["refuse", *batches]:
                 refuse = account.refuse_batches if batches else account.refuse
                 refuse(lambda record: record.get("plan") == trouble.plan)
@@ -129,6 +140,13 @@ class SyncMachine(RuleBasedStateMachine):
                 account.go_down(Unavailable("down"))
             case ["die", where]:
                 self._die(trouble, sending=where == "sending")
+
+    def _trouble_links(self, what: str, trouble: Trouble) -> None:
+        parents = self.stage.account.parents
+        if what == "lose":
+            parents.fail(InDoubt("cut off"), call=trouble.call, applied=trouble.applied)
+        else:
+            parents.refuse(lambda company: company["domain"] == DOMAINS[trouble.call - 1])
 
     def _die(self, trouble: Trouble, *, sending: bool) -> None:
         if sending:
@@ -152,7 +170,7 @@ class SyncMachine(RuleBasedStateMachine):
         edits=st.lists(EDITS, max_size=4), wait=WAITS, wish=WISHES, troubles=st.lists(TROUBLES, min_size=1, max_size=2)
     )
     def sync_in_trouble(self, edits: list[Edit], wait: timedelta, wish: Wish, troubles: list[Trouble]) -> None:
-        self.stage.account.obey()
+        self._obey()
         for trouble in troubles:
             self._trouble(trouble)
         self.sync(edits, wait, wish, approves=True)
@@ -212,7 +230,8 @@ class SyncMachine(RuleBasedStateMachine):
             "restore": self._restore,
             "set the clock back": lambda: self.stage.clock.set_back(timedelta(hours=hours)),
             "land": self.stage.account.land,
-            "obey": self.stage.account.obey,
+            "obey": self._obey,
+            "make a company": self._make_a_company,
         }[whim]()
 
     def _back_up(self) -> None:
@@ -232,6 +251,15 @@ class SyncMachine(RuleBasedStateMachine):
         email = f"p{id}@x.io"
         if email not in {str(record.get("email")).lower() for record in self.stage.account.records.values()}:
             self.stage.account.add(email=email, plan="pro")
+
+    def _make_a_company(self) -> None:
+        parents = self.stage.account.parents
+        if len(parents.records["companies"]) < len(DOMAINS):
+            parents.add("companies", domain=DOMAINS[-1])
+
+    def _obey(self) -> None:
+        self.stage.account.obey()
+        self.stage.account.parents.obey()
 
     def _reset(self) -> None:
         self.stage.project().reset("people")
@@ -283,7 +311,7 @@ class SyncMachine(RuleBasedStateMachine):
         """All troubles end: two clean runs later the destination holds what the rows say, and nothing is sent again."""
         if not hasattr(self, "definition"):
             return
-        self.stage.account.obey()
+        self._obey()
         self.stage.account.land()
         self.fate = Fate()
         self.stage.wait(timedelta(hours=25))
@@ -339,13 +367,15 @@ class SyncMachine(RuleBasedStateMachine):
         found, before = self._reckoned(wish), self.memory
         account, fate = self.stage.account, self.fate
         self.fate = Fate()
-        first = len(account.writes)
+        first, linked = len(account.writes), len(account.parents.calls)
         if wish.retry:
             report = self.stage.retry(fate)
         else:
             report = self.stage.run(fate, full=wish.full, limit=wish.limit, approve=approve)
         self._look()
-        Offered(self.definition, found, before, account.writes[first:]).is_right(report)
+        if report is None:
+            self.witness.buries(self.memory)
+        Offered(self.definition, found, before, account.writes[first:], account.parents.calls[linked:]).is_right(report)
         if report is not None:
             planned = report.error is None or report.rows.read or report.status == RunStatus.GUARDED
             if planned:

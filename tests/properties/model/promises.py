@@ -9,6 +9,7 @@ from typing import Any
 from reverse_etl.model import Operation
 from reverse_etl.report import RunReport, RunStatus
 from reverse_etl.testing import MemoryAccount, Written
+from reverse_etl.testing.parents import Linked
 from tests.properties.model.definition import Definition, Row
 from tests.properties.model.reckoning import Reckoned
 from tests.properties.model.stage import Memory
@@ -25,6 +26,8 @@ class Witness:
     )  # key, field, value: acknowledged since the key is known
     deleted: set[str] = field(default_factory=set)  # records that people deleted
     edited: set[tuple[str, str]] = field(default_factory=set)  # record, field: what people wrote, nobody since
+    linked: set[tuple[str, Any]] = field(default_factory=set)  # record, company: stood at some time
+    orphans: set[tuple[str, Any]] = field(default_factory=set)  # links of which a killed process could tell nobody
     _seen: int = 0
 
     def look(self) -> None:
@@ -33,6 +36,12 @@ class Witness:
                 self.told.add((done.record_id or f"event {done.key}", name, value))
                 self.edited.discard((done.record_id, name))
         self._seen = len(self.account.applied)
+        self.linked |= self.links()
+
+    def links(self) -> set[tuple[str, Any]]:
+        """Those that stand: record and company's domain."""
+        parents = self.account.parents
+        return {(record, parents.records["companies"][parent]["domain"]) for record, _, parent in parents.links}
 
     def edit(self, record_id: str, values: Mapping[str, Any]) -> None:
         """Somebody writes into a record."""
@@ -40,16 +49,25 @@ class Witness:
         self.account.records[record_id].update(values)
         self.edited |= {(record_id, name) for name in values}
 
+    def buries(self, memory: Memory) -> None:
+        """A process was killed: links that stand and that nobody knows of may stay."""
+        claimed = {(known.record_id, known.values.get("company")) for known in memory.known.values()}
+        self.orphans |= self.links() - claimed
+
     def hears(self, memory: Memory) -> None:
         """Nothing is claimed that the destination did not do."""
         self.look()
         self.owned = {told for told in self.owned if told[0] in memory.known}
         for key, known in memory.known.items():
             for name, value in known.values.items():
-                if known.sent and value is not None:
-                    self.owned.add((key, name, value))
-                    claim = (known.record_id or f"event {key}", name, value)
-                    assert claim in self.told, f"{key}: {name} {value!r} is remembered, and was never carried out"
+                if not known.sent or value is None:
+                    continue
+                self.owned.add((key, name, value))
+                if name == "company":
+                    done = (known.record_id, value) in self.linked or memory.row(key) is not None
+                else:
+                    done = (known.record_id or f"event {key}", name, value) in self.told
+                assert done, f"{key}: {name} {value!r} is remembered, and was never carried out"
 
 
 def balanced(report: RunReport, found: Reckoned | None) -> None:
@@ -72,6 +90,7 @@ class Offered:
     found: Reckoned
     before: Memory
     writes: Sequence[Written]
+    links: Sequence[Linked] = ()
 
     def is_right(self, report: RunReport | None) -> None:
         """Nothing is invented, nothing removed without cause; a run that went well has offered everything."""
@@ -87,6 +106,7 @@ class Offered:
             assert report.status in (RunStatus.GUARDED, RunStatus.FAILED), report
             assert not offered, "a guarded run sent something"
         if report is not None and report.error is None:
+            offered |= {key for call in self.links for key in call.changes}
             removed = self.found.removed - self.found.later
             missed = (self.found.outgoing.keys() | removed) - offered
             assert not missed, f"not offered: {missed}"
@@ -97,9 +117,8 @@ class Offered:
         assert not wrong, f"{key}: {wrong} was sent, the row says {payload}"
         assert operation is not Operation.REMOVE, f"{key} was removed, and its row is there"
         if first:
-            assert row.keys() == self.found.outgoing[key], (
-                f"{key}: {row} was sent instead of {self.found.outgoing[key]}"
-            )
+            due = self.definition.written(self.found.outgoing[key])
+            assert not due or row.keys() == due, f"{key}: {row} was sent instead of {due}"
 
     def _is_a_removal(self, operation: Operation, key: str, row: dict[str, Any], record_id: str | None) -> None:
         assert key in self.found.removed, f"{key} was sent as {operation}: {row}, and nothing asked for it"
@@ -141,9 +160,19 @@ class AtRest:
         if record is None:
             assert known.record_id in self.witness.deleted, f"{key}: its record {known.record_id} is not there"
             return
+        if "company" in self.definition.mapping:
+            self._is_linked(key, known.record_id, row)
         for name, value in self.definition.payload(row).items():
-            if (known.record_id, name) not in self.witness.edited:
+            if name in self.definition.written([name]) and (known.record_id, name) not in self.witness.edited:
                 self._holds(key, record, name, value)
+
+    def _is_linked(self, key: str, record_id: str, row: Row) -> None:
+        """To the company that its row names, and to no other one that this sync knows of."""
+        ignores = self.definition.mapping["company"].nulls == "ignore"
+        have = {domain for record, domain in self.witness.links() if record == record_id}
+        more = have - {row.company} - {domain for record, domain in self.witness.orphans if record == record_id}
+        assert row.company is None or row.company in have, f"{key}: not linked to {row.company}"
+        assert not more or (ignores and row.company is None), f"{key}: linked to {more}, the row says {row.company}"
 
     def _holds(self, key: str, record: dict[str, Any], name: str, value: Any) -> None:
         entry = self.definition.mapping[name]

@@ -145,15 +145,15 @@ class Reckoning:
         return not self.keys_only and any(self._field_differs(key, row, name) for name in self.definition.compared)
 
     def _field_differs(self, key: str, row: Row, name: str) -> bool:
-        new = self.definition.payload(row)[name]
-        if new is None and self.definition.mapping[name].nulls == "ignore":
+        new, entry, known = self.definition.payload(row)[name], self.definition.mapping[name], self.memory.known[key]
+        if new is None and entry.nulls == "ignore":
             return False
-        return bool(new != self.memory.known[key].values.get(name))
+        return bool(new != known.values.get(name)) or (entry.links and known.owes_links)
 
     def goes(self, key: str, row: Row) -> frozenset[str]:
         """The fields that a row sends."""
         payload, known = self.definition.payload(row), self.memory.known.get(key)
-        if known is None or known.record_id is None:
+        if known is None or known.record_id is None or not known.sent:
             return frozenset(name for name, value in payload.items() if value is not None)
         return frozenset(name for name in payload if self._field_goes(key, row, name))
 

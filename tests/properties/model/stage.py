@@ -27,7 +27,7 @@ from reverse_etl.parts import Parts
 from reverse_etl.project import Project
 from reverse_etl.protocols import Destination, Source
 from reverse_etl.report import RunReport
-from reverse_etl.standing import SETTLES, RefusedRow, SyncState
+from reverse_etl.standing import LINKS_OWED, SETTLES, RefusedRow, SyncState
 from reverse_etl.state.access import Access
 from reverse_etl.state.flights import Flight, Flights
 from reverse_etl.state.ledger import Ledger
@@ -180,6 +180,7 @@ class Known:
     sent: bool
     gone: bool
     values: dict[str, Any]
+    owes_links: bool = False
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def _known(row: dict[str, Any], meanings: Mapping[tuple[str, int], Any]) -> Know
         if name.startswith("x_") and digest is not None:
             assert values.get(name[2:]) is None, f"{name[2:]} is kept beside its digest"
             values[name[2:]] = meanings[name[2:], digest]
-    return Known(row["record_id"], row["sent"], row["gone"], values)
+    return Known(row["record_id"], row["sent"], row["gone"], values, owes_links=row["h"] == LINKS_OWED)
 
 
 def _meanings(key: str, values: Iterable[Any]) -> dict[tuple[str, int], Any]:
