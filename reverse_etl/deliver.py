@@ -21,7 +21,7 @@ from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from reverse_etl.errors import BatchRefused, InDoubt, PluginError, ReverseEtlError
-from reverse_etl.ledgers import Flight
+from reverse_etl.ledgers import Flight, UnderWay
 from reverse_etl.model import Batch, Operation
 from reverse_etl.plan import Parcel
 from reverse_etl.protocols import LINK_IN_DOUBT, LINK_WAITING, RECORD_GONE, Destination, Linker, Resumable
@@ -60,15 +60,15 @@ async def deliver(
     slots: int,
     resolver: Resolver | None = None,
     intents: Intents | None = None,
-    flight: Callable[[int], Flight] | None = None,
+    under_way: UnderWay | None = None,
 ) -> None:
     """Send every parcel, `slots` at once, and have its outcome recorded. Raises what stopped it, when all is."""
     send, receive = anyio.create_memory_object_stream[Parcel](slots)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_feed, parcels, send, stop)
         for slot in range(slots):
-            mine = flight(slot) if flight is not None else None
-            tasks.start_soon(_work, receive.clone(), _Sender(destination, resolver, record, stop, intents, mine))
+            sender = _Sender(slot, destination, resolver, record, stop, intents, under_way)
+            tasks.start_soon(_work, receive.clone(), sender)
         receive.close()
     if stop.reason is not None:
         raise stop.reason
@@ -105,12 +105,20 @@ async def _work(receive: MemoryObjectReceiveStream[Parcel], sender: _Sender) -> 
 class _Sender:
     """One slot: a parcel at a time, each to its verdicts, with as many calls as it takes."""
 
+    slot: int
     destination: Destination
     resolver: Resolver | None
     record: Record
     stop: Stop
     intents: Intents | None = None
-    flight: Flight | None = None  # a job's rows need none: the job itself is remembered
+    under_way: UnderWay | None = None
+
+    @cached_property
+    def flights(self) -> dict[bool, Flight]:
+        """Where the rows under way are written down: those of calls, and those of jobs."""
+        if self.under_way is None:
+            return {}
+        return {of_job: self.under_way.flight(self.slot, of_job=of_job) for of_job in (False, True)}
 
     @cached_property
     def linker(self) -> Linker | None:
@@ -145,16 +153,25 @@ class _Sender:
             if open and self.intents is not None and not parcel.batch.repeatable:
                 with anyio.CancelScope(shield=True):
                     await self.intents.withdraw(parcel.take(sorted(open)))
-            if self.flight is not None:
-                with anyio.CancelScope(shield=True):
-                    await self.flight.end()
+            await self._cross_out(parcel, sorted(open))
 
     async def _write_down(self, parcel: Parcel) -> None:
         """What is about to be sent: lastingly, where sending it once more would do harm."""
         if not parcel.batch.repeatable and self.intents is not None:
             await self.intents.intend(parcel)
-        elif self.flight is not None and not parcel.batch.path:
-            await self.flight.begin(parcel.batch.keys)
+        elif self.flights:
+            await self.flights[bool(parcel.batch.path)].begin(parcel.batch.keys)
+
+    async def _cross_out(self, parcel: Parcel, open: Sequence[int]) -> None:
+        """Nothing of it is under way any more; but a job goes on when we have given it up, and `open` rows with it."""
+        flight = self.flights.get(bool(parcel.batch.path))
+        if flight is None:
+            return
+        with anyio.CancelScope(shield=True):
+            if parcel.batch.path and parcel.batch.repeatable and open:
+                await flight.begin(parcel.batch.keys.take(pa.array(open, pa.int64())))
+            else:
+                await flight.end()
 
     async def _store(self, parcel: Parcel, outcomes: Outcomes) -> None:
         with anyio.CancelScope(shield=True):  # who cancels the run from outside waits for what was answered

@@ -19,6 +19,7 @@ from reverse_etl.protocols import LINK_IN_DOUBT
 from reverse_etl.redaction import SECRETS
 from reverse_etl.report import RunReport
 from reverse_etl.standing import (
+    CARRIED,
     HELD,
     LINKS_OWED,
     SETTLES,
@@ -171,7 +172,7 @@ class Entries:
         now = self._clock.now()
         for key in done:
             listed = self._listed.get(slot_of(key))
-            doubted = listed is not None and listed.kind == "in_doubt" and now < listed.last_at + SETTLES
+            doubted = listed is not None and _may_land(listed) and now < listed.last_at + SETTLES
             if outcomes.doubted or doubted:
                 yield replace(self._entry(key, LANDS_LATE), kind=SETTLING, next_at=now + SETTLES)
 
@@ -204,6 +205,11 @@ class Entries:
 def is_done(outcomes: Outcomes, at: int) -> bool:
     """Whether nothing is owed to a row any more."""
     return outcomes.verdicts[at] in DELIVERED and at not in outcomes.waiting
+
+
+def _may_land(listed: RefusedRow) -> bool:
+    """Whether a try may still be carried out after another was: a job surely has ended when its rows go out again."""
+    return listed.kind == "in_doubt" and listed.code != CARRIED
 
 
 def _as_sent(batch: Batch, verdict: Verdict) -> bool | None:

@@ -45,8 +45,8 @@ class UnderWay(Protocol):
         """So many bytes of acknowledgements can be recorded from now on. Raises DiskFull when there is no room."""
         ...
 
-    def flight(self, slot: int) -> Flight:
-        """Where a slot writes down what it has under way."""
+    def flight(self, slot: int, *, of_job: bool = False) -> Flight:
+        """Where a slot writes down what it has under way, in calls or in a job."""
         ...
 
 

@@ -307,7 +307,7 @@ class _Run:
                         slots=slots,
                         resolver=Resolver.of(self.sync, destination, made.schema),
                         intents=recorder,
-                        flight=self.ledger.under_way.flight,
+                        under_way=self.ledger.under_way,
                     )
                 finally:
                     recorder.close()

@@ -20,6 +20,7 @@ LONGEST_PAUSE = timedelta(hours=24)
 SETTLES = timedelta(seconds=60)  # after this, a try that got no answer won't be carried out any more
 SETTLING = "settling"
 WORD = "word-"  # begins, where a run's id stands otherwise, the id of what a person has said
+CARRIED = "in_doubt_job"  # code of a row in doubt that a job of the destination's was carrying: it is asked first
 HELD = "in_doubt_held"  # code of a row in doubt that mustn't be sent twice, where a person is to decide
 # What a person can do about a row, by the codes that are ours and not the destination's; docs/errors.md says more.
 REMEDIES: Mapping[str, str] = {
@@ -29,6 +30,7 @@ REMEDIES: Mapping[str, str] = {
     "missing_record": "create the record there; the row is offered again by itself",
     "no_match": "fill the column that `match` is mapped to",
     "in_doubt": "nothing: it is sent again, or looked up, by the next run",
+    CARRIED: "nothing: the next run asks the job what became of it",
     HELD: "look there first: if it is missing, `--retry` sends it; if not, `--arrived KEY` says so",
     "destination_refused": "the words are the destination's reason; it is offered again by itself",
     "destination_timeout": "look for triggers and workflows that slow the destination down for this row",

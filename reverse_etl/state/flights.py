@@ -11,16 +11,29 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 
 from reverse_etl.errors import DiskFull
-from reverse_etl.standing import RefusedRow, SyncState, key_value
+from reverse_etl.standing import CARRIED, RefusedRow, SyncState, key_value
 
 LONGEST_CALL = timedelta(minutes=5)
+JOBS = 1000  # the slots from here on are of jobs
+IN_CALL = "a run was sending it, and has not said what became of it"
+IN_JOB = "a job was carrying it when its run died; the next run asks what became of it"
 _HEAD = 8  # bytes that say how long the rest is; 0: nothing is under way
+
+
+@dataclass(frozen=True)
+class Left:
+    """A row that was under way when its run died; `in_job`: in a job, which the destination still knows."""
+
+    key: str
+    since: datetime
+    in_job: bool
 
 
 class Flight:
@@ -72,12 +85,12 @@ class Flights:
         self._open.append(Flight(self._folder / f"{self._sync}.{slot}"))
         return self._open[-1]
 
-    def left(self) -> Iterator[tuple[str, datetime]]:
-        """The keys that a run which died had under way, and since when."""
+    def left(self) -> Iterator[Left]:
+        """What a run which died had under way."""
         for path in self._files():
             since = datetime.fromtimestamp(path.stat().st_mtime, UTC)
             for key in _keys(path):
-                yield key, since
+                yield Left(key, since, in_job=int(path.suffix[1:]) >= JOBS)
 
     def forget(self) -> None:
         """What was left has been taken up."""
@@ -102,19 +115,20 @@ class Flights:
         return sorted(self._folder.glob(f"{self._sync}.*"))
 
 
-def doubtful(left: Iterable[tuple[str, datetime]], now: datetime, state: SyncState) -> Iterator[RefusedRow]:
+def doubtful(left: Iterable[Left], now: datetime, state: SyncState) -> Iterator[RefusedRow]:
     """Entries of the list for rows that were under way. When their process died isn't known: perhaps just now, but not
     after the longest call."""
     kinds = tuple(json.loads(state.key_kinds or '["text"]'))
-    for key, since in left:
+    for row in left:
+        recent = now - row.since < LONGEST_CALL
         yield RefusedRow(
             kind="in_doubt",
-            code="in_doubt",
-            message="a run was sending it, and has not said what became of it",
-            first_at=since,
-            last_at=now if now - since < LONGEST_CALL else since,
-            key_text=key,
-            key=key_value(key, kinds),
+            code=CARRIED if row.in_job else "in_doubt",
+            message=IN_JOB if row.in_job else IN_CALL,
+            first_at=row.since,
+            last_at=now if recent else row.since,
+            key_text=row.key,
+            key=key_value(row.key, kinds),
             attempts=1,
             cursor_value=state.cursor_value,
             cursor_type=state.cursor_type,

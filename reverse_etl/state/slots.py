@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from reverse_etl.state import lease
 from reverse_etl.state.access import Access
-from reverse_etl.state.flights import decoded, encoded
+from reverse_etl.state.flights import JOBS, Left, decoded, encoded
 from reverse_etl.state.tables import under_way
 
 _SOON = "(SELECT set_config('synchronous_commit', 'off', true)) AS soon"  # for this one transaction
@@ -30,7 +30,7 @@ _BEGIN = sa.text(
 _END = sa.text(f"DELETE FROM under_way USING {_SOON} WHERE sync = :sync AND slot = :slot AND token = :token")
 _FORGET = sa.text("DELETE FROM under_way WHERE sync = :sync AND token < :token")
 _LEFT = sa.text(
-    "SELECT body, extract(epoch FROM clock_timestamp() - since) FROM under_way WHERE sync = :sync ORDER BY slot"
+    "SELECT slot, body, extract(epoch FROM clock_timestamp() - since) FROM under_way WHERE sync = :sync ORDER BY slot"
 )
 
 
@@ -67,17 +67,17 @@ class Slots:
     def flight(self, slot: int) -> SharedFlight:
         return SharedFlight(self._access, self._sync, slot)
 
-    def left(self) -> Iterator[tuple[str, datetime]]:
-        """The keys that a run which died had under way, and since when by this machine's clock."""
+    def left(self) -> Iterator[Left]:
+        """What a run which died had under way, its times by this machine's clock."""
         store = self._access.existing()
         if store is None or not (self._access.is_alone or (store.check() and not store.is_older)):
             return
         with store.reading() as connection:
             rows = connection.execute(_LEFT, {"sync": self._sync}).all()
-        for body, seconds in rows:
+        for slot, body, seconds in rows:
             since = datetime.now(UTC) - timedelta(seconds=float(seconds))
             for key in decoded(bytes(body)):
-                yield key, since
+                yield Left(key, since, in_job=slot >= JOBS)
 
     def forget(self) -> None:
         """What holders before this one have left has been taken up."""

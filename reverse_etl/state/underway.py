@@ -11,7 +11,7 @@ from reverse_etl.ledgers import Flight
 from reverse_etl.standing import RefusedRow
 from reverse_etl.state import engine
 from reverse_etl.state.access import Access
-from reverse_etl.state.flights import Flights, doubtful
+from reverse_etl.state.flights import JOBS, Flights, doubtful
 from reverse_etl.state.look import Look
 from reverse_etl.state.reserve import Reserve
 from reverse_etl.state.slots import Slots
@@ -25,9 +25,9 @@ class UnderWay:
         self._flights = Flights(access.home.underway, sync) if access.embedded else Slots(access, sync)
         self._reserve = _reserve(access, sync)
 
-    def flight(self, slot: int) -> Flight:
-        """Where a slot writes down what it has under way."""
-        return self._flights.flight(slot)
+    def flight(self, slot: int, *, of_job: bool = False) -> Flight:
+        """Where a slot writes down what it has under way, in calls or in a job."""
+        return self._flights.flight(slot + JOBS if of_job else slot)
 
     def rows(self, now: datetime) -> list[RefusedRow]:
         """What was under way when a run died, as the next one lists it; none while one is at it."""

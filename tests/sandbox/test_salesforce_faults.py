@@ -71,3 +71,52 @@ def test_killed_twice_in_a_row_it_is_all_the_same(scene: Scene) -> None:
     killed_at_a_look(scene, "half-way")
     killed_at_a_look(scene, "half-way")
     all_there(scene, scene.sync("leads"))
+
+
+def named(scene: Scene, name: str, company: str) -> None:
+    scene.table(
+        "leads", "id text, name text, company text, email text", [lead(at, name, company) for at in range(ROWS)]
+    )
+
+
+def lead(at: int, name: str, company: str) -> tuple[str, str, str, str]:
+    return (f"L{at}", name, company, f"lead{at}@example.com")
+
+
+def fields(scene: Scene) -> set[tuple[str, str]]:
+    return {(record["LastName"], record["Company"]) for record in made(scene).values()}
+
+
+def test_what_a_killed_job_has_changed_is_changed_back_when_the_row_has_gone_back(scene: Scene) -> None:
+    named(scene, "Ng", "Acme")
+    scene.sync("leads")
+    named(scene, "Ng", "Hooli")
+    killed_at_a_look(scene, "lost PATCH, applied")
+    named(scene, "Ng", "Acme")
+    assert scene.sync("leads")["status"] == "succeeded"
+    assert fields(scene) == {("Ng", "Acme")}
+    assert scene.sync("leads")["requests"] == 0
+
+
+def test_a_field_that_a_killed_job_has_changed_is_changed_back_with_the_next_change_of_its_row(scene: Scene) -> None:
+    named(scene, "Ng", "Acme")
+    scene.sync("leads")
+    named(scene, "Ng", "Hooli")
+    killed_at_a_look(scene, "lost PATCH, applied")
+    named(scene, "Oh", "Acme")
+    assert scene.sync("leads")["status"] == "succeeded"
+    assert fields(scene) == {("Oh", "Acme")}
+    assert scene.sync("leads")["requests"] == 0
+
+
+def test_a_change_that_a_killed_job_has_carried_goes_into_no_second_one(scene: Scene) -> None:
+    named(scene, "Ng", "Acme")
+    scene.sync("leads")
+    named(scene, "Ng", "Hooli")
+    killed_at_a_look(scene, "lost PATCH, applied")
+    before = len(calls(scene, "POST", "jobs/ingest"))
+    run = scene.sync("leads")
+    assert (run["status"], run["delivered"]["updated"], run["in_doubt"]) == ("succeeded", ROWS, 0)
+    assert fields(scene) == {("Ng", "Hooli")}
+    assert len(calls(scene, "POST", "jobs/ingest")) == before
+    assert scene.sync("leads")["requests"] == 0

@@ -112,7 +112,7 @@ def test_a_forgotten_key_is_none_of_them_any_more(house: House) -> None:
     with closing(house.ledger()) as ledger:
         forget(ledger, "1", "run-forget", house.clock.now())
     with closing(house.ledger()) as ledger:
-        assert [key for key, _ in ledger.under_way._flights.left()] == ["2"]
+        assert [each.key for each in ledger.under_way._flights.left()] == ["2"]
 
 
 def test_what_a_power_cut_left_of_such_a_file_is_passed_over(house: House) -> None:

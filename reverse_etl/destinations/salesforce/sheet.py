@@ -40,12 +40,16 @@ _OF_ITS_OWN = frozenset({FieldType.BOOLEAN, FieldType.CHOICE, FieldType.CHOICES}
 
 @dataclass(frozen=True)
 class Sheet:
-    """A batch as columns of text, NULL for an empty cell. `key` is the column by which results find their rows."""
+    """A batch as columns of text, NULL for an empty cell. `key` is the column by which results find their rows.
+
+    `whole` are the same columns as they would be if every field of every row went out.
+    """
 
     names: tuple[str, ...]
     columns: tuple[pa.Array, ...]
     key: str
     speechless: pa.BooleanArray  # rows that no file can carry
+    whole: tuple[pa.Array, ...]
     order: pa.Array | None = None  # what rows are sorted by, so that those of one parent stay together
 
     @property
@@ -58,11 +62,14 @@ class Sheet:
         return pa.RecordBatch.from_pydict({name: cell for name, cell in rows.items() if cell.null_count < len(cell)})
 
     def fingerprints(self, keys: pa.Array) -> tuple[pa.Array, pa.Array]:
-        """Of each row two numbers: of its key, and of its cells. Two rows with the same cells say the same."""
-        cells = dict(zip(self.names, self.columns, strict=True))
+        """Of each row two numbers: of its key, and of its cells, those that stay at home too.
+
+        What a job carried of a row is laid over what was acknowledged of it before. That makes the row as it is now
+        when all of its cells are the same, whatever of them went out then, and would now.
+        """
         with _hasher().cursor() as connection:
-            connection.register("rows", pa.table([keys, *self.columns], names=[_KEY, *self.names]))
-            told = ", ".join(map(quoted, cells))
+            connection.register("rows", pa.table([keys, *self.whole], names=[_KEY, *self.names]))
+            told = ", ".join(map(quoted, self.names))
             found = localdb.table(connection, f"SELECT hash({_KEY}) AS k, hash({told}) AS c FROM rows")
         return found.column("k").combine_chunks(), found.column("c").combine_chunks()
 
@@ -90,6 +97,7 @@ def at(column: pa.Array, places: Sequence[int]) -> pa.Array:
 def sheet_of(batch: Batch, ids: Sequence[str | None] | None, links: Mapping[str, Link]) -> Sheet:
     """The rows of a batch. `ids` are the records' own, for what is addressed by them; `links` by field name."""
     columns: dict[str, pa.Array] = {} if ids is None else {ID: pa.array(ids, pa.string())}
+    whole = dict(columns)
     speechless = pa.nulls(len(batch), pa.bool_()).fill_null(False)
     order = None
     for field in batch.fields if batch.operation is not Operation.REMOVE else ():
@@ -106,8 +114,11 @@ def sheet_of(batch: Batch, ids: Sequence[str | None] | None, links: Mapping[str,
         elif pa.types.is_string(column.type):
             speechless = _or(speechless, _unsayable(text), goes)
         said = _plain_text(text, _cleared(field, link)) if _may_be_odd(column, field) else text
-        columns[field.name if link is None else link.column] = _sent(said, goes, _cleared(field, link))
-    return Sheet(tuple(columns), tuple(columns.values()), batch.match if ids is None else ID, speechless, order)
+        name, cleared = field.name if link is None else link.column, _cleared(field, link)
+        whole[name] = said if goes is None or cleared is None else pc.fill_null(said, cleared)
+        columns[name] = whole[name] if goes is None else pc.if_else(goes, whole[name], None)
+    key = batch.match if ids is None else ID
+    return Sheet(tuple(columns), tuple(columns.values()), key, speechless, tuple(whole.values()), order)
 
 
 def _may_be_odd(column: pa.Array, field: Field) -> bool:
@@ -122,13 +133,6 @@ def _plain_text(text: pa.Array, cleared: str | None) -> pa.Array:
     if _holds(text, b"\r"):
         text = pc.replace_substring(pc.replace_substring(text, "\r\n", "\n"), "\r", "\n")
     return text
-
-
-def _sent(text: pa.Array, goes: pa.Array | None, cleared: str | None) -> pa.Array:
-    """NULL where a field is left alone; where it is to be empty, `cleared`. Without `goes` NULLs are left alone."""
-    if goes is None:
-        return text
-    return pc.if_else(goes, text if cleared is None else pc.fill_null(text, cleared), None)
 
 
 def strings(column: pa.Array, field: Field) -> pa.Array:

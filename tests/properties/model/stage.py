@@ -264,7 +264,7 @@ class Stage:
             meanings = _meanings(ledger.known.digests().key, self._values) if digested else {}
             listed = {row.slot: row for row in store.lists.refused("people")}
             settling = {str(row.key_text): row for row in store.lists.settling("people")}
-            under_way = frozenset(key for key, _ in ledger.under_way._flights.left())
+            under_way = frozenset(each.key for each in ledger.under_way._flights.left())
         return Memory(state, {row["key"]: _known(row, meanings) for row in rows}, listed, settling, under_way)
 
     def backup(self) -> Path:
