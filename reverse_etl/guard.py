@@ -111,9 +111,11 @@ def _alarms(plan: Plan, *, complete: bool, full: bool) -> Iterator[Alarm]:
         yield Alarm(f"{counts.changed} of {known} known rows would change ({limit})", "change = 'changed'")
     if full or guard.max_emptied is None or not counts.changed:
         return
-    for column in plan.shape.compared:
-        emptied, filled = _emptied(plan.comparison, column)
-        if emptied > guard.emptied_floor and _over(emptied, filled, guard.max_emptied):
+    for column, emptied in _emptied(plan.comparison, plan.shape.compared):
+        if emptied <= guard.emptied_floor:
+            continue
+        filled = _filled(plan.comparison, column)
+        if _over(emptied, filled, guard.max_emptied):
             condition = f"{quoted(column.old)} IS NOT NULL AND {quoted(column.name)} IS NULL"
             limit = _limit("max_emptied", guard.max_emptied)
             yield Alarm(f"{column.field} would become empty in {emptied} of {filled} rows ({limit})", condition)
@@ -141,16 +143,22 @@ def _array(rows: bytes) -> pa.ChunkedArray:
         return reader.read_all().column("p")
 
 
-def _emptied(comparison: Comparison, column: PayloadColumn) -> tuple[int, int]:
-    """Rows in which a field goes from a value to none, and rows that have a value in it."""
+def _emptied(comparison: Comparison, columns: Sequence[PayloadColumn]) -> Iterator[tuple[PayloadColumn, int]]:
+    """In how many rows each field goes from a value to none; of all fields at once, as there may be hundreds."""
+    if not columns:
+        return iter(())
+    lost = (f"count(*) FILTER ({quoted(c.old)} IS NOT NULL AND {quoted(c.name)} IS NULL)" for c in columns)
+    sql = f"SELECT {', '.join(lost)} FROM delta WHERE change = 'changed'"
+    return zip(columns, comparison.connection.execute(sql).fetchall()[0], strict=True)
+
+
+def _filled(comparison: Comparison, column: PayloadColumn) -> int:
+    """Rows that have a value in a field."""
     have = column_types(comparison.connection, "known")
     held = [f"{quoted(each)} IS NOT NULL" for each in (column.name, column.digest) if each in have]
     if not held:
-        return 0, 0
-    name, old = quoted(column.name), quoted(column.old)
-    lost = f"SELECT count(*) FROM delta WHERE change = 'changed' AND {old} IS NOT NULL AND {name} IS NULL"
-    filled = f"SELECT count(*) FROM known WHERE NOT gone AND ({' OR '.join(held)})"
-    return number(comparison.connection, lost), number(comparison.connection, filled)
+        return 0
+    return number(comparison.connection, f"SELECT count(*) FROM known WHERE NOT gone AND ({' OR '.join(held)})")
 
 
 def _fingerprints(comparison: Comparison, conditions: Sequence[str], *, removed: bool) -> pa.ChunkedArray:

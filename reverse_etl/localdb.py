@@ -10,8 +10,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-MEMORY_LIMIT = "256MB"  # measured: a larger one makes a 10-million-row comparison no faster
-SPARING_LIMIT = "160MB"  # while another DuckDB is open in the process: an embedded warehouse, or the snapshot
+MEGABYTES = 256  # measured: more make a 10-million-row comparison no faster
+SPARING_MEGABYTES = 160  # while another DuckDB is open in the process: an embedded warehouse, or the snapshot
+FEW_COLUMNS = 64  # up to so many, that is enough
+COLUMN_MEGABYTES = 2  # for each column beyond: blocks of its values, old and new, are in use at the same time
 READING_MEGABYTES = 64  # and one a column: what one thread needs to read a table in order
 M_ARENA_MAX = -8  # of glibc's malloc.h
 
@@ -27,7 +29,7 @@ def connect(spool: Path | None) -> duckdb.DuckDBPyConnection:
 def settle(connection: duckdb.DuckDBPyConnection) -> None:
     """Session settings that every local database shares: times are UTC, memory is bounded, row order is nobody's."""
     connection.execute(
-        f"SET TimeZone = 'UTC'; SET memory_limit = '{MEMORY_LIMIT}'; SET preserve_insertion_order = false; "
+        f"SET TimeZone = 'UTC'; SET memory_limit = '{MEGABYTES}MB'; SET preserve_insertion_order = false; "
         "SET enable_progress_bar = false"
     )
 
@@ -48,14 +50,20 @@ def share_heap() -> None:
         libc.mallopt(M_ARENA_MAX, 1)
 
 
+def widen(connection: duckdb.DuckDBPyConnection, columns: int, megabytes: int = MEGABYTES) -> None:
+    """Bound memory for rows with so many columns."""
+    more = COLUMN_MEGABYTES * max(0, columns - FEW_COLUMNS)
+    connection.execute(f"SET memory_limit = '{megabytes + more}MB'")
+
+
 @contextmanager
-def sparing(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Within this the local database makes do with less memory."""
-    connection.execute(f"SET memory_limit = '{SPARING_LIMIT}'")
+def sparing(connection: duckdb.DuckDBPyConnection, columns: int) -> Iterator[None]:
+    """Within this the local database makes do with less memory; afterwards it has what such rows need."""
+    widen(connection, columns, SPARING_MEGABYTES)
     try:
         yield
     finally:
-        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        widen(connection, columns)
 
 
 def quoted(identifier: str) -> str:

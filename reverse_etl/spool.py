@@ -70,7 +70,7 @@ class Spool:
             arriving = _Copied(batches, wanted, partial(thread.submit, writer.write_batch))
             self.connection.register("arriving", pa.RecordBatchReader.from_batches(kept, arriving))
             try:
-                with sparing(self.connection):
+                with sparing(self.connection, len(kept)):
                     self.connection.execute(into)
                 arriving.written()
             except duckdb.Error:

@@ -36,7 +36,7 @@ OWN_COLUMNS = {
     "h": "UBIGINT",
 }
 WAIT_SECONDS = 60.0
-MEMORY_LIMIT = "96MB"  # a run's own comparison may be open beside it
+MEGABYTES = 96  # a run's own comparison may be open beside it
 _FOLDED: dict[Path, tuple[tuple[str | int, ...], int]] = {}  # by file: its marks, and what it said then
 _OTHERS = {"f_": ("x_", "y_"), "x_": ("f_",)}  # a field's value takes the place of its digests, and they its
 
@@ -95,7 +95,7 @@ class Snapshot:
         longer. Returns the last number folded, and the rows the snapshot now has.
         """
         connection = localdb.connect(self.path.parent)
-        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        localdb.widen(connection, 0, MEGABYTES)
         try:
             with self._explained():
                 if not self.path.exists():
@@ -106,6 +106,7 @@ class Snapshot:
                 folded = self._verify(connection, "snap")
                 connection.execute("BEGIN")
                 for schema, batches, last in grouped(entries, folded):
+                    localdb.widen(connection, len(schema), MEGABYTES)
                     _apply(connection, pa.Table.from_batches(batches, schema))
                     folded = last
                 if isinstance(rehash, str):

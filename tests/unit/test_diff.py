@@ -11,8 +11,9 @@ import pytest
 
 from reverse_etl.config.sync import GuardConfig
 from reverse_etl.diff import STALE_ROWS
-from reverse_etl.model import Operation
-from tests.house import House, mapping, sync
+from reverse_etl.model import Field, FieldType, Operation
+from reverse_etl.testing import MemoryAccount
+from tests.house import FIELDS, House, mapping, sync
 
 UPSERT, UPDATE, CREATE = Operation.UPSERT, Operation.UPDATE, Operation.CREATE
 
@@ -470,3 +471,14 @@ def test_rows_that_swap_their_values_are_both_changed(tmp_path: Path) -> None:
     house.people((1, "a@x.io", "pro"), (2, "b@x.io", "free"))
     assert house.go().rows.changed == 2
     assert house.crm.by("email")["a@x.io"]["plan"] == "pro"
+
+
+def test_rows_of_hundreds_of_fields_are_compared(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(600)]
+    crm = MemoryAccount(*FIELDS, *(Field(name, FieldType.TEXT) for name in names))
+    house = House(tmp_path, sync(mapping=mapping(email="email", **{name: name for name in names})), crm=crm)
+    for text in ("old", "new"):
+        columns = {"id": [1], "email": ["a@x.io"], **{name: [f"{text} {name}"] for name in names}}
+        house.warehouse.arrow("people", pa.table(columns))
+        house.go()
+    assert house.crm.by("email")["a@x.io"]["c599"] == "new c599"
