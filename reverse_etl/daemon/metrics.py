@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,13 +92,13 @@ class Metrics:
     def forget(self, name: str) -> None:
         """The sync is gone: an alert on its last figures would never end."""
         for metric in (self._requests, self._throttled, self._left_out, self._seconds, self._success, self._behind):
-            metric.remove(name)
+            _remove(metric, name)
         for status in RunStatus:
-            self._runs.remove(name, status.value)
+            _remove(self._runs, name, status.value)
         for verdict in (*SENT, *KEPT):
-            self._rows.remove(name, verdict)
+            _remove(self._rows, name, verdict)
         for state in STANDING:
-            self._standing.remove(name, state)
+            _remove(self._standing, name, state)
 
     def stand_down(self) -> None:
         """What stands is told by the daemon that schedules now; what this one has counted stays counted."""
@@ -189,6 +190,12 @@ class _Present(Collector):
             left.add_metric([forecast.account], forecast.left)
             ends.add_metric([forecast.account], forecast.ends_at.timestamp())
         yield from (used, allowed, left, ends)
+
+
+def _remove(metric: Counter | Gauge | Histogram, *labels: str) -> None:
+    """No more of these labels, if there were any: older releases of the library raise where there were none."""
+    with suppress(KeyError):
+        metric.remove(*labels)
 
 
 def _family(name: str, said: str, *labels: str) -> GaugeMetricFamily:
