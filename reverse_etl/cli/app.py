@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer import Argument, Option
 
-from reverse_etl.cli import documents, edge, keeping, options, tables
+from reverse_etl.cli import documents, edge, keeping, options, stories, tables
 from reverse_etl.cli.options import INFO, TEXT, WARNING
 from reverse_etl.cli.session import Session, print_json, print_line
 
@@ -234,7 +234,7 @@ def explain(
 
         return looking.show_everywhere(session, sync)
     found = session.load(only=[sync]).explain(sync, key).to_json()
-    session.show(found, lambda: tables.explanation(found, clock.SYSTEM.now(), session.commands))
+    session.show(found, lambda: stories.explanation(found, clock.SYSTEM.now(), session.commands))
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reverse_etl.cli import documents, tables
+from reverse_etl.cli import documents, stories, tables
 from reverse_etl.cli.session import Session
 from reverse_etl.clock import SYSTEM
 from reverse_etl.daemon.forecast import outlooks
@@ -21,5 +21,5 @@ def show_status(session: Session) -> None:
 
 def show_everywhere(session: Session, text: str) -> int:
     found = session.load().search(text)
-    session.show(found.to_json(), lambda: tables.everywhere(found, SYSTEM.now(), session.commands))
+    session.show(found.to_json(), lambda: stories.everywhere(found, SYSTEM.now(), session.commands))
     return found.exit_code
