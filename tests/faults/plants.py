@@ -113,14 +113,14 @@ PLANTS = (
     Plant(
         "what goes out isn't written down before",
         "deliver.py",
-        "            await self.flight.begin(parcel.batch.keys)\n",
+        "            await self.flights[bool(parcel.batch.path)].begin(parcel.batch.keys)\n",
         "            pass\n",
         ("F09",),
     ),
     Plant(
         "another machine doesn't find what was under way",
         "state/slots.py",
-        "            for key in decoded(bytes(body)):\n                yield key, since\n",
+        "            for key in decoded(bytes(body)):\n                yield Left(key, since, in_job=slot >= JOBS)\n",
         "            yield from ()\n",
         ("F59",),
     ),
