@@ -39,9 +39,9 @@ class Parts:
         self, name: str, memory: Memory | None = None, options: Mapping[str, bool | str] | None = None
     ) -> Destination:
         """A connection, by its name. Without a `memory` it remembers what is new as long as the process lives."""
-        from reverse_etl.state.memory import FleetingMemory  # noqa: PLC0415
-        from reverse_etl.state.places import places_of  # noqa: PLC0415
-        from reverse_etl.state.sealed import SealedMemory  # noqa: PLC0415
+        from reverse_etl.state.memory import FleetingMemory
+        from reverse_etl.state.places import places_of
+        from reverse_etl.state.sealed import SealedMemory
 
         settings = self.config.destinations[name]
         connector = registry.destination(getattr(settings, "type", name))
@@ -54,7 +54,7 @@ class Parts:
 
     def warehouse_log(self) -> WarehouseLog | None:
         """Where in a warehouse it is written what runs did; None when it isn't."""
-        from reverse_etl.writeback import WarehouseLog  # noqa: PLC0415
+        from reverse_etl.writeback import WarehouseLog
 
         to = self.config.log_to
         return None if to is None else WarehouseLog(to.source, to.target, partial(self.source, to.source))
@@ -63,14 +63,14 @@ class Parts:
 
     def home(self) -> StateHome:
         """The folder in which this machine keeps what it remembers."""
-        from reverse_etl.state.home import StateHome  # noqa: PLC0415
+        from reverse_etl.state.home import StateHome
 
         return StateHome(self.config.root)
 
     def ledger(self, sync: SyncConfig) -> Ledger:
         """What is remembered of one sync; to be closed."""
-        from reverse_etl.state.ledger import Ledger  # noqa: PLC0415
-        from reverse_etl.state.retention import Retention  # noqa: PLC0415
+        from reverse_etl.state.ledger import Ledger
+        from reverse_etl.state.retention import Retention
 
         kind = getattr(self.config.destinations[sync.destination], "type", sync.destination)
         identity = {"key": list(sync.key), "type": kind, "object": sync.object, "match": ", ".join(sync.matches)}
@@ -88,7 +88,7 @@ class Parts:
     @contextmanager
     def store(self) -> Iterator[StateStore | None]:
         """The project's books, to look into; None before the first run."""
-        from reverse_etl.state.memory import store_of  # noqa: PLC0415
+        from reverse_etl.state.memory import store_of
 
         store = store_of(self._url)
         try:
@@ -99,19 +99,19 @@ class Parts:
 
     def archive(self) -> StateArchive:
         """The state as a whole: to verify, to back up, to restore."""
-        from reverse_etl.state.archive import StateArchive  # noqa: PLC0415
+        from reverse_etl.state.archive import StateArchive
 
         return StateArchive(self.home(), self._url)
 
     def scheduling(self, holder: str) -> AbstractContextManager[Seat | None]:
         """Be the one daemon that schedules for this state. None where the state is a file. Raises SyncBusy."""
-        from reverse_etl.state.scheduling import scheduling  # noqa: PLC0415
+        from reverse_etl.state.scheduling import scheduling
 
         return scheduling(self._url, holder)
 
     def lookout(self) -> Lookout:
         """Looks at what becomes of runs, whoever carries them out."""
-        from reverse_etl.state.scheduling import Lookout  # noqa: PLC0415
+        from reverse_etl.state.scheduling import Lookout
 
         return Lookout(self._url)
 
